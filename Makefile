@@ -1,0 +1,80 @@
+# bhyve for Linux.  `make help` lists the targets.
+#
+# Every program is one file in src/prog linked with libbhyve.a, which holds
+# everything else; so a unit test links the same objects as the programs.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+OPT     ?= -O2 -g
+SANITIZE ?=
+V       ?= 0
+
+ifneq ($(SANITIZE),)
+comma   := ,
+BUILD   := build-$(subst $(comma),-,$(SANITIZE))
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
+endif
+ifeq ($(V),0)
+Q := @
+endif
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wimplicit-fallthrough -Wundef -Wstrict-prototypes -Wno-unused-parameter
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Isrc
+CFLAGS  += -std=gnu17 $(OPT) $(WARN) -pthread -fno-strict-aliasing $(SANFLAGS)
+LDFLAGS += -pthread $(SANFLAGS)
+LDLIBS  += -luring -lslirp -lglib-2.0 -lz -lbz2 -lzstd
+
+# The engine keeps the guest's vector registers live in the host's own while
+# its C code runs, so that code may use general registers only.
+GPRONLY_DIRS := src/x86 src/cpu/soft
+GPRONLY_FLAGS := -mgeneral-regs-only -fno-tree-vectorize -fno-stack-protector
+
+SRCS  := $(shell find src -name '*.c' | LC_ALL=C sort)
+ASMS  := $(shell find src -name '*.S' | LC_ALL=C sort)
+PROGS := $(patsubst src/prog/%.c,%,$(filter src/prog/%.c,$(SRCS)))
+OBJS  := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(filter-out src/prog/%.c,$(SRCS))) \
+         $(patsubst src/%.S,$(BUILD)/obj/%.S.o,$(ASMS))
+LIB   := $(BUILD)/libbhyve.a
+UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+
+.PHONY: all help clean
+all: $(PROGS:%=$(BUILD)/%) ## build every program into build/
+
+# Libraries that only one program needs.
+$(BUILD)/bhyvenet: LDLIBS += -lnl-route-3 -lnl-3 -lnftables
+
+$(BUILD)/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	@[ $(V) != 0 ] || echo "CC $<"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(if $(filter $(GPRONLY_DIRS:%=%/%),$<),$(GPRONLY_FLAGS)) $(CFLAGS_$(subst /,_,$*)) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/%.S.o: src/%.S
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(OBJS)
+	@[ $(V) != 0 ] || echo "AR $@"
+	$(Q)rm -f $@ && ar rcs $@ $(OBJS)
+
+$(PROGS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/obj/prog/%.o $(LIB)
+	@[ $(V) != 0 ] || echo "LD $@"
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
+	@mkdir -p $(@D)
+	@[ $(V) != 0 ] || echo "LD $@"
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIB) -lcmocka -lZydis $(LDLIBS) -lnl-route-3 -lnl-3 -lnftables
+
+.PHONY: unit
+unit: $(UNIT) ## build and run the unit tests only
+	@for t in $(UNIT); do $$t || exit 1; done
+
+clean: ## remove what was built
+	rm -rf build build-*
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | LC_ALL=C sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+-include $(OBJS:.o=.d) $(PROGS:%=$(BUILD)/obj/prog/%.d) $(UNIT:=.d)
