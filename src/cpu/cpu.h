@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The one interface to a CPU engine: KVM or the project's own translator.
+ *
+ * A machine holds one `struct cpu_engine` and one `struct cpu` for each virtual
+ * CPU.  Each vCPU has a thread that calls cpu_run() in a loop.  Port and MMIO
+ * accesses reach the machine through `struct cpu_env` on that thread, in the
+ * middle of the guest's instruction; cpu_run() returns only for what the
+ * machine itself must decide.
+ */
+#ifndef CPU_CPU_H
+#define CPU_CPU_H
+
+#include "x86/state.h"
+
+struct guest_mem;
+struct cpu;
+struct cpu_engine;
+struct x86_cpu_model;
+
+enum cpu_exit_reason {
+        CPU_EXIT_KICK,     /* cpu_kick() was called with nothing to deliver: look at the machine's state */
+        CPU_EXIT_HLT,      /* HLT: sleep until an event (see cpu_event_pending) */
+        CPU_EXIT_WAIT,     /* mp_state is not running: wait for INIT and SIPI */
+        CPU_EXIT_PAUSE,    /* PAUSE, where asked for */
+        CPU_EXIT_SHUTDOWN, /* triple fault */
+        CPU_EXIT_DEBUG,    /* a debug condition of the host's debugger, see `debug` */
+        CPU_EXIT_ERROR,    /* the engine cannot go on: `error` says why */
+};
+
+enum cpu_debug_cause {
+        CPU_DEBUG_STEP,
+        CPU_DEBUG_BREAK, /* a breakpoint, before the instruction at address */
+        CPU_DEBUG_WATCH, /* a watchpoint, after the access to address */
+};
+
+struct cpu_exit {
+        enum cpu_exit_reason reason;
+        union {
+                struct {
+                        enum cpu_debug_cause cause;
+                        gva_t address;
+                } debug;
+                const char *error;
+        };
+};
+
+/*
+ * What the machine gives an engine.  All run on the vCPU's own thread, with no
+ * engine lock held.  @size is 1, 2, 4 (ports) or 1 to 8 bytes.
+ */
+struct cpu_env_ops {
+        uint32_t (*port_in)(void *ctx, unsigned vcpu, uint16_t port, unsigned size);
+        void (*port_out)(void *ctx, unsigned vcpu, uint16_t port, unsigned size, uint32_t value);
+        uint64_t (*mmio_read)(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size);
+        void (*mmio_write)(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size, uint64_t value);
+        /*
+         * The vector to deliver now, taken from the local APIC or (ExtINT) the
+         * PIC and acknowledged there; -1 if there is none.  Called with RFLAGS.IF set.
+         */
+        int (*intr_ack)(void *ctx, unsigned vcpu);
+        /* Whether intr_ack would return a vector; does not change anything. */
+        bool (*intr_pending)(void *ctx, unsigned vcpu);
+        /* CR8, the task priority of the local APIC: 0 to 15. */
+        uint8_t (*tpr_read)(void *ctx, unsigned vcpu);
+        void (*tpr_write)(void *ctx, unsigned vcpu, uint8_t tpr);
+        /*
+         * MSRs of the machine, not of the processor core: APIC base, x2APIC
+         * (0x800-0x8ff), TSC deadline.  0, or -1 for #GP.
+         */
+        int (*msr_read)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t *ret_value);
+        int (*msr_write)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value);
+};
+
+struct cpu_env {
+        const struct cpu_env_ops *ops;
+        void *ctx;
+};
+
+/* Bits of cpu_event(). */
+#define CPU_EVENT_INTR 0x01u /* intr_pending may have changed */
+#define CPU_EVENT_NMI  0x02u
+#define CPU_EVENT_INIT 0x04u
+#define CPU_EVENT_SIPI 0x08u /* vector in the event's argument */
+#define CPU_EVENT_KICK 0x10u /* leave cpu_run() */
+#define CPU_EVENT_SMI  0x20u
+
+/* Debugger control, see cpu_set_debug(). */
+struct cpu_breakpoint {
+        gva_t address;
+        uint32_t length; /* bytes; 1 for execution */
+        enum { CPU_BP_EXEC, CPU_BP_WRITE, CPU_BP_READ, CPU_BP_ACCESS } kind;
+};
+
+struct cpu_debug {
+        bool single_step;         /* leave after one instruction */
+        bool step_holds_irqs;     /* do not deliver interrupts while stepping */
+        const struct cpu_breakpoint *breakpoints;
+        size_t breakpoint_count;
+};
+
+struct cpu_config {
+        const struct x86_cpu_model *model; /* CPUID and MSR policy, shared by all vCPUs */
+        unsigned vcpu_count;
+        bool exit_on_pause;
+        bool ignore_unknown_msrs; /* bhyve -w */
+        const char *(*option)(void *ctx, const char *key); /* soft.* keys; NULL when unset */
+        void *option_ctx;
+};
+
+struct cpu_engine_ops {
+        const char *name;
+        /* 0 if this host can run the engine, else -errno; *ret_why names the reason (static text). */
+        int (*probe)(const char **ret_why);
+        int (*create)(const struct cpu_config *config, struct guest_mem *mem, const struct cpu_env *env,
+            struct cpu_engine **ret_engine);
+        void (*destroy)(struct cpu_engine *engine);
+        int (*cpu_create)(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu);
+        void (*cpu_destroy)(struct cpu *cpu);
+        /* Only from the vCPU's thread, or while it is not in run. */
+        void (*get_state)(struct cpu *cpu, struct x86_state *ret_state);
+        int (*set_state)(struct cpu *cpu, const struct x86_state *state);
+        void (*run)(struct cpu *cpu, struct cpu_exit *ret_exit);
+        /* From any thread: records the event and makes a running or about-to-run vCPU notice. */
+        void (*event)(struct cpu *cpu, unsigned event, unsigned argument);
+        int (*set_debug)(struct cpu *cpu, const struct cpu_debug *debug);
+        /* Counters as "name value" lines into @buf; the length it would take. */
+        size_t (*stats)(struct cpu *cpu, char *buf, size_t size);
+        /* Devices wrote [gpa, gpa+len) of guest memory: forget code translated from it.  Any thread. */
+        void (*memory_written)(struct cpu_engine *engine, gpa_t gpa, uint64_t len);
+};
+
+extern const struct cpu_engine_ops cpu_engine_soft;
+extern const struct cpu_engine_ops cpu_engine_kvm;
+
+/*
+ * The engine that @name ("auto", "soft", "kvm") asks for; for auto, KVM only
+ * where the host's processor has VT-x or SVM and /dev/kvm opens.  NULL, and
+ * *ret_why, if it is unknown or cannot run here.  *ret_why also says why auto
+ * chose what it did.
+ */
+const struct cpu_engine_ops *cpu_engine_select(const char *name, const char **ret_why);
+
+#endif

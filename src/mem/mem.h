@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Guest memory.
+ *
+ * RAM is [0, lowmem) and [4 GiB, 4 GiB + highmem), backed by one file that may
+ * outlive the process (the instance's memory file: byte 0 of highmem follows
+ * the last byte of lowmem), plus a few ROM and RAM areas elsewhere.
+ * Everything is mapped into one reservation, so the host address of a
+ * guest-physical address is always base + gpa; holes are inaccessible.
+ *
+ * Guest addresses are checked here and nowhere else.  Readers and writers
+ * other than the CPU engines use mem_read/mem_write or mem_at, and say with
+ * mem_written what they changed through a pointer, so that translated code
+ * and dirty tracking stay right.  No pointer outlives the call it was got in,
+ * except for block I/O in flight.
+ */
+#ifndef MEM_MEM_H
+#define MEM_MEM_H
+
+#include "x86/state.h"
+
+#include <stddef.h>
+
+#define MEM_PAGE_SHIFT 12
+#define MEM_PAGE_SIZE  4096u
+#define MEM_LOW_LIMIT  0xc0000000ull  /* RAM below 4 GiB ends here at the most: 3 GiB */
+#define MEM_HIGH_BASE  0x100000000ull
+
+enum mem_kind {
+        MEM_NONE, /* no memory: MMIO */
+        MEM_RAM,
+        MEM_ROM,  /* reads as memory; the CPU's writes are dropped */
+};
+
+typedef void mem_written_fn(void *ctx, gpa_t gpa, uint64_t len);
+
+struct guest_mem;
+
+/*
+ * Maps @size_bytes of @fd (which stays the caller's; -1 for anonymous memory)
+ * as RAM.  @size_bytes is a multiple of 2 MiB.  -errno on failure.
+ */
+int mem_create(int fd, uint64_t size_bytes, struct guest_mem **ret_mem);
+void mem_destroy(struct guest_mem *mem);
+
+uint64_t mem_low_bytes(const struct guest_mem *mem);
+uint64_t mem_high_bytes(const struct guest_mem *mem);
+
+/* Adds an area outside RAM (a boot ROM, a frame buffer), page aligned.  Before any vCPU runs. */
+int mem_add_area(struct guest_mem *mem, gpa_t gpa, uint64_t len, enum mem_kind kind, void **ret_host);
+
+/* The kind of the page that holds @gpa. */
+enum mem_kind mem_kind(const struct guest_mem *mem, gpa_t gpa);
+
+/* Host address of gpa 0.  For engines only. */
+uint8_t *mem_base(const struct guest_mem *mem);
+/* One past the highest address that mem_base() + gpa may be used for. */
+gpa_t mem_limit(const struct guest_mem *mem);
+
+/* Copies; -EFAULT, with nothing copied, unless the whole range is RAM (or ROM, for reading). */
+int mem_read(const struct guest_mem *mem, gpa_t gpa, void *buf, size_t len);
+int mem_write(struct guest_mem *mem, gpa_t gpa, const void *buf, size_t len);
+
+/* Host pointer to a range that is RAM throughout, else NULL. */
+void *mem_at(const struct guest_mem *mem, gpa_t gpa, size_t len);
+
+/* Says that [gpa, gpa + len) was changed through a pointer. */
+void mem_written(struct guest_mem *mem, gpa_t gpa, uint64_t len);
+
+/* The engine's hook for mem_write and mem_written. */
+void mem_set_written_hook(struct guest_mem *mem, mem_written_fn *fn, void *ctx);
+
+/* Areas for slot-based engines: calls @fn for each contiguous area. */
+void mem_for_each(const struct guest_mem *mem,
+    void (*fn)(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind), void *ctx);
+
+#endif
