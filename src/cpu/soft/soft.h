@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The soft engine's own state and the calls between its parts.
+ * doc/soft-cpu.md explains the whole.
+ *
+ * While a vCPU runs, the guest's x87, MMX, SSE and AVX registers stay in the
+ * host's.  So code here and in src/x86 is compiled for general registers only,
+ * and calls no function of the C library that could touch a vector register:
+ * soft_fpu_put() saves them first, before anything outside (devices, malloc) is called.
+ *
+ * A C helper called from translated code, directly or not, may end at any point by
+ * soft_raise(), which unwinds to the dispatcher.  It holds no lock then and
+ * has changed no state that the faulting instruction must leave alone.
+ */
+#ifndef CPU_SOFT_SOFT_H
+#define CPU_SOFT_SOFT_H
+
+#include "cpu/cpu.h"
+#include "mem/mem.h"
+#include "x86/decode.h"
+#include "x86/state.h"
+
+/* The compiler may emit calls to these for plain C; libc's would use vector registers. */
+void *memcpy(void *dst, const void *src, size_t n) __asm__("soft_memcpy");
+void *memmove(void *dst, const void *src, size_t n) __asm__("soft_memmove");
+void *memset(void *dst, int c, size_t n) __asm__("soft_memset");
+int memcmp(const void *a, const void *b, size_t n) __asm__("soft_memcmp");
+
+struct soft_engine;
+struct soft_block;
+struct soft_aspace;
+
+/* One exception or interrupt to deliver. */
+enum soft_event_kind {
+        SOFT_EV_NONE,
+        SOFT_EV_EXCEPTION, /* raised by the processor: may combine to a double fault */
+        SOFT_EV_INTR,      /* external interrupt */
+        SOFT_EV_NMI,
+        SOFT_EV_SOFT_INT,  /* INT n: DPL check, rip already after the instruction */
+        SOFT_EV_SOFT_EXC,  /* INT3 and INTO: DPL check, not subject to VME redirection */
+        SOFT_EV_PRIV_EXC,  /* INT1: no DPL check */
+};
+
+struct soft_event {
+        uint8_t kind;
+        uint8_t vector;
+        bool has_error;
+        uint32_t error;
+};
+
+struct soft_cpu {
+        struct x86_state st; /* first: translated code addresses it as gs:[offset] */
+
+        /* What translated code uses; see translate.c for the protocol of each. */
+        uint64_t next_rip;   /* SYSTEM helpers: where to go on */
+        uint32_t flags_saved; /* LAHF byte in bits 8-15, OF in bit 0 */
+        uint32_t kick;        /* non-zero: leave translated code at the next check (any thread sets it) */
+        uint8_t *tlb;         /* data TLB of the current address space and privilege */
+        uint64_t stack_tag;   /* guest page that stack_host maps, or SOFT_TAG_NONE */
+        uint64_t stack_host;
+        uint64_t seg_base[X86_SREG_COUNT]; /* copies of st.seg[].base, for translated code */
+        void *host_sp;        /* stack to unwind to */
+        void *jump_cache;
+        uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */
+        uint32_t mode;        /* key of blocks that fit the present mode: SOFT_MODE_* */
+        uint64_t exit_arg;
+        uint64_t scratch[4];
+
+        struct soft_event event;      /* raised and not yet delivered */
+        struct soft_event delivering; /* being delivered: a further fault combines with it */
+        bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
+        bool ac_data;         /* SMAP: RFLAGS.AC allows supervisor access to user pages */
+        bool exit_requested;
+        struct cpu_exit exit;
+
+        unsigned id;
+        struct soft_engine *engine;
+        struct guest_mem *mem;
+        uint8_t *mem_base;
+        const struct cpu_env *env;
+        const struct x86_cpu_model *model;
+        struct soft_mmu *mmu;
+        struct soft_priv *priv; /* private to the dispatcher */
+};
+
+/* ---- unwinding ---- */
+
+/* Raises an exception of the current instruction (st.rip is its address). */
+_Noreturn void soft_raise(struct soft_cpu *v, unsigned vector);
+_Noreturn void soft_raise_error(struct soft_cpu *v, unsigned vector, uint32_t error);
+/* #PF: sets CR2. */
+_Noreturn void soft_raise_pf(struct soft_cpu *v, gva_t address, uint32_t error);
+/* Leaves cpu_run() with v->exit, which the caller has filled in; st is what the guest resumes with. */
+_Noreturn void soft_exit(struct soft_cpu *v);
+
+/* ---- memory, mmu.c: by linear address; they raise #PF, and reach MMIO ---- */
+
+/* How an access is checked. */
+enum soft_access {
+        SOFT_ACC_DATA, /* at the current CPL, SMAP as RFLAGS.AC says */
+        SOFT_ACC_SYS,  /* implicit supervisor access: GDT, IDT, TSS; SMAP applies whatever AC says */
+        SOFT_ACC_USER, /* as CPL 3 */
+};
+
+uint64_t soft_ld(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how);
+void soft_st(struct soft_cpu *v, gva_t address, unsigned size, uint64_t value, enum soft_access how);
+/* Any length: every page is checked before a byte is written. */
+void soft_ld_bytes(struct soft_cpu *v, gva_t address, void *buf, size_t len, enum soft_access how);
+void soft_st_bytes(struct soft_cpu *v, gva_t address, const void *buf, size_t len, enum soft_access how);
+/* Raises what a write to the range would raise; changes nothing but accessed and dirty bits. */
+void soft_probe_write(struct soft_cpu *v, gva_t address, size_t len, enum soft_access how);
+
+/*
+ * Host address for an access of @size bytes that does not cross a page and is RAM, for atomic
+ * read-modify-write; NULL where it is MMIO, ROM, crosses a page or holds translated code being watched.
+ */
+void *soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how);
+
+/* ---- TLB, mmu.c ---- */
+void soft_tlb_flush_all(struct soft_cpu *v);        /* global entries too, every PCID */
+void soft_tlb_flush_nonglobal(struct soft_cpu *v);  /* the current PCID's non-global entries */
+void soft_tlb_flush_pcid(struct soft_cpu *v, unsigned pcid);
+void soft_tlb_flush_all_nonglobal(struct soft_cpu *v); /* INVPCID type 3: every PCID */
+void soft_tlb_invlpg(struct soft_cpu *v, gva_t address); /* the current PCID, and global entries */
+void soft_tlb_inv_address(struct soft_cpu *v, unsigned pcid, gva_t address);
+/* After CR3 was written (st.cr3 is new already, without bit 63): @keep is bit 63 of the written value. */
+void soft_tlb_switch(struct soft_cpu *v, bool keep);
+
+/* ---- mode, run.c ---- */
+/*
+ * After a change of CR0, CR4, EFER, CPL, CS, SS, segment registers or RFLAGS.TF/VM/AC by other than an
+ * instruction marked X86_OD_END (after those the dispatcher calls it itself).
+ */
+void soft_mode_update(struct soft_cpu *v);
+/* After RFLAGS.AC changed by STAC or CLAC. */
+void soft_ac_update(struct soft_cpu *v);
+/* CPUID may have changed what instructions exist, or breakpoints did: forget all translations of this engine. */
+void soft_code_flush(struct soft_cpu *v);
+
+/* ---- FPU ---- */
+void soft_fpu_put(struct soft_cpu *v); /* host registers to st.xsave; no effect if not live */
+void soft_fpu_get(struct soft_cpu *v); /* st.xsave to host registers; no effect if live */
+
+/* ---- exc.c: delivery through IDT or IVT, and returns ---- */
+/*
+ * Pushes the frame and enters the handler: all modes, IST, privilege change, virtual-8086, task gates.
+ * Faults on the way are raised (the dispatcher combines them with v->delivering).
+ * st.rip is the address to push.
+ */
+void soft_deliver(struct soft_cpu *v, const struct soft_event *event);
+/*
+ * SDM 3A table 6-5: what @second, raised while @first was being delivered, amounts to.
+ * False: triple fault.
+ */
+bool soft_combine(const struct soft_event *first, const struct soft_event *second, struct soft_event *ret);
+
+/* ---- sys*.c: X86_CLASS_SYSTEM ---- */
+/*
+ * Executes @insn, which stands at st.rip; all of st is current (flags merged, FPU live).
+ * Sets v->next_rip to where execution goes on (set to rip + len before the call).
+ */
+void soft_sys(struct soft_cpu *v, const struct x86_insn *insn);
+
+/*
+ * Linear address of @size bytes at @seg:@offset, checked for type, limit and canonical form;
+ * raises #SS(0) for SS, else #GP(0).  @access: X86_ACC_*.
+ */
+gva_t soft_linear(struct soft_cpu *v, unsigned seg, uint64_t offset, unsigned size, unsigned access);
+/* Offset part of the ModRM operand, wrapped to the address size; @rip_next for RIP-relative. */
+uint64_t soft_ea(struct soft_cpu *v, const struct x86_insn *insn, uint64_t rip_next);
+
+/* Loads a segment register as MOV Sreg does (not CS), in any mode; raises. */
+void soft_load_sreg(struct soft_cpu *v, unsigned sreg, uint16_t selector);
+/* Writes that have side effects: CR0, CR3, CR4, CR8, EFER; raise #GP on reserved bits. */
+void soft_write_cr(struct soft_cpu *v, unsigned cr, uint64_t value);
+/* MSRs: 0, or -1 for #GP. */
+int soft_rdmsr(struct soft_cpu *v, uint32_t msr, uint64_t *ret_value);
+int soft_wrmsr(struct soft_cpu *v, uint32_t msr, uint64_t value);
+
+/* ---- paging, src/x86/paging.c ---- */
+
+/* #PF error code, SDM 3A 4.7. */
+#define X86_PF_P    0x1u
+#define X86_PF_W    0x2u
+#define X86_PF_U    0x4u
+#define X86_PF_RSVD 0x8u
+#define X86_PF_I    0x10u
+#define X86_PF_PK   0x20u
+
+#endif
