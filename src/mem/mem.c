@@ -7,25 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define MEM_AREAS_MAX 16
-
-struct mem_area {
-        gpa_t gpa;
-        uint64_t len;
-        enum mem_kind kind;
-};
-
-struct guest_mem {
-        uint8_t *base;         /* host address of gpa 0 */
-        uint64_t reserved;     /* bytes of address space from base */
-        uint64_t low_bytes;
-        uint64_t high_bytes;
-        struct mem_area area[MEM_AREAS_MAX]; /* RAM first */
-        unsigned area_count;
-        mem_written_fn *written; /* set before any vCPU runs */
-        void *written_ctx;
-};
-
 static int
 mem_map(struct guest_mem *mem, gpa_t gpa, uint64_t len, int fd, uint64_t offset)
 {

@@ -34,7 +34,25 @@ enum mem_kind {
 
 typedef void mem_written_fn(void *ctx, gpa_t gpa, uint64_t len);
 
-struct guest_mem;
+#define MEM_AREAS_MAX 16
+
+struct mem_area {
+        gpa_t gpa;
+        uint64_t len;
+        enum mem_kind kind;
+};
+
+/* Fields are private to mem.c and the inline functions below. */
+struct guest_mem {
+        uint8_t *base;         /* host address of gpa 0 */
+        uint64_t reserved;     /* bytes of address space from base */
+        uint64_t low_bytes;
+        uint64_t high_bytes;
+        struct mem_area area[MEM_AREAS_MAX]; /* RAM first */
+        unsigned area_count;
+        mem_written_fn *written; /* set before any vCPU runs */
+        void *written_ctx;
+};
 
 /*
  * Maps @size_bytes of @fd (which stays the caller's; -1 for anonymous memory)
@@ -56,6 +74,13 @@ enum mem_kind mem_kind(const struct guest_mem *mem, gpa_t gpa);
 uint8_t *mem_base(const struct guest_mem *mem);
 /* One past the highest address that mem_base() + gpa may be used for. */
 gpa_t mem_limit(const struct guest_mem *mem);
+
+/* Host address of the byte at @gpa if its page is RAM below or above 4 GiB, else NULL. */
+static inline void *
+mem_ram(const struct guest_mem *mem, gpa_t gpa)
+{
+        return gpa < mem->low_bytes || gpa - MEM_HIGH_BASE < mem->high_bytes ? mem->base + gpa : NULL;
+}
 
 /* Copies; -EFAULT, with nothing copied, unless the whole range is RAM (or ROM, for reading). */
 int mem_read(const struct guest_mem *mem, gpa_t gpa, void *buf, size_t len);
