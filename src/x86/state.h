@@ -172,6 +172,9 @@ enum x86_mp_state {
 /* XSAVE area: 512 legacy + 64 header + 256 YMM_Hi128 + room for PKRU in the standard format. */
 #define X86_XSAVE_BYTES 2752
 
+/* Where PKRU lies in it; its valid bit in XSTATE_BV is not used, the bytes always count. */
+#define X86_XSAVE_PKRU 2688
+
 struct x86_state {
         uint64_t gpr[X86_GPR_COUNT];
         uint64_t rip;
@@ -237,6 +240,18 @@ x86_cpl(const struct x86_state *st)
         if (st->rflags & X86_FL_VM)
                 return 3;
         return (st->seg[X86_SS].attr & X86_SEG_DPL) >> X86_SEG_DPL_SHIFT;
+}
+
+static inline uint32_t
+x86_pkru(const struct x86_state *st)
+{
+        return *(const uint32_t *)(const void *)&st->xsave[X86_XSAVE_PKRU];
+}
+
+static inline void
+x86_set_pkru(struct x86_state *st, uint32_t pkru)
+{
+        *(uint32_t *)(void *)&st->xsave[X86_XSAVE_PKRU] = pkru;
 }
 
 static inline bool

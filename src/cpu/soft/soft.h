@@ -18,6 +18,7 @@
 #include "cpu/cpu.h"
 #include "mem/mem.h"
 #include "x86/decode.h"
+#include "x86/paging.h"
 #include "x86/state.h"
 
 /* The compiler may emit calls to these for plain C; libc's would use vector registers. */
@@ -176,15 +177,5 @@ void soft_write_cr(struct soft_cpu *v, unsigned cr, uint64_t value);
 /* MSRs: 0, or -1 for #GP. */
 int soft_rdmsr(struct soft_cpu *v, uint32_t msr, uint64_t *ret_value);
 int soft_wrmsr(struct soft_cpu *v, uint32_t msr, uint64_t value);
-
-/* ---- paging, src/x86/paging.c ---- */
-
-/* #PF error code, SDM 3A 4.7. */
-#define X86_PF_P    0x1u
-#define X86_PF_W    0x2u
-#define X86_PF_U    0x4u
-#define X86_PF_RSVD 0x8u
-#define X86_PF_I    0x10u
-#define X86_PF_PK   0x20u
 
 #endif
