@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define IRQ_GSI_COUNT 24
+#define IRQ_GSI_NONE  255 /* a source that is not connected */
 
 struct irq_router;
 

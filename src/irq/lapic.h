@@ -81,6 +81,10 @@ void lapic_mmio_write(struct lapic *lapic, uint64_t gpa, unsigned size, uint64_t
 /* IA32_APIC_BASE, x2APIC 0x800-0x8ff, IA32_TSC_DEADLINE: 0, or -1 for #GP or not ours. */
 int lapic_msr_read(struct lapic *lapic, uint32_t msr, uint64_t *ret_value);
 int lapic_msr_write(struct lapic *lapic, uint32_t msr, uint64_t value);
+/*
+ * As in struct cpu_env_ops.  Calls kick for its own vCPU when more is pending
+ * afterwards, so an engine clears its CPU_EVENT_INTR before it asks.
+ */
 int lapic_intr_ack(struct lapic *lapic);
 bool lapic_intr_pending(struct lapic *lapic);
 uint8_t lapic_tpr_read(const struct lapic *lapic); /* CR8: 0-15 */

@@ -1,0 +1,1283 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Local APICs.  Section numbers are those of SDM 3A, chapter 11.
+ *
+ * Who touches what: ISR, TPR and the MMIO/MSR view belong to the vCPU's
+ * thread; IRR and TMR are set by anybody; an INIT from another processor
+ * resets all of it.  So every register is an atomic; IRR uses sequentially
+ * consistent operations, the rest relaxed ones (a guest that races its own
+ * APIC programming gets one of the two outcomes).  The timer is guarded by
+ * lapic->lock, a leaf lock; kick() is never called under it.
+ */
+#include "irq/lapic.h"
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/util.h"
+#include "cpu/cpu.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+/* Register numbers: MMIO offset / 16, x2APIC MSR - 0x800 (11.4.1, 11.12.1.2). */
+enum {
+        REG_ID = 0x02,
+        REG_VERSION = 0x03,
+        REG_TPR = 0x08,
+        REG_APR = 0x09,
+        REG_PPR = 0x0a,
+        REG_EOI = 0x0b,
+        REG_RRD = 0x0c,
+        REG_LDR = 0x0d,
+        REG_DFR = 0x0e,
+        REG_SVR = 0x0f,
+        REG_ISR = 0x10,
+        REG_TMR = 0x18,
+        REG_IRR = 0x20,
+        REG_ESR = 0x28,
+        REG_ICR_LOW = 0x30,
+        REG_ICR_HIGH = 0x31,
+        REG_LVT_TIMER = 0x32,
+        REG_LVT_ERROR = 0x37,
+        REG_TIMER_INITIAL = 0x38,
+        REG_TIMER_CURRENT = 0x39,
+        REG_TIMER_DIVIDE = 0x3e,
+        REG_SELF_IPI = 0x3f,
+};
+
+enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+
+#define MSR_APIC_BASE    0x1bu
+#define MSR_TSC_DEADLINE 0x6e0u
+#define MSR_X2APIC_FIRST 0x800u
+#define MSR_X2APIC_LAST  0x8ffu
+
+#define BASE_BSP    0x100u
+#define BASE_X2APIC 0x400u
+#define BASE_ENABLE 0x800u
+#define BASE_ADDR   0xffffffffff000ull
+
+#define LVT_MASKED      0x10000u
+#define LVT_LEVEL       0x8000u
+#define LVT_MODE(lvt)   (((lvt) >> 8) & 7)
+#define LVT_VECTOR(lvt) ((uint8_t)(lvt))
+#define TIMER_MODE(lvt) (((lvt) >> 17) & 3)
+
+enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
+
+#define SVR_ENABLE       0x100u
+#define SVR_NO_BROADCAST 0x1000u
+#define SVR_WRITABLE     0x13ffu
+
+/* Version 0x14, 6 LVT entries, EOI-broadcast suppression (11.4.8). */
+#define VERSION (0x14u | (LVT_COUNT - 1) << 16 | 1u << 24)
+
+#define ICR_WRITABLE 0x000ccfffu
+
+/* ESR, 11.5.3. */
+#define ESR_SEND_ILLEGAL    0x20u
+#define ESR_RECEIVE_ILLEGAL 0x40u
+#define ESR_REGISTER        0x80u
+
+/* A periodic timer faster than this would leave the guest, and us, no time for anything else. */
+#define MIN_PERIOD_NS (20 * NSEC_PER_USEC)
+
+typedef _Atomic uint32_t reg_t;
+
+struct lapic {
+        struct lapic_set *set;
+        unsigned vcpu;
+        uint32_t id;
+        _Atomic uint64_t base;
+        reg_t tpr, ldr, dfr, svr, esr, esr_pending, icr_low, icr_high;
+        reg_t lvt[LVT_COUNT];
+        reg_t isr[8], tmr[8], irr[8];
+        atomic_bool extint; /* an ExtINT message came (not LINT0) */
+        _Atomic uint64_t tsc_offset;
+
+        pthread_mutex_t lock;
+        reg_t initial, divide;    /* written under lock */
+        uint64_t period_ns;       /* lock; 0 unless periodic */
+        uint64_t tsc_deadline;    /* lock; 0: not armed */
+        _Atomic uint64_t deadline_ns; /* written under lock; LAPIC_NO_DEADLINE: not armed */
+        atomic_bool idle;             /* the vCPU's thread looks after the timer itself */
+};
+
+struct lapic_set {
+        struct lapic_config config;
+        struct lapic *lapics;
+        atomic_uint lint; /* levels of pins 0 and 1 */
+        atomic_uint next_lowest;
+
+        pthread_t thread;
+        bool thread_running;
+        pthread_mutex_t timer_lock;
+        pthread_cond_t timer_cond;
+        _Atomic uint64_t wakeup_ns; /* when the thread wakes by itself */
+        bool stop;                  /* timer_lock */
+};
+
+static uint32_t
+load(const reg_t *reg)
+{
+        return atomic_load_explicit(reg, memory_order_relaxed);
+}
+
+static void
+store(reg_t *reg, uint32_t value)
+{
+        atomic_store_explicit(reg, value, memory_order_relaxed);
+}
+
+static void
+kick(struct lapic *l, unsigned event, unsigned arg)
+{
+        l->set->config.kick(l->set->config.ctx, l->vcpu, event, arg);
+}
+
+static bool
+is_enabled(const struct lapic *l)
+{
+        return (l->base & BASE_ENABLE) && (load(&l->svr) & SVR_ENABLE);
+}
+
+static bool
+is_x2apic(const struct lapic *l)
+{
+        return (l->base & (BASE_ENABLE | BASE_X2APIC)) == (BASE_ENABLE | BASE_X2APIC);
+}
+
+/* The highest vector of a 256-bit register, or -1. */
+static int
+highest(const reg_t *words)
+{
+        for (int i = 7; i >= 0; i--) {
+                uint32_t word = atomic_load(&words[i]);
+
+                if (word)
+                        return i * 32 + 31 - __builtin_clz(word);
+        }
+        return -1;
+}
+
+/* 11.8.3.1 */
+static uint32_t
+ppr(const struct lapic *l)
+{
+        uint32_t tpr = load(&l->tpr);
+        int in_service = highest(l->isr);
+        uint32_t isr_class = in_service < 0 ? 0 : (uint32_t)in_service & 0xf0;
+
+        return (tpr & 0xf0) >= isr_class ? tpr : isr_class;
+}
+
+static void
+set_error(struct lapic *l, uint32_t bit);
+
+/* Takes a fixed interrupt; vectors below 16 are illegal (11.5.2). */
+static void
+accept_vector(struct lapic *l, uint8_t vector, bool level)
+{
+        uint32_t bit = 1u << (vector & 31);
+
+        if (!is_enabled(l))
+                return;
+        if (vector < 16) {
+                set_error(l, ESR_RECEIVE_ILLEGAL);
+                return;
+        }
+        if (level)
+                atomic_fetch_or(&l->tmr[vector / 32], bit);
+        else
+                atomic_fetch_and(&l->tmr[vector / 32], ~bit);
+        if (!(atomic_fetch_or(&l->irr[vector / 32], bit) & bit))
+                kick(l, CPU_EVENT_INTR, 0);
+}
+
+/* Errors collect until the guest writes ESR; the LVT entry fires once for each new one. */
+static void
+set_error(struct lapic *l, uint32_t bit)
+{
+        uint32_t lvt = load(&l->lvt[LVT_ERROR]);
+
+        if (atomic_fetch_or(&l->esr_pending, bit) & bit)
+                return;
+        if (!(lvt & LVT_MASKED))
+                accept_vector(l, LVT_VECTOR(lvt), false);
+}
+
+/* A local interrupt whose LVT entry says how it is delivered (11.5.1). */
+static void
+fire_lvt(struct lapic *l, unsigned entry)
+{
+        uint32_t lvt = load(&l->lvt[entry]);
+
+        if (lvt & LVT_MASKED)
+                return;
+        switch (LVT_MODE(lvt)) {
+        case LAPIC_FIXED:
+                accept_vector(l, LVT_VECTOR(lvt), lvt & LVT_LEVEL);
+                break;
+        case LAPIC_SMI:
+                kick(l, CPU_EVENT_SMI, 0);
+                break;
+        case LAPIC_NMI:
+                kick(l, CPU_EVENT_NMI, 0);
+                break;
+        case LAPIC_EXTINT:
+                kick(l, CPU_EVENT_INTR, 0);
+                break;
+        default:
+                break;
+        }
+}
+
+/* --- The timer, 11.5.4 --- */
+
+static uint64_t
+guest_tsc(const struct lapic *l)
+{
+        return __builtin_ia32_rdtsc() + atomic_load_explicit(&l->tsc_offset, memory_order_relaxed);
+}
+
+/* Lock held.  Host time of the armed TSC deadline. */
+static uint64_t
+tsc_deadline_ns(const struct lapic *l)
+{
+        uint64_t now_tsc = guest_tsc(l);
+        uint64_t now = loop_now_ns();
+        unsigned __int128 ns;
+
+        if (l->tsc_deadline <= now_tsc)
+                return now;
+        ns = (unsigned __int128)(l->tsc_deadline - now_tsc) * NSEC_PER_SEC / l->set->config.tsc_hz;
+        return ns > INT64_MAX ? INT64_MAX : now + (uint64_t)ns;
+}
+
+/* Divide configuration: bits 3, 1, 0 say 2, 4, ... 128, 1 (11.5.4 figure 11-10). */
+static uint64_t
+timer_divisor(uint32_t divide)
+{
+        unsigned code = (divide & 3) | (divide >> 1 & 4);
+
+        return code == 7 ? 1 : 2ull << code;
+}
+
+/* Lock held; LAPIC_TIMER_HZ makes a tick of the undivided clock one nanosecond. */
+static void
+start_count(struct lapic *l)
+{
+        uint64_t ns = l->initial * timer_divisor(l->divide);
+
+        l->period_ns = 0;
+        if (!l->initial) {
+                l->deadline_ns = LAPIC_NO_DEADLINE;
+                return;
+        }
+        if (TIMER_MODE(load(&l->lvt[LVT_TIMER])) == TIMER_PERIODIC)
+                l->period_ns = ns < MIN_PERIOD_NS ? MIN_PERIOD_NS : ns;
+        l->deadline_ns = loop_now_ns() + ns;
+}
+
+/* Lock held.  True if the timer was due: the caller fires its LVT entry, the lock dropped. */
+static bool
+timer_expire(struct lapic *l, uint64_t now)
+{
+        if (l->deadline_ns > now)
+                return false;
+        if (l->tsc_deadline) {
+                l->deadline_ns = tsc_deadline_ns(l);
+                if (guest_tsc(l) < l->tsc_deadline)
+                        return false; /* the two clocks differ a little: wait for the rest */
+                l->tsc_deadline = 0;
+                l->deadline_ns = LAPIC_NO_DEADLINE;
+        } else if (l->period_ns) {
+                uint64_t late = now - l->deadline_ns;
+
+                l->deadline_ns = now + l->period_ns - late % l->period_ns;
+        } else {
+                l->deadline_ns = LAPIC_NO_DEADLINE;
+        }
+        return true;
+}
+
+static void
+timer_poll(struct lapic *l)
+{
+        bool due = false;
+
+        if (l->deadline_ns == LAPIC_NO_DEADLINE)
+                return;
+        pthread_mutex_lock(&l->lock);
+        due = timer_expire(l, loop_now_ns());
+        pthread_mutex_unlock(&l->lock);
+        if (due)
+                fire_lvt(l, LVT_TIMER);
+}
+
+/*
+ * Makes the timer thread notice a new deadline.  deadline_ns was stored before
+ * wakeup_ns is read here, and the thread raises wakeup_ns before it reads the
+ * deadlines (all sequentially consistent), so one of the two sees the other.
+ */
+static void
+timer_changed(struct lapic *l)
+{
+        struct lapic_set *set = l->set;
+
+        if (l->idle || l->deadline_ns >= set->wakeup_ns)
+                return;
+        pthread_mutex_lock(&set->timer_lock);
+        pthread_cond_signal(&set->timer_cond);
+        pthread_mutex_unlock(&set->timer_lock);
+}
+
+/* Timer lock held.  The earliest deadline of the running vCPUs. */
+static uint64_t
+earliest_deadline(struct lapic_set *set)
+{
+        uint64_t earliest = LAPIC_NO_DEADLINE;
+
+        for (unsigned i = 0; i < set->config.count; i++) {
+                struct lapic *l = &set->lapics[i];
+                uint64_t deadline = l->idle ? LAPIC_NO_DEADLINE : l->deadline_ns;
+
+                if (deadline < earliest)
+                        earliest = deadline;
+        }
+        return earliest;
+}
+
+static void
+poll_running(struct lapic_set *set)
+{
+        for (unsigned i = 0; i < set->config.count; i++) {
+                if (!set->lapics[i].idle)
+                        timer_poll(&set->lapics[i]);
+        }
+}
+
+static void
+wait_until(struct lapic_set *set, uint64_t ns)
+{
+        struct timespec ts = {(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
+
+        if (ns >= INT64_MAX)
+                pthread_cond_wait(&set->timer_cond, &set->timer_lock);
+        else
+                pthread_cond_timedwait(&set->timer_cond, &set->timer_lock, &ts);
+}
+
+static void *
+timer_thread(void *arg)
+{
+        struct lapic_set *set = arg;
+
+        prctl(PR_SET_TIMERSLACK, 1);
+        pthread_mutex_lock(&set->timer_lock);
+        while (!set->stop) {
+                uint64_t earliest;
+
+                set->wakeup_ns = LAPIC_NO_DEADLINE; /* see timer_changed */
+                earliest = earliest_deadline(set);
+                if (earliest > loop_now_ns()) {
+                        set->wakeup_ns = earliest;
+                        wait_until(set, earliest);
+                        continue;
+                }
+                pthread_mutex_unlock(&set->timer_lock);
+                poll_running(set);
+                pthread_mutex_lock(&set->timer_lock);
+        }
+        pthread_mutex_unlock(&set->timer_lock);
+        return NULL;
+}
+
+static void
+write_initial(struct lapic *l, uint32_t value)
+{
+        pthread_mutex_lock(&l->lock);
+        if (TIMER_MODE(load(&l->lvt[LVT_TIMER])) != TIMER_TSC_DEADLINE) {
+                l->initial = value;
+                start_count(l);
+        }
+        pthread_mutex_unlock(&l->lock);
+        timer_changed(l);
+}
+
+static uint32_t
+read_current(struct lapic *l)
+{
+        uint64_t now = loop_now_ns();
+        uint64_t left = 0;
+
+        pthread_mutex_lock(&l->lock);
+        if (!l->tsc_deadline && l->deadline_ns != LAPIC_NO_DEADLINE) {
+                if (l->deadline_ns > now)
+                        left = l->deadline_ns - now;
+                else if (l->period_ns)
+                        left = l->period_ns - (now - l->deadline_ns) % l->period_ns;
+        }
+        left /= timer_divisor(l->divide);
+        pthread_mutex_unlock(&l->lock);
+        return (uint32_t)left;
+}
+
+/* A new divider takes effect at once: what is left of the count runs at the new speed. */
+static void
+write_divide(struct lapic *l, uint32_t value)
+{
+        uint32_t left = read_current(l);
+
+        pthread_mutex_lock(&l->lock);
+        l->divide = value & 0xb;
+        if (!l->tsc_deadline && l->deadline_ns != LAPIC_NO_DEADLINE) {
+                start_count(l);
+                l->deadline_ns = loop_now_ns() + left * timer_divisor(l->divide);
+        }
+        pthread_mutex_unlock(&l->lock);
+        timer_changed(l);
+}
+
+static void
+write_tsc_deadline(struct lapic *l, uint64_t value)
+{
+        bool due = false;
+
+        pthread_mutex_lock(&l->lock);
+        if (TIMER_MODE(load(&l->lvt[LVT_TIMER])) == TIMER_TSC_DEADLINE) {
+                l->tsc_deadline = value;
+                l->deadline_ns = value ? tsc_deadline_ns(l) : LAPIC_NO_DEADLINE;
+                due = timer_expire(l, loop_now_ns());
+        }
+        pthread_mutex_unlock(&l->lock);
+        if (due)
+                fire_lvt(l, LVT_TIMER);
+        else
+                timer_changed(l);
+}
+
+/* Lock held.  A change into or out of TSC-deadline mode disarms the timer (11.5.4.1). */
+static void
+change_timer_mode(struct lapic *l, unsigned old_mode, unsigned new_mode)
+{
+        if (old_mode == new_mode)
+                return;
+        if (old_mode == TIMER_TSC_DEADLINE || new_mode == TIMER_TSC_DEADLINE) {
+                l->tsc_deadline = 0;
+                l->initial = 0;
+                l->period_ns = 0;
+                l->deadline_ns = LAPIC_NO_DEADLINE;
+                return;
+        }
+        l->period_ns = 0;
+        if (new_mode == TIMER_PERIODIC) {
+                uint64_t ns = l->initial * timer_divisor(l->divide);
+
+                l->period_ns = ns < MIN_PERIOD_NS ? MIN_PERIOD_NS : ns;
+        }
+}
+
+void
+lapic_set_tsc_offset(struct lapic *l, uint64_t offset)
+{
+        atomic_store_explicit(&l->tsc_offset, offset, memory_order_relaxed);
+        pthread_mutex_lock(&l->lock);
+        if (l->tsc_deadline)
+                l->deadline_ns = tsc_deadline_ns(l);
+        pthread_mutex_unlock(&l->lock);
+        timer_changed(l);
+}
+
+uint64_t
+lapic_idle_begin(struct lapic *l)
+{
+        l->idle = true;
+        return l->deadline_ns;
+}
+
+void
+lapic_idle_end(struct lapic *l)
+{
+        l->idle = false;
+        timer_poll(l);
+        timer_changed(l);
+}
+
+/* --- Reset --- */
+
+static void
+reset_words(reg_t *words)
+{
+        for (unsigned i = 0; i < 8; i++)
+                atomic_store(&words[i], 0);
+}
+
+/* 11.4.7.1; the id stays. */
+static void
+reset_registers(struct lapic *l)
+{
+        pthread_mutex_lock(&l->lock);
+        l->deadline_ns = LAPIC_NO_DEADLINE;
+        l->tsc_deadline = l->period_ns = 0;
+        l->initial = l->divide = 0;
+        pthread_mutex_unlock(&l->lock);
+        store(&l->tpr, 0);
+        store(&l->ldr, 0);
+        store(&l->dfr, UINT32_MAX);
+        store(&l->svr, 0xff);
+        store(&l->esr, 0);
+        atomic_store(&l->esr_pending, 0);
+        store(&l->icr_low, 0);
+        store(&l->icr_high, 0);
+        for (unsigned i = 0; i < LVT_COUNT; i++)
+                store(&l->lvt[i], LVT_MASKED);
+        reset_words(l->isr);
+        reset_words(l->tmr);
+        reset_words(l->irr);
+        l->extint = false;
+}
+
+/*
+ * Besides what hardware does, LINT0 of the boot processor passes the PIC's
+ * interrupts: firmware's virtual wire mode (MultiProcessor Specification 1.4,
+ * 3.6.2.2), which guests without firmware may count on.
+ */
+static void
+reset_lapic(struct lapic *l)
+{
+        reset_registers(l);
+        l->base = LAPIC_BASE | BASE_ENABLE | (l->vcpu == 0 ? BASE_BSP : 0);
+        if (l->set->config.x2apic_start)
+                l->base |= BASE_X2APIC;
+        l->idle = false;
+        if (l->vcpu == 0)
+                store(&l->lvt[LVT_LINT0], LAPIC_EXTINT << 8);
+}
+
+void
+lapic_set_reset(struct lapic_set *set)
+{
+        atomic_store(&set->lint, 0);
+        for (unsigned i = 0; i < set->config.count; i++)
+                reset_lapic(&set->lapics[i]);
+}
+
+static void
+init_timer_cond(pthread_cond_t *cond)
+{
+        pthread_condattr_t attr;
+
+        pthread_condattr_init(&attr);
+        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+        pthread_cond_init(cond, &attr);
+        pthread_condattr_destroy(&attr);
+}
+
+int
+lapic_set_create(const struct lapic_config *config, struct lapic_set **ret_set)
+{
+        struct lapic_set *set;
+
+        if (!config->count || config->count > LAPIC_MAX_COUNT || !config->tsc_hz)
+                return -EINVAL;
+        set = calloc(1, sizeof(*set));
+        if (!set)
+                return -ENOMEM;
+        set->config = *config;
+        set->lapics = calloc(config->count, sizeof(*set->lapics));
+        if (!set->lapics) {
+                free(set);
+                return -ENOMEM;
+        }
+        pthread_mutex_init(&set->timer_lock, NULL);
+        init_timer_cond(&set->timer_cond);
+        for (unsigned i = 0; i < config->count; i++) {
+                struct lapic *l = &set->lapics[i];
+
+                l->set = set;
+                l->vcpu = i;
+                l->id = config->ids ? config->ids[i] : i;
+                pthread_mutex_init(&l->lock, NULL);
+        }
+        set->config.ids = NULL;
+        lapic_set_reset(set);
+        if (pthread_create(&set->thread, NULL, timer_thread, set)) {
+                lapic_set_destroy(set);
+                return -EAGAIN;
+        }
+        set->thread_running = true;
+        pthread_setname_np(set->thread, "apic-timer");
+        *ret_set = set;
+        return 0;
+}
+
+void
+lapic_set_destroy(struct lapic_set *set)
+{
+        if (!set)
+                return;
+        if (set->thread_running) {
+                pthread_mutex_lock(&set->timer_lock);
+                set->stop = true;
+                pthread_cond_signal(&set->timer_cond);
+                pthread_mutex_unlock(&set->timer_lock);
+                pthread_join(set->thread, NULL);
+        }
+        for (unsigned i = 0; i < set->config.count; i++)
+                pthread_mutex_destroy(&set->lapics[i].lock);
+        pthread_cond_destroy(&set->timer_cond);
+        pthread_mutex_destroy(&set->timer_lock);
+        free(set->lapics);
+        free(set);
+}
+
+struct lapic *
+lapic_get(struct lapic_set *set, unsigned vcpu)
+{
+        return vcpu < set->config.count ? &set->lapics[vcpu] : NULL;
+}
+
+uint64_t
+lapic_base_msr(const struct lapic *l)
+{
+        return l->base;
+}
+
+uint32_t
+lapic_id(const struct lapic *l)
+{
+        return l->id;
+}
+
+/* --- Messages, 11.6 and 11.7 --- */
+
+/* 11.12.10.2: derived from the id. */
+static uint32_t
+x2apic_ldr(const struct lapic *l)
+{
+        return (l->id >> 4) << 16 | 1u << (l->id & 15);
+}
+
+/* 11.6.2.2 */
+static bool
+match_logical(const struct lapic *l, uint32_t dest)
+{
+        uint32_t ldr = load(&l->ldr) >> 24;
+
+        if (is_x2apic(l)) {
+                ldr = x2apic_ldr(l);
+                return ldr >> 16 == dest >> 16 && (ldr & dest & 0xffff);
+        }
+        if (load(&l->dfr) >> 28 == 0xf)
+                return ldr & dest & 0xff;
+        return ldr >> 4 == (dest >> 4 & 0xf) && (ldr & dest & 0xf);
+}
+
+static bool
+match(const struct lapic *l, const struct lapic_message *m)
+{
+        if (!(l->base & BASE_ENABLE))
+                return false;
+        if (m->dest == UINT32_MAX)
+                return true;
+        if (m->logical)
+                return match_logical(l, m->dest);
+        return m->dest == 0xff || m->dest == l->id;
+}
+
+static void
+deliver_to(struct lapic *l, const struct lapic_message *m)
+{
+        switch (m->mode) {
+        case LAPIC_FIXED:
+        case LAPIC_LOWEST:
+                accept_vector(l, m->vector, m->level);
+                break;
+        case LAPIC_SMI:
+                kick(l, CPU_EVENT_SMI, 0);
+                break;
+        case LAPIC_NMI:
+                kick(l, CPU_EVENT_NMI, 0);
+                break;
+        case LAPIC_INIT:
+                reset_registers(l);
+                kick(l, CPU_EVENT_INIT, 0);
+                break;
+        case LAPIC_STARTUP:
+                kick(l, CPU_EVENT_SIPI, m->vector);
+                break;
+        case LAPIC_EXTINT:
+                l->extint = true;
+                kick(l, CPU_EVENT_INTR, 0);
+                break;
+        case LAPIC_RESERVED:
+                break;
+        }
+}
+
+/* 11.6.2.4: the processor with the lowest priority, taken in turn among equals. */
+static void
+deliver_lowest(struct lapic_set *set, const struct lapic_message *m)
+{
+        unsigned count = set->config.count;
+        unsigned first = atomic_fetch_add(&set->next_lowest, 1) % count;
+        struct lapic *best = NULL;
+
+        for (unsigned i = 0; i < count; i++) {
+                struct lapic *l = &set->lapics[(first + i) % count];
+
+                if (match(l, m) && is_enabled(l) && (!best || ppr(l) < ppr(best)))
+                        best = l;
+        }
+        if (best)
+                deliver_to(best, m);
+}
+
+void
+lapic_deliver(struct lapic_set *set, const struct lapic_message *m)
+{
+        if (m->mode == LAPIC_LOWEST) {
+                deliver_lowest(set, m);
+                return;
+        }
+        for (unsigned i = 0; i < set->config.count; i++) {
+                if (match(&set->lapics[i], m))
+                        deliver_to(&set->lapics[i], m);
+        }
+}
+
+/* 11.11 */
+void
+lapic_msi(struct lapic_set *set, uint64_t address, uint32_t data)
+{
+        struct lapic_message m = {
+            .dest = address >> 12 & 0xff,
+            .logical = address & 0x4,
+            .level = data & 0x8000,
+            .mode = data >> 8 & 7,
+            .vector = (uint8_t)data,
+        };
+
+        if (address >> 20 != 0xfee)
+                return;
+        if (m.dest == 0xff)
+                m.dest = UINT32_MAX;
+        if (m.mode == LAPIC_STARTUP) /* not among the modes of an MSI */
+                return;
+        lapic_deliver(set, &m);
+}
+
+void
+lapic_lint(struct lapic_set *set, unsigned pin, bool level)
+{
+        unsigned bit = 1u << pin;
+        unsigned old = level ? atomic_fetch_or(&set->lint, bit) : atomic_fetch_and(&set->lint, ~bit);
+
+        if (!level || (old & bit))
+                return;
+        for (unsigned i = 0; i < set->config.count; i++) {
+                struct lapic *l = &set->lapics[i];
+
+                if (!(l->base & BASE_ENABLE)) /* the pins are INTR and NMI then (11.4.3) */
+                        kick(l, pin == 0 ? CPU_EVENT_INTR : CPU_EVENT_NMI, 0);
+                else
+                        fire_lvt(l, LVT_LINT0 + pin);
+        }
+}
+
+void
+lapic_inject_nmi(struct lapic_set *set, unsigned vcpu)
+{
+        if (vcpu < set->config.count)
+                kick(&set->lapics[vcpu], CPU_EVENT_NMI, 0);
+}
+
+static void
+send_to_all(struct lapic *from, const struct lapic_message *m, bool self_too)
+{
+        for (unsigned i = 0; i < from->set->config.count; i++) {
+                struct lapic *l = &from->set->lapics[i];
+
+                if ((self_too || l != from) && (l->base & BASE_ENABLE))
+                        deliver_to(l, m);
+        }
+}
+
+/* 11.6.1 */
+static void
+send_ipi(struct lapic *l, uint32_t icr, uint32_t dest)
+{
+        struct lapic_message m = {
+            .dest = dest,
+            .logical = icr & 0x800,
+            .mode = icr >> 8 & 7,
+            .vector = (uint8_t)icr,
+        };
+
+        if (m.mode == LAPIC_INIT && (icr & 0xc000) == 0x8000)
+                return; /* INIT level de-assert: nothing on processors of today */
+        if (m.mode == LAPIC_EXTINT || m.mode == LAPIC_RESERVED)
+                return;
+        if ((m.mode == LAPIC_FIXED || m.mode == LAPIC_LOWEST) && m.vector < 16) {
+                set_error(l, ESR_SEND_ILLEGAL);
+                return;
+        }
+        switch (icr >> 18 & 3) {
+        case 0:
+                lapic_deliver(l->set, &m);
+                break;
+        case 1:
+                deliver_to(l, &m);
+                break;
+        default:
+                send_to_all(l, &m, (icr >> 18 & 3) == 2);
+                break;
+        }
+}
+
+/* --- What the processor sees --- */
+
+/* ExtINT reaches the processor past IRR and priorities (11.8.1 note). */
+static bool
+extint_pending(const struct lapic *l)
+{
+        uint32_t lint0 = load(&l->lvt[LVT_LINT0]);
+
+        if (l->extint)
+                return true;
+        if (!(atomic_load(&l->set->lint) & 1))
+                return false;
+        if (!(l->base & BASE_ENABLE))
+                return l->vcpu == 0;
+        return !(lint0 & LVT_MASKED) && LVT_MODE(lint0) == LAPIC_EXTINT;
+}
+
+/* The vector that may be delivered now, or -1. */
+static int
+deliverable(const struct lapic *l)
+{
+        int vector = highest(l->irr);
+
+        if (vector < 0 || !is_enabled(l))
+                return -1;
+        return ((uint32_t)vector & 0xf0) > (ppr(l) & 0xf0) ? vector : -1;
+}
+
+bool
+lapic_intr_pending(struct lapic *l)
+{
+        return deliverable(l) >= 0 || extint_pending(l);
+}
+
+/* What lowered a priority, or took an interrupt, may let a waiting one in. */
+static void
+priority_changed(struct lapic *l)
+{
+        if (lapic_intr_pending(l))
+                kick(l, CPU_EVENT_INTR, 0);
+}
+
+int
+lapic_intr_ack(struct lapic *l)
+{
+        int vector;
+
+        if (extint_pending(l)) {
+                l->extint = false;
+                vector = l->set->config.extint_ack(l->set->config.ctx);
+                priority_changed(l); /* there may be more, of the PIC or of this APIC */
+                return vector;
+        }
+        vector = deliverable(l);
+        if (vector < 0)
+                return -1;
+        atomic_fetch_and(&l->irr[vector / 32], ~(1u << (vector & 31)));
+        atomic_fetch_or(&l->isr[vector / 32], 1u << (vector & 31));
+        return vector;
+}
+
+/* 11.8.5 */
+static void
+write_eoi(struct lapic *l)
+{
+        int vector = highest(l->isr);
+        uint32_t bit;
+
+        if (vector < 0)
+                return;
+        bit = 1u << (vector & 31);
+        atomic_fetch_and(&l->isr[vector / 32], ~bit);
+        if ((atomic_load(&l->tmr[vector / 32]) & bit) && !(load(&l->svr) & SVR_NO_BROADCAST))
+                l->set->config.eoi(l->set->config.ctx, (uint8_t)vector);
+        priority_changed(l);
+}
+
+uint8_t
+lapic_tpr_read(const struct lapic *l)
+{
+        return (uint8_t)(load(&l->tpr) >> 4);
+}
+
+void
+lapic_tpr_write(struct lapic *l, uint8_t tpr)
+{
+        store(&l->tpr, (uint32_t)(tpr & 0xf) << 4);
+        priority_changed(l);
+}
+
+/* --- Registers --- */
+
+static uint32_t
+lvt_writable(const struct lapic *l, unsigned entry)
+{
+        switch (entry) {
+        case LVT_TIMER:
+                return l->set->config.tsc_deadline ? 0x700ff : 0x300ff;
+        case LVT_LINT0:
+        case LVT_LINT1:
+                return 0x1a7ff;
+        case LVT_ERROR:
+                return 0x100ff;
+        default:
+                return 0x107ff;
+        }
+}
+
+/* While the APIC is disabled by software the mask bits stay set (11.4.7.2). */
+static void
+write_lvt(struct lapic *l, unsigned entry, uint32_t value)
+{
+        uint32_t old;
+
+        value &= lvt_writable(l, entry);
+        if (!(load(&l->svr) & SVR_ENABLE))
+                value |= LVT_MASKED;
+        pthread_mutex_lock(&l->lock);
+        old = load(&l->lvt[entry]);
+        store(&l->lvt[entry], value);
+        if (entry == LVT_TIMER)
+                change_timer_mode(l, TIMER_MODE(old), TIMER_MODE(value));
+        pthread_mutex_unlock(&l->lock);
+        if (entry == LVT_LINT0 && extint_pending(l))
+                kick(l, CPU_EVENT_INTR, 0);
+}
+
+static void
+write_svr(struct lapic *l, uint32_t value)
+{
+        store(&l->svr, value & SVR_WRITABLE);
+        if (!(value & SVR_ENABLE)) {
+                for (unsigned i = 0; i < LVT_COUNT; i++)
+                        atomic_fetch_or(&l->lvt[i], LVT_MASKED);
+        }
+        priority_changed(l);
+}
+
+static uint32_t
+read_reg(struct lapic *l, unsigned reg)
+{
+        switch (reg) {
+        case REG_ID:
+                return is_x2apic(l) ? l->id : l->id << 24;
+        case REG_VERSION:
+                return VERSION;
+        case REG_TPR:
+                return load(&l->tpr);
+        case REG_PPR:
+                return ppr(l);
+        case REG_LDR:
+                return is_x2apic(l) ? x2apic_ldr(l) : load(&l->ldr);
+        case REG_DFR:
+                return load(&l->dfr);
+        case REG_SVR:
+                return load(&l->svr);
+        case REG_ISR ... REG_ISR + 7:
+                return load(&l->isr[reg - REG_ISR]);
+        case REG_TMR ... REG_TMR + 7:
+                return load(&l->tmr[reg - REG_TMR]);
+        case REG_IRR ... REG_IRR + 7:
+                return load(&l->irr[reg - REG_IRR]);
+        case REG_ESR:
+                return load(&l->esr);
+        case REG_ICR_LOW:
+                return load(&l->icr_low);
+        case REG_ICR_HIGH:
+                return load(&l->icr_high);
+        case REG_LVT_TIMER ... REG_LVT_ERROR:
+                return load(&l->lvt[reg - REG_LVT_TIMER]);
+        case REG_TIMER_INITIAL:
+                return l->initial;
+        case REG_TIMER_CURRENT:
+                return read_current(l);
+        case REG_TIMER_DIVIDE:
+                return l->divide;
+        case REG_APR:
+        case REG_RRD:
+        case REG_EOI:
+                return 0;
+        default:
+                set_error(l, ESR_REGISTER);
+                return 0;
+        }
+}
+
+/* The writes that both modes share. */
+static void
+write_reg(struct lapic *l, unsigned reg, uint32_t value)
+{
+        switch (reg) {
+        case REG_TPR:
+                store(&l->tpr, value & 0xff);
+                priority_changed(l);
+                break;
+        case REG_EOI:
+                write_eoi(l);
+                break;
+        case REG_LDR:
+                store(&l->ldr, value & 0xff000000);
+                break;
+        case REG_DFR:
+                store(&l->dfr, value | 0x0fffffff);
+                break;
+        case REG_SVR:
+                write_svr(l, value);
+                break;
+        case REG_ESR:
+                store(&l->esr, atomic_exchange(&l->esr_pending, 0));
+                break;
+        case REG_ICR_HIGH:
+                store(&l->icr_high, value & 0xff000000);
+                break;
+        case REG_ICR_LOW:
+                store(&l->icr_low, value & ICR_WRITABLE);
+                send_ipi(l, value, load(&l->icr_high) >> 24);
+                break;
+        case REG_LVT_TIMER ... REG_LVT_ERROR:
+                write_lvt(l, reg - REG_LVT_TIMER, value);
+                break;
+        case REG_TIMER_INITIAL:
+                write_initial(l, value);
+                break;
+        case REG_TIMER_DIVIDE:
+                write_divide(l, value);
+                break;
+        case REG_ID: /* read-only since the P6 family's successors */
+        case REG_VERSION:
+        case REG_APR:
+        case REG_PPR:
+        case REG_RRD:
+        case REG_ISR ... REG_IRR + 7:
+        case REG_TIMER_CURRENT:
+                break;
+        default:
+                set_error(l, ESR_REGISTER);
+                break;
+        }
+}
+
+bool
+lapic_mmio_owns(const struct lapic *l, uint64_t gpa)
+{
+        uint64_t base = atomic_load_explicit(&l->base, memory_order_relaxed);
+
+        return (base & (BASE_ENABLE | BASE_X2APIC)) == BASE_ENABLE && gpa - (base & BASE_ADDR) < 0x1000;
+}
+
+/* Registers are 32 bits on 16-byte boundaries; other accesses are undefined (11.4.1). */
+uint64_t
+lapic_mmio_read(struct lapic *l, uint64_t gpa, unsigned size)
+{
+        unsigned offset = gpa & 0xfff;
+        unsigned shift = (offset & 15) * 8;
+
+        if (shift >= 32)
+                return 0;
+        return read_reg(l, offset >> 4) >> shift;
+}
+
+void
+lapic_mmio_write(struct lapic *l, uint64_t gpa, unsigned size, uint64_t value)
+{
+        unsigned offset = gpa & 0xfff;
+
+        if ((offset & 15) || size < 4)
+                return;
+        if (offset >> 4 == REG_SELF_IPI) {
+                set_error(l, ESR_REGISTER);
+                return;
+        }
+        write_reg(l, offset >> 4, (uint32_t)value);
+}
+
+/* Bits that a guest may set in an x2APIC register; -1: not writable (11.12.1.2, 11.12.1.3). */
+static int64_t
+x2apic_writable(const struct lapic *l, unsigned reg)
+{
+        switch (reg) {
+        case REG_TPR:
+                return 0xff;
+        case REG_EOI:
+        case REG_ESR:
+                return 0;
+        case REG_SVR:
+                return SVR_WRITABLE;
+        case REG_LVT_TIMER ... REG_LVT_ERROR:
+                return lvt_writable(l, reg - REG_LVT_TIMER) | 0x5000; /* status bits are ignored */
+        case REG_TIMER_INITIAL:
+                return UINT32_MAX;
+        case REG_TIMER_DIVIDE:
+                return 0xb;
+        case REG_SELF_IPI:
+                return 0xff;
+        default:
+                return -1;
+        }
+}
+
+static int
+x2apic_write(struct lapic *l, unsigned reg, uint64_t value)
+{
+        int64_t writable = x2apic_writable(l, reg);
+
+        if (reg == REG_ICR_LOW) {
+                if ((uint32_t)value & ~(ICR_WRITABLE | 0x1000u))
+                        return -1;
+                store(&l->icr_low, (uint32_t)value & ICR_WRITABLE);
+                store(&l->icr_high, (uint32_t)(value >> 32));
+                send_ipi(l, (uint32_t)value, (uint32_t)(value >> 32));
+                return 0;
+        }
+        if (writable < 0 || (value & ~(uint64_t)writable))
+                return -1;
+        if (reg == REG_SELF_IPI)
+                send_ipi(l, 1u << 18 | (uint8_t)value, 0);
+        else
+                write_reg(l, reg, (uint32_t)value);
+        return 0;
+}
+
+static int
+x2apic_read(struct lapic *l, unsigned reg, uint64_t *ret_value)
+{
+        switch (reg) {
+        case REG_ICR_LOW:
+                *ret_value = load(&l->icr_low) | (uint64_t)load(&l->icr_high) << 32;
+                return 0;
+        case REG_ID:
+        case REG_VERSION:
+        case REG_TPR:
+        case REG_PPR:
+        case REG_LDR:
+        case REG_SVR:
+        case REG_ISR ... REG_ESR:
+        case REG_LVT_TIMER ... REG_TIMER_CURRENT:
+        case REG_TIMER_DIVIDE:
+                *ret_value = read_reg(l, reg);
+                return 0;
+        default:
+                return -1;
+        }
+}
+
+/* 11.12.5: the allowed transitions between disabled, xAPIC and x2APIC. */
+static int
+write_base(struct lapic *l, uint64_t value)
+{
+        uint64_t old = l->base;
+        bool enable = value & BASE_ENABLE, x2 = value & BASE_X2APIC;
+
+        if (value & ~(BASE_ADDR | BASE_ENABLE | BASE_X2APIC | BASE_BSP))
+                return -1;
+        if (x2 && (!enable || !l->set->config.x2apic_capable))
+                return -1;
+        if (x2 && !(old & BASE_ENABLE))
+                return -1;
+        if (enable && !x2 && (old & BASE_X2APIC))
+                return -1;
+        if ((old & BASE_ENABLE) && !enable)
+                reset_registers(l);
+        l->base = (value & ~(uint64_t)BASE_BSP) | (old & BASE_BSP);
+        return 0;
+}
+
+int
+lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *ret_value)
+{
+        if (msr == MSR_APIC_BASE) {
+                *ret_value = l->base;
+                return 0;
+        }
+        if (msr == MSR_TSC_DEADLINE && l->set->config.tsc_deadline) {
+                pthread_mutex_lock(&l->lock);
+                *ret_value = l->tsc_deadline;
+                pthread_mutex_unlock(&l->lock);
+                return 0;
+        }
+        if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || !is_x2apic(l))
+                return -1;
+        return x2apic_read(l, msr - MSR_X2APIC_FIRST, ret_value);
+}
+
+int
+lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
+{
+        if (msr == MSR_APIC_BASE)
+                return write_base(l, value);
+        if (msr == MSR_TSC_DEADLINE && l->set->config.tsc_deadline) {
+                write_tsc_deadline(l, value);
+                return 0;
+        }
+        if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || !is_x2apic(l))
+                return -1;
+        return x2apic_write(l, msr - MSR_X2APIC_FIRST, value);
+}
+
+static const char *
+mode_name(const struct lapic *l)
+{
+        if (!(l->base & BASE_ENABLE))
+                return "off";
+        return is_x2apic(l) ? "x2apic" : "xapic";
+}
+
+static void
+describe_vectors(FILE *out, const char *name, const reg_t *words)
+{
+        fprintf(out, "%s", name);
+        for (unsigned v = 0; v < 256; v++) {
+                if (load(&words[v / 32]) >> (v & 31) & 1)
+                        fprintf(out, " %02x", v);
+        }
+        fputc('\n', out);
+}
+
+size_t
+lapic_describe(const struct lapic *l, char *buf, size_t size)
+{
+        char *text = NULL;
+        size_t len = 0;
+        FILE *out = open_memstream(&text, &len);
+
+        if (!out)
+                return 0;
+        fprintf(out, "id %u mode %s svr %03x tpr %02x ppr %02x esr %02x icr %08x:%08x\n", l->id,
+            mode_name(l), load(&l->svr), load(&l->tpr), ppr(l), load(&l->esr), load(&l->icr_high),
+            load(&l->icr_low));
+        fprintf(out, "lvt timer %05x thermal %05x perf %05x lint0 %05x lint1 %05x error %05x\n",
+            load(&l->lvt[LVT_TIMER]), load(&l->lvt[LVT_THERMAL]), load(&l->lvt[LVT_PERF]),
+            load(&l->lvt[LVT_LINT0]), load(&l->lvt[LVT_LINT1]), load(&l->lvt[LVT_ERROR]));
+        describe_vectors(out, "isr", l->isr);
+        describe_vectors(out, "irr", l->irr);
+        describe_vectors(out, "tmr", l->tmr);
+        fclose(out);
+        if (text && size)
+                snprintf(buf, size, "%s", text);
+        free(text);
+        return len;
+}
