@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "dev/registry.h"
+#include "base/util.h"
+#include "dev/virtio/blk.h"
+#include "dev/virtio/rnd.h"
+
+#include <string.h>
+
+/* Help texts and option lists are the configuration schema's (config/schema.h). */
+static const struct device_emulation device_table[] = {
+        { "virtio-blk", virtio_blk_create_pci },
+        { "virtio-rnd", virtio_rnd_create_pci },
+};
+
+const struct device_emulation *
+device_at(size_t index)
+{
+        return index < ARRAY_LEN(device_table) ? &device_table[index] : NULL;
+}
+
+const struct device_emulation *
+device_find(const char *name)
+{
+        const struct device_emulation *e;
+
+        for (size_t i = 0; (e = device_at(i)) != NULL; i++)
+                if (strcmp(e->name, name) == 0)
+                        return e;
+        return NULL;
+}
