@@ -67,7 +67,7 @@
 #define CAP_BAR      4
 #define CAP_OFFSET   8
 #define CAP_LENGTH   12
-#define CAP_EXTRA    16 /* the notify multiplier, or the window's data */
+#define CAP_EXTRA    16u /* the notify multiplier, or the window's data */
 
 /* Device lock, but for notifications. */
 struct virtio_pci {
