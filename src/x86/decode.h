@@ -77,7 +77,7 @@ enum x86_sys {
         /* segments */
         X86_SYS_MOV_SREG_R, /* 8E: to a segment register */
         X86_SYS_MOV_R_SREG, /* 8C */
-        X86_SYS_PUSH_SREG, X86_SYS_POP_SREG,
+        X86_SYS_PUSH_SREG, X86_SYS_POP_SREG, /* insn.reg the enum x86_sreg */
         X86_SYS_LFS, /* LDS LES LSS LFS LGS: insn.reg the GPR, insn.imm2 the enum x86_sreg */
         X86_SYS_LAR, X86_SYS_LSL, X86_SYS_VERR, X86_SYS_VERW, X86_SYS_ARPL,
         X86_SYS_SLDT, X86_SYS_STR, X86_SYS_LLDT, X86_SYS_LTR,
@@ -157,6 +157,12 @@ enum x86_feature {
 #define X86_OD_RM8        0x2000u /* the rm operand is a byte whatever opsize (MOVZX Eb) */
 #define X86_OD_END        0x4000u /* the block ends after it (SYSTEM that may change the mode or flow) */
 #define X86_OD_RAISES     0x8000u /* may raise #DE or a floating-point error on the host: needs a side-table entry */
+#define X86_OD_BITSTR     0x10000u /* BT BTS BTR BTC m,r: the bit lies (reg >> log2 bits) operands beyond the address */
+#define X86_OD_ALIGN      0x20000u /* #GP(0) unless the memory operand is aligned to its size */
+#define X86_OD_FORCE64    0x40000u /* 64-bit operand in 64-bit mode whatever the prefixes */
+#define X86_OD_IGN66      0x80000u /* 66 does not change the operand size */
+#define X86_OD_ZEROCOUNT  0x100000u /* internal: the next row describes it when the masked count is 0 */
+#define X86_OD_VSIB       0x200000u /* the index is a vector register; SIB is required */
 
 struct x86_opdesc {
         const char *name;
