@@ -624,12 +624,9 @@ virtio_pci_create(const struct device_env *env, const struct device_place *place
         dev->transport = t;
         dev->interrupt = virtio_pci_interrupt;
         pci_device_init(&t->pci, &virtio_pci_ops, &ids);
-        error = pci_bus_add(env->pci, &t->pci, place->bus, place->slot, place->func);
-        if (error != 0) {
-                free(t);
-                return error;
-        }
         error = virtio_pci_fill(t, env);
+        if (error == 0)
+                error = pci_bus_add(env->pci, &t->pci, place->bus, place->slot, place->func);
         if (error != 0) {
                 pci_bus_remove(&t->pci);
                 free(t);
