@@ -218,7 +218,7 @@ int
 boot_linux(const struct boot_request *request, struct guest_mem *mem, struct x86_state *st,
     struct config_error *err)
 {
-        struct linux_image image;
+        struct linux_image image = { 0 };
         uint8_t zero_page[MEM_PAGE_SIZE] = { 0 };
 
         if (linux_parse(&request->kernel, &image, err) != 0)

@@ -154,7 +154,7 @@ boot_multiboot(const struct boot_request *request, struct guest_mem *mem, struct
 {
         const struct boot_file *kernel = &request->kernel;
         size_t header_at = (size_t)find_header(kernel);
-        uint32_t flags = get_le32(kernel->bytes + header_at + 4), entry, strings = LOW_STRINGS;
+        uint32_t flags = get_le32(kernel->bytes + header_at + 4), entry = 0, strings = LOW_STRINGS;
         uint8_t info[88] = { 0 }, list[BOOT_MODULES_MAX * MODULE_BYTES] = { 0 };
         uint8_t mmap[BOOT_E820_MAX * MMAP_BYTES] = { 0 };
         uint64_t end;

@@ -108,6 +108,17 @@ file_size(int fd, uint64_t *ret_bytes)
         return ioctl(fd, BLKGETSIZE64, ret_bytes) < 0 ? -errno : 0;
 }
 
+/* As the block back end does: one writer or several readers, until the file is closed. */
+static int
+lock_file(int fd, bool writable)
+{
+        struct flock lock = {.l_type = writable ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
+
+        if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES))
+                return 0;
+        return -EBUSY;
+}
+
 int
 blkdev_open(const char *path, bool writable, struct blkdev *ret_dev)
 {
@@ -129,6 +140,8 @@ blkdev_open(const char *path, bool writable, struct blkdev *ret_dev)
             .ctx = (void *)(intptr_t)fd,
         };
         int err = file_size(fd, &dev.size_bytes);
+        if (!err)
+                err = lock_file(fd, writable);
         if (err) {
                 close(fd);
                 return err;

@@ -38,8 +38,8 @@ int blkdev_slice(const struct blkdev *dev, uint64_t off, uint64_t len, struct bl
 
 /*
  * A regular file or a block device of the host.  Where @writable is asked for
- * but not permitted it is opened for reading only.  blkdev_close() ends it,
- * after which no slice of it may be used.
+ * but not permitted it is opened for reading only.  -EBUSY when a VM uses it.
+ * blkdev_close() ends it, after which no slice of it may be used.
  */
 int blkdev_open(const char *path, bool writable, struct blkdev *ret_dev);
 void blkdev_close(struct blkdev *dev);
