@@ -43,6 +43,7 @@ UNIT  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/t
 all: $(PROGS:%=$(BUILD)/%) ## build every program into build/
 
 # Libraries that only one program needs.
+$(BUILD)/obj/net/%.o: CPPFLAGS += -I/usr/include/libnl3
 $(BUILD)/bhyvenet: LDLIBS += -lnl-route-3 -lnl-3 -lnftables
 
 $(BUILD)/obj/%.o: src/%.c
