@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Building a machine: machine_build reads as the list of what there is, in order. */
+#include "base/log.h"
+#include "base/util.h"
+#include "boot/direct.h"
+#include "dev/registry.h"
+#include "machine/private.h"
+#include "machine/tsc.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+static int
+fail_with(struct config_error *err, const char *what, int error)
+{
+        if (error != 0)
+                config_fail(err, "%s: %s", what, strerror(-error));
+        return error;
+}
+
+/* Overcommitted memory would end the VM much later, and without a word. */
+static int
+check_room(uint64_t bytes, struct config_error *err)
+{
+        struct sysinfo info;
+        uint64_t total;
+
+        if (sysinfo(&info) != 0)
+                return 0;
+        total = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+        if (bytes <= total)
+                return 0;
+        config_fail(err, "no space for %lluM of guest memory: this host has %lluM", (unsigned long long)(bytes / MIB),
+            (unsigned long long)(total / MIB));
+        return -ENOSPC;
+}
+
+static int
+build_memory(struct machine *machine, struct config_error *err)
+{
+        const struct vm_config *vm = machine->config;
+        uint64_t loaded_bytes;
+        int fd = -1, error;
+
+        if (vm->kernel == NULL) {
+                error = instance_memory_open(machine->instance, &fd, &loaded_bytes, err);
+                if (error != 0)
+                        return error;
+                if (loaded_bytes != vm->memory_bytes) {
+                        close(fd);
+                        return config_fail(err, "VM %s was loaded with -m %lluM; give bhyve the same size", vm->name,
+                            (unsigned long long)(loaded_bytes / MIB));
+                }
+        } else {
+                error = check_room(vm->memory_bytes, err);
+                if (error != 0)
+                        return error;
+        }
+        error = mem_create(fd, vm->memory_bytes, &machine->mem);
+        if (fd >= 0)
+                close(fd);
+        if (error == -ENOMEM)
+                return config_fail(err, "no space for %lluM of guest memory",
+                    (unsigned long long)(vm->memory_bytes / MIB));
+        return fail_with(err, "guest memory", error);
+}
+
+struct advice {
+        bool wired;
+        bool in_core;
+        int error;
+};
+
+static void
+advise_area(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
+{
+        struct advice *advice = ctx;
+
+        (void)madvise(host, len, advice->in_core ? MADV_DODUMP : MADV_DONTDUMP);
+        if (advice->wired && mlock(host, len) != 0)
+                advice->error = -errno;
+}
+
+static int
+advise_memory(struct machine *machine, struct config_error *err)
+{
+        struct advice advice = { machine->config->memory_wired, machine->config->memory_in_core, 0 };
+
+        mem_for_each(machine->mem, advise_area, &advice);
+        if (advice.error != 0)
+                return config_fail(err, "guest memory cannot be locked (-S): %s; see ulimit -l", strerror(-advice.error));
+        return 0;
+}
+
+static int
+build_buses(struct machine *machine, struct config_error *err)
+{
+        int error = loop_create(&machine->device_lock, &machine->loop);
+
+        if (error == 0)
+                error = io_space_create(&machine->device_lock, &machine->ports);
+        if (error == 0)
+                error = io_space_create(&machine->device_lock, &machine->mmio);
+        return fail_with(err, "buses", error);
+}
+
+static int
+build_pci_devices(struct machine *machine, struct config_error *err)
+{
+        const struct vm_config *vm = machine->config;
+        const struct device_env env = { .lock = &machine->device_lock,
+                .loop = machine->loop,
+                .mem = machine->mem,
+                .pci = machine->pci,
+                .vm_name = vm->name,
+                .virtio_msix = vm->virtio_msix };
+
+        for (unsigned i = 0; i < vm->pci_count; i++) {
+                const struct vm_pci_device *dev = &vm->pci[i];
+                const struct device_place place = { dev->bus, dev->slot, dev->func };
+                const struct device_emulation *emulation = device_find(dev->device);
+                int error;
+
+                if (emulation == NULL)
+                        return config_fail(err, "%s: device '%s' is not available in this build", dev->node.prefix,
+                            dev->device);
+                error = emulation->create(&env, &place, &dev->node);
+                /* The device has said what is wrong with its options. */
+                if (error != 0)
+                        return config_fail(err, "%s: %s could not be made", dev->node.prefix, dev->device);
+        }
+        return fail_with(err, "PCI addresses", pci_bus_assign(machine->pci));
+}
+
+static int
+open_boot_files(const struct vm_config *vm, struct boot_request *request, struct config_error *err)
+{
+        char list[4096], *cursor = list, *path;
+
+        if (boot_file_open(vm->kernel, &request->kernel, err) != 0)
+                return -EINVAL;
+        if (vm->initrd == NULL)
+                return 0;
+        if ((size_t)snprintf(list, sizeof(list), "%s", vm->initrd) >= sizeof(list))
+                return config_fail(err, "boot.initrd is too long");
+        while ((path = strsep(&cursor, ",")) != NULL) {
+                struct boot_file *module = &request->module[request->module_count];
+
+                if (request->module_count == BOOT_MODULES_MAX)
+                        return config_fail(err, "boot.initrd: at most %d files", BOOT_MODULES_MAX);
+                if (boot_file_open(path, module, err) != 0)
+                        return -EINVAL;
+                request->module_count++;
+        }
+        return 0;
+}
+
+static int
+load_kernel(struct machine *machine, gpa_t rsdp, struct x86_state *st, struct config_error *err)
+{
+        struct boot_request request = { .cmdline = machine->config->cmdline, .rsdp = rsdp };
+        int error = open_boot_files(machine->config, &request, err);
+
+        if (error == 0)
+                error = boot_direct(&request, machine->mem, st, err);
+        boot_file_close(&request.kernel);
+        for (unsigned i = 0; i < request.module_count; i++)
+                boot_file_close(&request.module[i]);
+        return error;
+}
+
+/* What bhyveload left for the boot processor. */
+static int
+load_saved(struct machine *machine, struct x86_state *st, struct config_error *err)
+{
+        struct instance_state *state = malloc(sizeof(*state));
+        int error;
+
+        if (state == NULL)
+                return fail_with(err, "saved state", -ENOMEM);
+        error = instance_state_load(machine->instance, state, err);
+        if (error == 0)
+                *st = state->cpu[0];
+        free(state);
+        return error;
+}
+
+static int
+set_boot_states(struct machine *machine, gpa_t rsdp, struct config_error *err)
+{
+        struct x86_state *st = malloc(sizeof(*st));
+        int error = st == NULL ? fail_with(err, "processor state", -ENOMEM) : 0;
+
+        for (unsigned i = 0; error == 0 && i < machine->config->cpus; i++) {
+                if (i != 0)
+                        x86_state_reset(st, i);
+                else if (machine->config->kernel != NULL)
+                        error = load_kernel(machine, rsdp, st, err);
+                else
+                        error = load_saved(machine, st, err);
+                if (error != 0)
+                        break;
+                st->tsc_offset = machine->tsc_offset;
+                st->apic_base = lapic_base_msr(irqchip_lapic(machine->irqchip, i));
+                error = fail_with(err, "processor state", machine->engine_ops->set_state(machine->vcpu[i].cpu, st));
+        }
+        free(st);
+        return error;
+}
+
+static int
+choose_engine(struct machine *machine, struct config_error *err)
+{
+        const char *why;
+
+        machine->engine_ops = cpu_engine_select(machine->config->engine, &why);
+        if (machine->engine_ops == NULL)
+                return config_fail(err, "cpu.engine=%s: %s", machine->config->engine, why);
+        log_debug("CPU engine %s: %s", machine->engine_ops->name, why);
+        machine->tsc_hz = tsc_hz();
+        machine->tsc_offset = 0 - __builtin_ia32_rdtsc();
+        return 0;
+}
+
+static int
+build(struct machine *machine, struct config_error *err)
+{
+        gpa_t rsdp = 0;
+        int error;
+
+        if ((error = choose_engine(machine, err)) != 0 || (error = build_buses(machine, err)) != 0 ||
+            (error = life_start(machine, err)) != 0 || (error = build_memory(machine, err)) != 0 ||
+            (error = advise_memory(machine, err)) != 0 || (error = platform_create(machine, err)) != 0 ||
+            (error = build_pci_devices(machine, err)) != 0 ||
+            (error = platform_put_tables(machine, &rsdp, err)) != 0 || (error = vcpus_create(machine, err)) != 0 ||
+            (error = set_boot_states(machine, rsdp, err)) != 0)
+                return error;
+        return control_listen(machine->instance, machine->loop, machine_request, machine, &machine->control, err);
+}
+
+int
+machine_build(const struct vm_config *config, struct instance *instance, struct machine **ret_machine,
+    struct config_error *err)
+{
+        struct machine *machine = calloc(1, sizeof(*machine));
+        int error;
+
+        if (machine == NULL)
+                return fail_with(err, "machine", -ENOMEM);
+        machine->config = config;
+        machine->instance = instance;
+        machine->signal_fd = -1;
+        atomic_init(&machine->end, MACHINE_RUNNING);
+        pthread_mutex_init(&machine->device_lock, NULL);
+        pthread_mutex_init(&machine->park_lock, NULL);
+        pthread_cond_init(&machine->park_cond, NULL);
+        error = build(machine, err);
+        if (error != 0) {
+                machine_destroy(machine);
+                return error;
+        }
+        *ret_machine = machine;
+        return 0;
+}
+
+void
+machine_destroy(struct machine *machine)
+{
+        if (machine == NULL)
+                return;
+        pthread_mutex_lock(&machine->device_lock);
+        control_close(machine->control);
+        platform_destroy(machine);
+        life_stop(machine);
+        pthread_mutex_unlock(&machine->device_lock);
+        vcpus_destroy(machine);
+        mem_destroy(machine->mem);
+        io_space_destroy(machine->mmio);
+        io_space_destroy(machine->ports);
+        loop_destroy(machine->loop);
+        pthread_cond_destroy(&machine->park_cond);
+        pthread_mutex_destroy(&machine->park_lock);
+        pthread_mutex_destroy(&machine->device_lock);
+        free(machine);
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the files of src/machine share.
+ *
+ * Locks, in their order: device_lock, then park_lock.  No engine calls back
+ * into the machine with a lock of its own held.
+ */
+#ifndef MACHINE_PRIVATE_H
+#define MACHINE_PRIVATE_H
+
+#include "base/loop.h"
+#include "bus/io.h"
+#include "bus/pci.h"
+#include "cpu/cpu.h"
+#include "instance/control.h"
+#include "irq/irqchip.h"
+#include "machine/machine.h"
+#include "mem/mem.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct vcpu {
+        struct machine *machine;
+        unsigned id;
+        struct cpu *cpu;
+        pthread_t thread;
+        bool started;
+        atomic_uint wake;  /* futex: non-zero when something happened since run() was entered */
+        bool dead_halted;  /* park_lock: halted with interrupts off: only an NMI or INIT helps */
+        bool inactive;     /* park_lock: waits for INIT or SIPI */
+        bool parked;       /* park_lock */
+};
+
+struct machine_chips; /* the platform's fixed devices: platform.c */
+
+struct machine {
+        const struct vm_config *config;
+        struct instance *instance;
+
+        pthread_mutex_t device_lock;
+        struct loop *loop;
+        struct guest_mem *mem;
+        struct io_space *ports;
+        struct io_space *mmio;
+        struct irqchip *irqchip;
+        struct pci_bus *pci;
+        struct machine_chips *chips;
+        struct x86_cpu_model *model;
+        uint64_t tsc_hz;
+        uint64_t tsc_offset;
+
+        const struct cpu_engine_ops *engine_ops;
+        struct cpu_engine *engine;
+        struct vcpu vcpu[VM_CPUS_MAX];
+
+        struct control *control;
+        int signal_fd;
+        struct loop_fd *signal_watch;
+        int end_signal; /* loop thread */
+
+        atomic_int end; /* enum machine_end */
+        struct log_limit *io_limit;
+
+        pthread_mutex_t park_lock;
+        pthread_cond_t park_cond;
+        unsigned park_requests; /* park_lock: vCPUs stay out of the guest while it is not 0 */
+};
+
+/* vcpu.c */
+int vcpus_create(struct machine *machine, struct config_error *err);
+void vcpus_destroy(struct machine *machine);
+int vcpus_start(struct machine *machine);
+void vcpus_join(struct machine *machine);
+/* Records an event and wakes the vCPU if it sleeps; any thread. */
+void vcpu_event(struct machine *machine, unsigned id, unsigned event, unsigned argument);
+/*
+ * Brings every vCPU out of the guest, so that states can be read and written;
+ * loop thread with device_lock held (given up while it waits).
+ */
+void vcpus_park(struct machine *machine);
+void vcpus_unpark(struct machine *machine);
+
+/* env.c */
+extern const struct cpu_env_ops machine_env_ops;
+
+/* platform.c */
+int platform_create(struct machine *machine, struct config_error *err);
+/* After the PCI devices: tables for the guest.  *ret_rsdp: 0 without ACPI. */
+int platform_put_tables(struct machine *machine, gpa_t *ret_rsdp, struct config_error *err);
+void platform_destroy(struct machine *machine);
+/* False if the guest has not enabled ACPI. */
+bool platform_press_power_button(struct machine *machine);
+
+/* life.c */
+int life_start(struct machine *machine, struct config_error *err);
+void life_stop(struct machine *machine);
+
+/* requests.c: what bhyvectl asks. */
+int machine_request(void *ctx, char *line, FILE *out, struct config_error *err);
+
+#endif

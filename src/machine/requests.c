@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What bhyvectl asks of a running VM, one line a request:
+ *      info | regs CPU | get CPU NAME | set CPU NAME VALUE | desc CPU NAME
+ *      set-desc CPU NAME BASE LIMIT ACCESS | stats | chips CPU
+ *      nmi | reset | poweroff | button
+ */
+#include "base/parse.h"
+#include "base/util.h"
+#include "instance/regs.h"
+#include "machine/private.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define ARGS_MAX 6
+
+struct request {
+        struct machine *machine;
+        unsigned argc;
+        char *argv[ARGS_MAX];
+        FILE *out;
+        struct config_error *err;
+};
+
+static int
+request_number(const struct request *req, unsigned arg, uint64_t max, uint64_t *ret_value)
+{
+        if (parse_u64(req->argv[arg], ret_value) != 0 || *ret_value > max)
+                return config_fail(req->err, "'%s' is not a number that fits here", req->argv[arg]);
+        return 0;
+}
+
+static int
+request_vcpu(const struct request *req, unsigned *ret_vcpu)
+{
+        unsigned cpus = req->machine->config->cpus;
+        uint64_t number;
+
+        if (parse_u64(req->argv[1], &number) != 0 || number >= cpus)
+                return config_fail(req->err, "there is no virtual CPU %s; the VM has %u", req->argv[1], cpus);
+        *ret_vcpu = (unsigned)number;
+        return 0;
+}
+
+/* The state of the processor named in the request, with the VM held still for a moment. */
+static int
+request_state(const struct request *req, unsigned *ret_vcpu, struct x86_state *ret_st)
+{
+        struct machine *machine = req->machine;
+
+        if (request_vcpu(req, ret_vcpu) != 0)
+                return -EINVAL;
+        vcpus_park(machine);
+        machine->engine_ops->get_state(machine->vcpu[*ret_vcpu].cpu, ret_st);
+        vcpus_unpark(machine);
+        ret_st->cr8 = lapic_tpr_read(irqchip_lapic(machine->irqchip, *ret_vcpu));
+        return 0;
+}
+
+static int
+do_info(const struct request *req)
+{
+        const struct vm_config *vm = req->machine->config;
+
+        fprintf(req->out, "name %s\ncpus %u\nlowmem %" PRIu64 "\nhighmem %" PRIu64 "\nengine %s\n", vm->name, vm->cpus,
+            mem_low_bytes(req->machine->mem), mem_high_bytes(req->machine->mem), req->machine->engine_ops->name);
+        return 0;
+}
+
+static int
+do_regs(const struct request *req)
+{
+        struct x86_state st;
+        unsigned vcpu;
+
+        if (request_state(req, &vcpu, &st) != 0)
+                return -EINVAL;
+        regs_print(req->out, vcpu, &st);
+        return 0;
+}
+
+static int
+do_get(const struct request *req)
+{
+        struct x86_state st;
+        uint64_t value;
+        unsigned vcpu;
+
+        if (request_state(req, &vcpu, &st) != 0)
+                return -EINVAL;
+        if (regs_get(&st, req->argv[2], &value) != 0)
+                return config_fail(req->err, "there is no register %s", req->argv[2]);
+        fprintf(req->out, "0x%016" PRIx64 "\n", value);
+        return 0;
+}
+
+static int
+do_desc(const struct request *req)
+{
+        struct x86_state st;
+        struct x86_seg seg;
+        unsigned vcpu;
+
+        if (request_state(req, &vcpu, &st) != 0)
+                return -EINVAL;
+        if (regs_get_desc(&st, req->argv[2], &seg) != 0)
+                return config_fail(req->err, "there is no descriptor %s", req->argv[2]);
+        fprintf(req->out, "0x%016" PRIx64 "/0x%08x/0x%08x\n", seg.base, seg.limit, seg.attr);
+        return 0;
+}
+
+static int
+write_state(const struct request *req, unsigned vcpu, const struct x86_state *st)
+{
+        if (req->machine->engine_ops->set_state(req->machine->vcpu[vcpu].cpu, st) != 0)
+                return config_fail(req->err, "the processor refuses this state");
+        return 0;
+}
+
+static int
+do_set(const struct request *req)
+{
+        struct machine *machine = req->machine;
+        struct x86_state st;
+        uint64_t value;
+        unsigned vcpu;
+        int error;
+
+        if (request_vcpu(req, &vcpu) != 0 || request_number(req, 3, UINT64_MAX, &value) != 0)
+                return -EINVAL;
+        vcpus_park(machine);
+        machine->engine_ops->get_state(machine->vcpu[vcpu].cpu, &st);
+        if (regs_set(&st, req->argv[2], value) != 0)
+                error = config_fail(req->err, "there is no register %s", req->argv[2]);
+        else
+                error = write_state(req, vcpu, &st);
+        vcpus_unpark(machine);
+        return error;
+}
+
+static int
+do_set_desc(const struct request *req)
+{
+        struct machine *machine = req->machine;
+        uint64_t base, limit, access;
+        struct x86_state st;
+        struct x86_seg seg;
+        unsigned vcpu;
+        int error;
+
+        if (request_vcpu(req, &vcpu) != 0 || request_number(req, 3, UINT64_MAX, &base) != 0 ||
+            request_number(req, 4, UINT32_MAX, &limit) != 0 || request_number(req, 5, UINT32_MAX, &access) != 0)
+                return -EINVAL;
+        vcpus_park(machine);
+        machine->engine_ops->get_state(machine->vcpu[vcpu].cpu, &st);
+        error = regs_get_desc(&st, req->argv[2], &seg);
+        seg.base = base;
+        seg.limit = (uint32_t)limit;
+        seg.attr = (uint32_t)access;
+        if (error != 0)
+                error = config_fail(req->err, "there is no descriptor %s", req->argv[2]);
+        else if ((error = regs_set_desc(&st, req->argv[2], &seg)) == 0)
+                error = write_state(req, vcpu, &st);
+        vcpus_unpark(machine);
+        return error;
+}
+
+static int
+do_stats(const struct request *req)
+{
+        struct machine *machine = req->machine;
+        char buf[16384];
+
+        vcpus_park(machine);
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                buf[0] = '\0';
+                machine->engine_ops->stats(machine->vcpu[i].cpu, buf, sizeof(buf));
+                fprintf(req->out, "virtual CPU %u\n%s", i, buf);
+        }
+        vcpus_unpark(machine);
+        return 0;
+}
+
+static int
+do_chips(const struct request *req)
+{
+        struct irqchip *chip = req->machine->irqchip;
+        char buf[8192] = "";
+        unsigned vcpu;
+
+        if (request_vcpu(req, &vcpu) != 0)
+                return -EINVAL;
+        lapic_describe(irqchip_lapic(chip, vcpu), buf, sizeof(buf));
+        fprintf(req->out, "%s", buf);
+        ioapic_describe(irqchip_ioapic(chip), buf, sizeof(buf));
+        fprintf(req->out, "%s", buf);
+        i8259_describe(irqchip_pic(chip), buf, sizeof(buf));
+        fprintf(req->out, "%s", buf);
+        return 0;
+}
+
+static int
+do_nmi(const struct request *req)
+{
+        for (unsigned i = 0; i < req->machine->config->cpus; i++)
+                lapic_inject_nmi(irqchip_lapics(req->machine->irqchip), i);
+        return 0;
+}
+
+static int
+do_reset(const struct request *req)
+{
+        machine_end(req->machine, MACHINE_END_RESET);
+        return 0;
+}
+
+static int
+do_poweroff(const struct request *req)
+{
+        machine_end(req->machine, MACHINE_END_POWEROFF);
+        return 0;
+}
+
+static int
+do_button(const struct request *req)
+{
+        if (!platform_press_power_button(req->machine))
+                return config_fail(req->err, "the guest has not enabled ACPI: it has no power button");
+        return 0;
+}
+
+static const struct {
+        const char *verb;
+        unsigned argc; /* the verb counts */
+        int (*fn)(const struct request *req);
+} request_rows[] = {
+        { "info", 1, do_info },
+        { "regs", 2, do_regs },
+        { "get", 3, do_get },
+        { "set", 4, do_set },
+        { "desc", 3, do_desc },
+        { "set-desc", 6, do_set_desc },
+        { "stats", 1, do_stats },
+        { "chips", 2, do_chips },
+        { "nmi", 1, do_nmi },
+        { "reset", 1, do_reset },
+        { "poweroff", 1, do_poweroff },
+        { "button", 1, do_button },
+};
+
+int
+machine_request(void *ctx, char *line, FILE *out, struct config_error *err)
+{
+        struct request req = { .machine = ctx, .out = out, .err = err };
+        char *word;
+
+        while (req.argc < ARGS_MAX && (word = strsep(&line, " ")) != NULL)
+                req.argv[req.argc++] = word;
+        for (unsigned i = 0; i < ARRAY_LEN(request_rows); i++) {
+                if (req.argc == request_rows[i].argc && strcmp(req.argv[0], request_rows[i].verb) == 0)
+                        return request_rows[i].fn(&req);
+        }
+        return config_fail(err, "unknown request '%s' (bhyvectl of another version?)", req.argv[0]);
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * vCPU threads: run, look at the exit, sleep, park.
+ *
+ * Sleeping: `wake` is cleared before run() is entered, and set by vcpu_event
+ * after it has told the engine.  So whatever happens after run() has decided to
+ * halt leaves `wake` set, and the futex does not sleep; what happened before is
+ * seen by run() itself.
+ */
+#include "base/log.h"
+#include "base/util.h"
+#include "machine/private.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *
+vcpu_option(void *ctx, const char *key)
+{
+        const struct machine *machine = ctx;
+
+        return config_get(machine->config->config, key);
+}
+
+/* Until `wake` or @deadline_ns (CLOCK_MONOTONIC; LAPIC_NO_DEADLINE: for ever). */
+static void
+wait_for_wake(struct vcpu *vcpu, uint64_t deadline_ns)
+{
+        struct timespec deadline = { .tv_sec = (time_t)(deadline_ns / NSEC_PER_SEC),
+                .tv_nsec = (long)(deadline_ns % NSEC_PER_SEC) };
+
+        /* Acquire pairs with the release in vcpu_wake: the event itself is visible afterwards. */
+        while (atomic_load_explicit(&vcpu->wake, memory_order_acquire) == 0) {
+                long r = syscall(SYS_futex, &vcpu->wake, FUTEX_WAIT_BITSET_PRIVATE, 0,
+                    deadline_ns == LAPIC_NO_DEADLINE ? NULL : &deadline, NULL, FUTEX_BITSET_MATCH_ANY);
+
+                if (r != 0 && errno == ETIMEDOUT)
+                        break;
+        }
+}
+
+static void
+vcpu_wake(struct vcpu *vcpu)
+{
+        if (atomic_exchange_explicit(&vcpu->wake, 1, memory_order_acq_rel) == 0)
+                (void)syscall(SYS_futex, &vcpu->wake, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void
+vcpu_event(struct machine *machine, unsigned id, unsigned event, unsigned argument)
+{
+        struct vcpu *vcpu = &machine->vcpu[id];
+
+        if (vcpu->cpu == NULL)
+                return;
+        machine->engine_ops->event(vcpu->cpu, event, argument);
+        vcpu_wake(vcpu);
+}
+
+/* Every vCPU that runs at all is halted with interrupts off: nothing can happen any more. */
+static bool
+all_dead_halted(const struct machine *machine)
+{
+        unsigned dead = 0;
+
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                const struct vcpu *vcpu = &machine->vcpu[i];
+
+                if (!vcpu->inactive && !vcpu->dead_halted)
+                        return false;
+                dead += vcpu->dead_halted;
+        }
+        return dead != 0;
+}
+
+static void
+vcpu_sleep(struct vcpu *vcpu, bool dead_halted, bool inactive)
+{
+        struct machine *machine = vcpu->machine;
+        struct lapic *lapic = irqchip_lapic(machine->irqchip, vcpu->id);
+        bool all_dead;
+
+        pthread_mutex_lock(&machine->park_lock);
+        vcpu->dead_halted = dead_halted;
+        vcpu->inactive = inactive;
+        all_dead = all_dead_halted(machine);
+        pthread_mutex_unlock(&machine->park_lock);
+        if (all_dead && atomic_load_explicit(&vcpu->wake, memory_order_acquire) == 0)
+                machine_end(machine, MACHINE_END_HALT);
+        wait_for_wake(vcpu, lapic_idle_begin(lapic));
+        lapic_idle_end(lapic);
+        if (!dead_halted && !inactive)
+                return;
+        pthread_mutex_lock(&machine->park_lock);
+        vcpu->dead_halted = vcpu->inactive = false;
+        pthread_mutex_unlock(&machine->park_lock);
+}
+
+static void
+exit_kick(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        /* Parking and ending are looked at after every exit. */
+}
+
+static void
+exit_hlt(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        struct x86_state st;
+
+        vcpu->machine->engine_ops->get_state(vcpu->cpu, &st);
+        vcpu_sleep(vcpu, !(st.rflags & X86_FL_IF), false);
+}
+
+static void
+exit_wait(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        vcpu_sleep(vcpu, false, true);
+}
+
+static void
+exit_pause(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        sched_yield();
+}
+
+static void
+exit_shutdown(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        log_error("virtual CPU %u: triple fault", vcpu->id);
+        machine_end(vcpu->machine, MACHINE_END_TRIPLE_FAULT);
+}
+
+static void
+exit_debug(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        log_error("virtual CPU %u: stopped for a debugger that is not there", vcpu->id);
+        machine_end(vcpu->machine, MACHINE_END_ERROR);
+}
+
+static void
+exit_error(struct vcpu *vcpu, const struct cpu_exit *exit)
+{
+        log_error("virtual CPU %u: %s", vcpu->id, exit->error);
+        machine_end(vcpu->machine, MACHINE_END_ERROR);
+}
+
+static void (*const exit_handlers[])(struct vcpu *vcpu, const struct cpu_exit *exit) = {
+        [CPU_EXIT_KICK] = exit_kick,
+        [CPU_EXIT_HLT] = exit_hlt,
+        [CPU_EXIT_WAIT] = exit_wait,
+        [CPU_EXIT_PAUSE] = exit_pause,
+        [CPU_EXIT_SHUTDOWN] = exit_shutdown,
+        [CPU_EXIT_DEBUG] = exit_debug,
+        [CPU_EXIT_ERROR] = exit_error,
+};
+
+/* Waits while others need the vCPUs out of the guest. */
+static void
+vcpu_park(struct vcpu *vcpu)
+{
+        struct machine *machine = vcpu->machine;
+
+        pthread_mutex_lock(&machine->park_lock);
+        while (machine->park_requests != 0) {
+                vcpu->parked = true;
+                pthread_cond_broadcast(&machine->park_cond);
+                pthread_cond_wait(&machine->park_cond, &machine->park_lock);
+        }
+        vcpu->parked = false;
+        pthread_mutex_unlock(&machine->park_lock);
+}
+
+static bool
+machine_ended(struct machine *machine)
+{
+        return atomic_load_explicit(&machine->end, memory_order_acquire) != MACHINE_RUNNING;
+}
+
+static void *
+vcpu_main(void *arg)
+{
+        struct vcpu *vcpu = arg;
+        struct machine *machine = vcpu->machine;
+        struct cpu_exit exit;
+
+        /* HLT's wake-ups are the guest's clock ticks. */
+        (void)prctl(PR_SET_TIMERSLACK, 1);
+        while (!machine_ended(machine)) {
+                vcpu_park(vcpu);
+                atomic_store_explicit(&vcpu->wake, 0, memory_order_seq_cst);
+                if (machine_ended(machine))
+                        break;
+                machine->engine_ops->run(vcpu->cpu, &exit);
+                exit_handlers[exit.reason](vcpu, &exit);
+        }
+        /* From here on the thread counts as parked: it does not touch the guest again. */
+        pthread_mutex_lock(&machine->park_lock);
+        vcpu->started = false;
+        pthread_cond_broadcast(&machine->park_cond);
+        pthread_mutex_unlock(&machine->park_lock);
+        return NULL;
+}
+
+int
+vcpus_create(struct machine *machine, struct config_error *err)
+{
+        const struct vm_config *vm = machine->config;
+        const struct cpu_config config = { .model = machine->model,
+                .vcpu_count = vm->cpus,
+                .exit_on_pause = vm->exit_on_pause,
+                .ignore_unknown_msrs = !vm->strict_msr,
+                .option = vcpu_option,
+                .option_ctx = machine };
+        const struct cpu_env env = { .ops = &machine_env_ops, .ctx = machine };
+        int error = machine->engine_ops->create(&config, machine->mem, &env, &machine->engine);
+
+        for (unsigned i = 0; error == 0 && i < vm->cpus; i++) {
+                machine->vcpu[i].machine = machine;
+                machine->vcpu[i].id = i;
+                machine->vcpu[i].inactive = i != 0;
+                error = machine->engine_ops->cpu_create(machine->engine, i, &machine->vcpu[i].cpu);
+        }
+        if (error != 0)
+                config_fail(err, "CPU engine %s: %s", machine->engine_ops->name, strerror(-error));
+        return error;
+}
+
+void
+vcpus_destroy(struct machine *machine)
+{
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                if (machine->vcpu[i].cpu != NULL)
+                        machine->engine_ops->cpu_destroy(machine->vcpu[i].cpu);
+        }
+        if (machine->engine != NULL)
+                machine->engine_ops->destroy(machine->engine);
+}
+
+static int
+vcpu_start(struct vcpu *vcpu)
+{
+        const struct vm_config *vm = vcpu->machine->config;
+        char name[16];
+        int error;
+
+        vcpu->started = true;
+        error = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
+        if (error != 0) {
+                vcpu->started = false;
+                return -error;
+        }
+        snprintf(name, sizeof(name), "vcpu %u", vcpu->id);
+        (void)pthread_setname_np(vcpu->thread, name);
+        if (vm->pinned[vcpu->id] &&
+            pthread_setaffinity_np(vcpu->thread, sizeof(vm->cpuset[0]), &vm->cpuset[vcpu->id]) != 0)
+                log_warn("virtual CPU %u cannot be pinned: the host has no such CPU", vcpu->id);
+        return 0;
+}
+
+int
+vcpus_start(struct machine *machine)
+{
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                int error = vcpu_start(&machine->vcpu[i]);
+
+                if (error != 0) {
+                        log_error("virtual CPU %u: %s", i, strerror(-error));
+                        return error;
+                }
+        }
+        return 0;
+}
+
+void
+vcpus_join(struct machine *machine)
+{
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                if (machine->vcpu[i].thread != 0)
+                        pthread_join(machine->vcpu[i].thread, NULL);
+        }
+}
+
+static bool
+all_parked(const struct machine *machine)
+{
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                if (machine->vcpu[i].started && !machine->vcpu[i].parked)
+                        return false;
+        }
+        return true;
+}
+
+void
+vcpus_park(struct machine *machine)
+{
+        pthread_mutex_unlock(&machine->device_lock);
+        pthread_mutex_lock(&machine->park_lock);
+        machine->park_requests++;
+        pthread_mutex_unlock(&machine->park_lock);
+        for (unsigned i = 0; i < machine->config->cpus; i++)
+                vcpu_event(machine, i, CPU_EVENT_KICK, 0);
+        pthread_mutex_lock(&machine->park_lock);
+        while (!all_parked(machine))
+                pthread_cond_wait(&machine->park_cond, &machine->park_lock);
+        pthread_mutex_unlock(&machine->park_lock);
+        pthread_mutex_lock(&machine->device_lock);
+}
+
+void
+vcpus_unpark(struct machine *machine)
+{
+        pthread_mutex_lock(&machine->park_lock);
+        machine->park_requests--;
+        pthread_cond_broadcast(&machine->park_cond);
+        pthread_mutex_unlock(&machine->park_lock);
+}
