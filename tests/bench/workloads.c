@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The workloads of `make bench`: each exercises one thing that CPU engines do
+ * well or badly.  Built static, it runs in a guest and on the host alike.
+ *
+ *      workloads [-r REPEATS] [NAME...]
+ *
+ * prints "bench NAME SECONDS" for each workload (the best of REPEATS runs) and
+ * checks each one's result, so that a wrong processor does not look fast.
+ */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define MIB (1u << 20)
+
+static const char *self_path;
+
+static double
+now(void)
+{
+        struct timespec t;
+
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static uint32_t
+next_random(uint32_t *state)
+{
+        *state ^= *state << 13;
+        *state ^= *state >> 17;
+        *state ^= *state << 5;
+        return *state;
+}
+
+/* Collatz lengths: short data-dependent branches, no memory. */
+static uint64_t
+run_integer(void)
+{
+        uint64_t total = 0;
+
+        for (uint64_t n = 1; n < 200000; n++) {
+                for (uint64_t x = n; x != 1; total++)
+                        x = x & 1 ? 3 * x + 1 : x / 2;
+        }
+        return total;
+}
+
+static int
+compare_u32(const void *a, const void *b)
+{
+        uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+        return x < y ? -1 : x > y;
+}
+
+static uint64_t
+run_sort(void)
+{
+        enum { COUNT = 1000000 };
+        uint32_t *v = malloc(COUNT * sizeof(*v)), seed = 12345;
+        uint64_t sum = 0;
+
+        for (unsigned i = 0; i < COUNT; i++)
+                v[i] = next_random(&seed);
+        qsort(v, COUNT, sizeof(*v), compare_u32);
+        for (unsigned i = 1; i < COUNT; i++)
+                sum += v[i - 1] > v[i];
+        sum = sum * 1000 + v[COUNT / 2] % 1000;
+        free(v);
+        return sum;
+}
+
+/* Dependent loads in a random cycle through 32 MiB: misses in every cache and TLB. */
+static uint64_t
+run_chase(void)
+{
+        enum { COUNT = 32 * MIB / 8 };
+        uint64_t *next = malloc(COUNT * sizeof(*next)), at = 0;
+        uint32_t seed = 99;
+
+        for (uint64_t i = 0; i < COUNT; i++)
+                next[i] = i;
+        for (uint64_t i = COUNT - 1; i > 0; i--) {
+                uint64_t j = next_random(&seed) % i, t = next[i];
+
+                next[i] = next[j];
+                next[j] = t;
+        }
+        for (unsigned i = 0; i < 6000000; i++)
+                at = next[at];
+        free(next);
+        return at;
+}
+
+static uint64_t
+run_scalar(void)
+{
+        double x = 0.5, sum = 0;
+
+        for (unsigned i = 1; i <= 6000000; i++) {
+                x = 3.6 * x * (1.0 - x);
+                sum += x / (double)i;
+        }
+        return (uint64_t)(sum * 1e9);
+}
+
+/* 64x64 single-precision products: four lanes at a time. */
+static uint64_t
+run_packed(void)
+{
+        enum { N = 64 };
+        typedef float v4 __attribute__((vector_size(16)));
+        static float a[N][N], b[N][N];
+        static v4 c[N][N / 4];
+        float sum = 0;
+
+        for (unsigned i = 0; i < N * N; i++) {
+                (&a[0][0])[i] = (float)(i % 13) * 0.25f;
+                (&b[0][0])[i] = (float)(i % 7) * 0.5f;
+        }
+        memset(c, 0, sizeof(c));
+        for (unsigned round = 0; round < 200; round++) {
+                for (unsigned i = 0; i < N; i++) {
+                        for (unsigned k = 0; k < N; k++) {
+                                v4 f = { a[i][k], a[i][k], a[i][k], a[i][k] };
+
+                                for (unsigned j = 0; j < N / 4; j++)
+                                        c[i][j] = c[i][j] * 0.5f + f * *(const v4 *)&b[k][j * 4];
+                        }
+                }
+        }
+        for (unsigned i = 0; i < N; i++)
+                sum += c[i][i % (N / 4)][i % 4];
+        return (uint64_t)(sum * 1000);
+}
+
+static uint64_t
+run_x87(void)
+{
+        volatile long double seed = 1.0L;
+        long double x = seed, sum = 0;
+
+        for (unsigned i = 1; i <= 2000000; i++) {
+                x = x * 1.0000001L + 1.0L / (long double)i;
+                sum += x;
+        }
+        return (uint64_t)sum;
+}
+
+static uint64_t
+run_memory(void)
+{
+        enum { LEN = 4 * MIB };
+        char *a = malloc(LEN + 1), *b = malloc(LEN + 1);
+        uint64_t total = 0;
+
+        memset(a, 0, LEN + 1);
+        for (unsigned i = 0; i < 30; i++) {
+                memset(a, 'a' + (int)i % 26, LEN);
+                memcpy(b, a, LEN);
+                b[LEN] = '\0';
+                total += strlen(b);
+        }
+        free(a);
+        free(b);
+        return total;
+}
+
+static uint64_t
+run_syscalls(void)
+{
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i < 1000000; i++)
+                total += syscall(SYS_getppid) >= 0;
+        return total;
+}
+
+static uint64_t
+run_faults(void)
+{
+        enum { LEN = 32 * MIB };
+        uint64_t total = 0;
+
+        for (unsigned round = 0; round < 8; round++) {
+                volatile char *p = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+                madvise((void *)(uintptr_t)p, LEN, MADV_NOHUGEPAGE);
+                for (unsigned i = 0; i < LEN; i += 4096) {
+                        p[i] = 1;
+                        total++;
+                }
+                munmap((void *)(uintptr_t)p, LEN);
+        }
+        return total;
+}
+
+static uint64_t
+run_switches(void)
+{
+        enum { COUNT = 40000 };
+        int to[2], from[2];
+        uint64_t total = 0;
+        char c = 'x';
+        pid_t child;
+
+        if (pipe(to) != 0 || pipe(from) != 0 || (child = fork()) < 0)
+                return 0;
+        if (child == 0) {
+                while (read(to[0], &c, 1) == 1 && c != 'q') {
+                        if (write(from[1], &c, 1) != 1)
+                                _exit(1);
+                }
+                _exit(0);
+        }
+        for (unsigned i = 0; i < COUNT; i++) {
+                if (write(to[1], &c, 1) != 1 || read(from[0], &c, 1) != 1)
+                        break;
+                total++;
+        }
+        c = 'q';
+        if (write(to[1], &c, 1) != 1)
+                total = 0;
+        waitpid(child, NULL, 0);
+        for (unsigned i = 0; i < 2; i++) {
+                close(to[i]);
+                close(from[i]);
+        }
+        return total;
+}
+
+static uint64_t
+run_forkexec(void)
+{
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i < 300; i++) {
+                pid_t child = fork();
+                int status;
+
+                if (child == 0) {
+                        execl(self_path, self_path, "-x", (char *)NULL);
+                        _exit(127);
+                }
+                if (child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+                    WEXITSTATUS(status) == 0)
+                        total++;
+        }
+        return total;
+}
+
+/* Two busy processes at once: on two processors they take half of the time. */
+static uint64_t
+run_two(void)
+{
+        uint64_t total = 0;
+
+        for (unsigned i = 0; i < 2; i++) {
+                pid_t child = fork();
+
+                if (child == 0)
+                        _exit(run_integer() == 22938473 ? 0 : 1);
+        }
+        for (unsigned i = 0; i < 2; i++) {
+                int status;
+
+                if (wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+                        total++;
+        }
+        return total;
+}
+
+static uint64_t
+disk_pass(int flags)
+{
+        enum { LEN = MIB, COUNT = 192 };
+        int fd = open("/dev/vda", flags | O_DIRECT);
+        void *buf = aligned_alloc(4096, LEN);
+        uint64_t total = 0;
+
+        memset(buf, 0x5a, LEN);
+        for (unsigned i = 0; fd >= 0 && i < COUNT; i++) {
+                ssize_t n = flags == O_RDONLY ? read(fd, buf, LEN) : write(fd, buf, LEN);
+
+                if (n <= 0)
+                        break;
+                total += (uint64_t)n;
+        }
+        if (fd >= 0) {
+                fsync(fd);
+                close(fd);
+        }
+        free(buf);
+        return total;
+}
+
+static uint64_t
+run_diskread(void)
+{
+        return disk_pass(O_RDONLY);
+}
+
+static uint64_t
+run_diskwrite(void)
+{
+        return disk_pass(O_WRONLY);
+}
+
+static const struct workload {
+        const char *name;
+        uint64_t (*run)(void);
+        uint64_t expected; /* 0: not checked */
+        int optional;      /* only when named */
+} workloads[] = {
+        { "integer", run_integer, 22938473, 0 },
+        { "sort", run_sort, 0, 0 },
+        { "chase", run_chase, 0, 0 },
+        { "scalar", run_scalar, 0, 0 },
+        { "packed", run_packed, 0, 0 },
+        { "x87", run_x87, 0, 0 },
+        { "memory", run_memory, 30ull * 4 * MIB, 0 },
+        { "syscalls", run_syscalls, 1000000, 0 },
+        { "faults", run_faults, 65536, 0 },
+        { "switches", run_switches, 40000, 0 },
+        { "forkexec", run_forkexec, 300, 0 },
+        { "two", run_two, 2, 1 },
+        { "diskwrite", run_diskwrite, 192ull * MIB, 1 },
+        { "diskread", run_diskread, 192ull * MIB, 1 },
+};
+
+static int
+run_one(const struct workload *w, unsigned repeats)
+{
+        double best = 1e9;
+        uint64_t result = 0;
+
+        for (unsigned i = 0; i < repeats; i++) {
+                double start = now(), took;
+
+                result = w->run();
+                took = now() - start;
+                if (took < best)
+                        best = took;
+        }
+        if (w->expected != 0 && result != w->expected) {
+                printf("bench %s WRONG %llu\n", w->name, (unsigned long long)result);
+                return 1;
+        }
+        printf("bench %s %.6f %llu\n", w->name, best, (unsigned long long)result);
+        fflush(stdout);
+        return 0;
+}
+
+static int
+is_named(const struct workload *w, char **names, int count)
+{
+        for (int i = 0; i < count; i++) {
+                if (strcmp(names[i], w->name) == 0)
+                        return 1;
+        }
+        return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+        unsigned repeats = 3;
+        int option, wrong = 0;
+
+        self_path = argv[0];
+        while ((option = getopt(argc, argv, "xr:")) != -1) {
+                if (option == 'x')
+                        return 0;
+                if (option != 'r')
+                        return 2;
+                repeats = (unsigned)atoi(optarg);
+        }
+        for (unsigned i = 0; i < ARRAY_LEN(workloads); i++) {
+                const struct workload *w = &workloads[i];
+
+                if (optind < argc ? is_named(w, argv + optind, argc - optind) : !w->optional)
+                        wrong += run_one(w, repeats);
+        }
+        return wrong != 0;
+}
