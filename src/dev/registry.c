@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "dev/registry.h"
 #include "base/util.h"
+#include "dev/isa/lpc.h"
+#include "dev/pci/hostbridge.h"
+#include "dev/pci/uart.h"
 #include "dev/virtio/blk.h"
 #include "dev/virtio/rnd.h"
 
@@ -8,6 +11,10 @@
 
 /* Help texts and option lists are the configuration schema's (config/schema.h). */
 static const struct device_emulation device_table[] = {
+        { "hostbridge", hostbridge_create },
+        { "amd_hostbridge", amd_hostbridge_create },
+        { "lpc", lpc_create },
+        { "uart", uart_create },
         { "virtio-blk", virtio_blk_create_pci },
         { "virtio-rnd", virtio_rnd_create_pci },
 };
