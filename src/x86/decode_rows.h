@@ -99,8 +99,6 @@
 #define SF  X86_FL_SF
 #define OF  X86_FL_OF
 #define DF  X86_FL_DF
-#define COUNT_WRITTEN (ALL)
-#define ROT_WRITTEN   (CF | OF)
 
 /* Registers. */
 #define AX (1u << X86_RAX)

@@ -33,7 +33,8 @@
 
 #define BSWAP(n) [0xc8 + (n)] = G(R(ANY, "bswap", NO, ER(RW)))
 #define HINT(n)  [n] = GM(M(ANY, "nop", NO, CL(NOP), EXT))
-#define BT_FLAGS (ALL & ~ZF)
+/* The others are undefined, ZF apart; processors leave them alone, and so does this table. */
+#define BT_FLAGS CF
 #define BT_REG(nm, lock, acc)                                                                      \
         GM(M(MEM, nm, (lock) | X86_OD_BITSTR, E_(acc), G_(R), FW(BT_FLAGS)),                       \
             M(REG, nm, NO, E_(acc), G_(R), FW(BT_FLAGS)))
@@ -240,7 +241,7 @@ const struct x86_opgroup x86_ops_0f[256] = {
         [0xc1] = GM(M(ANY, "xadd", LK, E_(RW), G_(RW), FW(ALL))),
         [0xc2] = GM(M(NP, "cmpps", SA | FX, V(RW), W(R, 16), I(1), FT(SSE)), M(P66, "cmppd", SA | FX, V(RW), W(R, 16), I(1), FT(SSE2)),
             M(PF3, "cmpss", SS | FX, V(RW), W(R, 4), I(1), FT(SSE)), M(PF2, "cmpsd", SS | FX, V(RW), W(R, 8), I(1), FT(SSE2))),
-        [0xc3] = GM(M(NP, "movnti", MO, EN(W, X86_MSZ_OPSIZE), G_(R), FT(SSE2))),
+        [0xc3] = GM(M(NP, "movnti", MO | I66, EN(W, X86_MSZ_OPSIZE), G_(R), FT(SSE2))),
         [0xc4] = GM(M(NP, "pinsrw", MX, P(RW), EN(R, 2), I(1), FT(SSE)), M(P66, "pinsrw", SS, V(RW), EN(R, 2), I(1), FT(SSE2))),
         [0xc5] = GM(M(NP, "pextrw", MX | RO, G_(W), QR(R), I(1), FT(SSE)), M(P66, "pextrw", SS | RO, G_(W), WR(R), I(1), FT(SSE2))),
         [0xc6] = GM(M(NP, "shufps", SA, V(RW), W(R, 16), I(1), FT(SSE)), M(P66, "shufpd", SA, V(RW), W(R, 16), I(1), FT(SSE2))),

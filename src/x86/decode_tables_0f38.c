@@ -75,7 +75,7 @@ const struct x86_opgroup x86_ops_0f38[256] = {
         [0xf6] = GM(M(P66, "adcx", I66, G_(RW), E_(R), FR(CF), FW(CF), FT(ADX)),
             M(PF3, "adox", I66, G_(RW), E_(R), FR(OF), FW(OF), FT(ADX))),
         [0xf8] = GM(M(P66, "movdir64b", MO | I66, SY(MOVDIR64B), G_(R), .rm_access = X86_ACC_R, FT(MOVDIR64B))),
-        [0xf9] = GM(M(NP, "movdiri", MO, E_(W), G_(R), FT(MOVDIRI))),
+        [0xf9] = GM(M(NP, "movdiri", MO | I66, E_(W), G_(R), FT(MOVDIRI))),
 };
 
 const struct x86_opgroup x86_ops_0f3a[256] = {

@@ -2,7 +2,7 @@
 /* One-byte opcodes, SDM 2D table A-2.  decode_rows.h explains the notation. */
 #include "x86/decode_rows.h"
 
-/* The eight classic operations: r/m,r  r,r/m  accumulator,imm.  @w: W or nothing written. */
+/* The eight classic operations: r/m,r  r,r/m  accumulator,imm.  @acw: AX unless nothing is written. */
 #define ALU(base, nm, lock, acc, acw, fr)                                                          \
         [(base)] = GM(M(ANY, nm, (lock) | BY, E_(acc), G_(R), FR(fr), FW(ALL))),                   \
         [(base) + 1] = GM(M(ANY, nm, lock, E_(acc), G_(R), FR(fr), FW(ALL))),                      \
@@ -25,21 +25,25 @@
 #define SHIFT_IMM(n, nm, fl, fr, fw)                                                               \
         M(N(n), nm, (fl) | ZC, EXT, E_(RW), I(1), FR(fr), FW(fw)),                                 \
             M(NEVER, nm, fl, EXT, E_(RW), I(1))
+/* OF is defined for a count of 1 only; for others processors leave it alone or not. */
+#define ROTATE_IMM(n, nm, fl, fr)                                                                  \
+        M(N(n), nm, (fl) | ZC, EXT, E_(RW), I(1), FR(fr), FW(CF), FM(OF)),                         \
+            M(NEVER, nm, fl, EXT, E_(RW), I(1))
 #define GRP2_IMM(fl)                                                                               \
-        GM(SHIFT_IMM(0, "rol", fl, 0, ROT_WRITTEN), SHIFT_IMM(1, "ror", fl, 0, ROT_WRITTEN),       \
-            SHIFT_IMM(2, "rcl", fl, CF, ROT_WRITTEN), SHIFT_IMM(3, "rcr", fl, CF, ROT_WRITTEN),    \
+        GM(ROTATE_IMM(0, "rol", fl, 0), ROTATE_IMM(1, "ror", fl, 0), ROTATE_IMM(2, "rcl", fl, CF), \
+            ROTATE_IMM(3, "rcr", fl, CF),                                                          \
             SHIFT_IMM(4, "shl", fl, 0, ALL), SHIFT_IMM(5, "shr", fl, 0, ALL),                      \
             SHIFT_IMM(6, "shl", fl, 0, ALL), SHIFT_IMM(7, "sar", fl, 0, ALL))
 #define SHIFT_1(n, nm, fl, fr, fw) M(N(n), nm, fl, EXT, E_(RW), FR(fr), FW(fw))
 #define GRP2_1(fl)                                                                                 \
-        GM(SHIFT_1(0, "rol", fl, 0, ROT_WRITTEN), SHIFT_1(1, "ror", fl, 0, ROT_WRITTEN),           \
-            SHIFT_1(2, "rcl", fl, CF, ROT_WRITTEN), SHIFT_1(3, "rcr", fl, CF, ROT_WRITTEN),        \
+        GM(SHIFT_1(0, "rol", fl, 0, CF | OF), SHIFT_1(1, "ror", fl, 0, CF | OF),           \
+            SHIFT_1(2, "rcl", fl, CF, CF | OF), SHIFT_1(3, "rcr", fl, CF, CF | OF),        \
             SHIFT_1(4, "shl", fl, 0, ALL), SHIFT_1(5, "shr", fl, 0, ALL),                          \
             SHIFT_1(6, "shl", fl, 0, ALL), SHIFT_1(7, "sar", fl, 0, ALL))
 #define SHIFT_CL(n, nm, fl, fr, fm) M(N(n), nm, fl, EXT, E_(RW), IR(CX), FR(fr), FM(fm))
 #define GRP2_CL(fl)                                                                                \
-        GM(SHIFT_CL(0, "rol", fl, 0, ROT_WRITTEN), SHIFT_CL(1, "ror", fl, 0, ROT_WRITTEN),         \
-            SHIFT_CL(2, "rcl", fl, CF, ROT_WRITTEN), SHIFT_CL(3, "rcr", fl, CF, ROT_WRITTEN),      \
+        GM(SHIFT_CL(0, "rol", fl, 0, CF | OF), SHIFT_CL(1, "ror", fl, 0, CF | OF),         \
+            SHIFT_CL(2, "rcl", fl, CF, CF | OF), SHIFT_CL(3, "rcr", fl, CF, CF | OF),      \
             SHIFT_CL(4, "shl", fl, 0, ALL), SHIFT_CL(5, "shr", fl, 0, ALL),                        \
             SHIFT_CL(6, "shl", fl, 0, ALL), SHIFT_CL(7, "sar", fl, 0, ALL))
 
@@ -117,7 +121,7 @@ const struct x86_opgroup x86_ops_1b[256] = {
         [0x8d] = GM(M(ANY, "lea", MO, CL(LEA), G_(W))),
         [0x8e] = GM(M(ANY, "mov", END, SY(MOV_SREG_R), EN(R, 2), .reg_kind = X86_OPK_SREG, .reg_access = X86_ACC_W)),
         [0x8f] = GM(M(N(0), "pop", D64, CL(POP), EXT, E_(W), IRW(SP))),
-        [0x90] = G(R(REXB, "xchg", NO, ER(RW), IRW(AX)), R(PF3, "pause", END, SY(PAUSE)),
+        [0x90] = G(R(PF3, "pause", END, SY(PAUSE)), R(REXB, "xchg", NO, ER(RW), IRW(AX)),
             R(ANY, "nop", NO, CL(NOP))),
         XCHG_REG(1), XCHG_REG(2), XCHG_REG(3), XCHG_REG(4), XCHG_REG(5), XCHG_REG(6), XCHG_REG(7),
         [0x98] = G(R(ANY, "cbw", NO, IRW(AX))),

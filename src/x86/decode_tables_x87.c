@@ -16,7 +16,7 @@
 #define ONE(n, nm)    M(REG | LO(n), nm, MX, XF)
 #define ONE_NW(n, nm) M(REG | LO(n), nm, NW, XF)
 #define FCMOV(nm, fr) M(REG, nm, MX, XF, FR(fr))
-#define FCOMI(nm)     M(REG, nm, MX, XF, FW(ZF | PF | CF))
+#define FCOMI(nm)     M(REG, nm, MX, XF, FW(ALL))
 #define FENV(nm, fl, a) M(MEM, nm, fl, XF, SY(FENV), .rm_access = X86_ACC_##a)
 
 #define X(op, reg) [((op) & 7) * 8 + (reg)]
