@@ -72,6 +72,51 @@ $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 unit: $(UNIT) ## build and run the unit tests only
 	@for t in $(UNIT); do $$t || exit 1; done
 
+# The project's own smallest guest, for hosts that cannot fetch Debian's kernel and for tests.
+$(BUILD)/hello.elf: tests/guest/hello.S
+	@mkdir -p $(@D)
+	$(Q)$(CC) -m32 -c -o $(BUILD)/hello.o $<
+	$(Q)$(LD) -m elf_i386 -N -Ttext=0x100010 --section-start=.multiboot=0x100000 -e _start -o $@ $(BUILD)/hello.o
+
+.PHONY: run check bench install format lint
+run: ## boot Debian's kernel in this terminal (KERNEL= INITRD= DISK= ENGINE= CPUS= MEMORY=)
+	@SANITIZE="$(SANITIZE)" KERNEL="$(KERNEL)" INITRD="$(INITRD)" DISK="$(DISK)" sh tools/run.sh
+
+check: ## set up what tests need, and run every test
+	@SANITIZE="$(SANITIZE)" sh tools/check.sh
+
+bench: ## compare with qemu-system-x86 -accel tcg, boot and workloads
+	@tools/setup.sh build guest bench
+	@$(MAKE) -s all
+	@tools/guest.sh $(BUILD)/guest
+	@python3 tests/bench/bench.py --bhyve $(BUILD)/bhyve --guest $(BUILD)/guest $(BENCH)
+
+MAN8 := $(wildcard man/*.8)
+MAN5 := $(wildcard man/*.5)
+
+install: all ## programs and manual pages to $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 755 $(PROGS:%=$(BUILD)/%) $(DESTDIR)$(PREFIX)/sbin
+	for f in $(wildcard tools/vmrun.sh share/vmrun.sh); do install -m 755 $$f $(DESTDIR)$(PREFIX)/sbin/vmrun.sh; done
+	[ -z "$(MAN8)" ] || install -m 644 $(MAN8) $(DESTDIR)$(PREFIX)/share/man/man8
+	[ -z "$(MAN5)" ] || install -m 644 $(MAN5) $(DESTDIR)$(PREFIX)/share/man/man5
+	if [ -d share/completions ]; then \
+		install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions; \
+		install -m 644 share/completions/* $(DESTDIR)$(PREFIX)/share/bash-completion/completions; \
+	fi
+	if [ -d share/systemd ]; then \
+		install -d $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+		install -m 644 share/systemd/* $(DESTDIR)$(PREFIX)/lib/systemd/system; \
+	fi
+
+format: ## reformat the C sources
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+lint: ## manual pages, shell scripts, compiler's stricter warnings
+	@tools/setup.sh lint
+	mandoc -T lint -W warning $(MAN8) $(MAN5)
+	@for f in tools/*.sh; do sh -n $$f || exit 1; done
+
 clean: ## remove what was built
 	rm -rf build build-*
 
