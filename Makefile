@@ -76,7 +76,7 @@ unit: $(UNIT) ## build and run the unit tests only
 $(BUILD)/hello.elf: tests/guest/hello.S
 	@mkdir -p $(@D)
 	$(Q)$(CC) -m32 -c -o $(BUILD)/hello.o $<
-	$(Q)$(LD) -m elf_i386 -N -Ttext=0x100010 --section-start=.multiboot=0x100000 -e _start -o $@ $(BUILD)/hello.o
+	$(Q)$(LD) -m elf_i386 -N --no-warn-rwx-segments -Ttext=0x100010 --section-start=.multiboot=0x100000 -e _start -o $@ $(BUILD)/hello.o
 
 .PHONY: run check bench install format lint
 run: ## boot Debian's kernel in this terminal (KERNEL= INITRD= DISK= ENGINE= CPUS= MEMORY=)

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #pragma weak cpu_engine_soft
-#pragma weak cpu_engine_kvm
 
 /* VT-x is CPUID 1 ECX bit 5 (SDM 3C 24.6), SVM is CPUID 80000001h ECX bit 2 (APM 2 15.4). */
 static bool
@@ -30,7 +29,7 @@ select_auto(const char **ret_why)
 
         if (!host_has_virtualisation())
                 *ret_why = "chosen because this processor offers neither VT-x nor SVM";
-        else if (&cpu_engine_kvm != NULL && cpu_engine_kvm.probe(ret_why) == 0) {
+        else if (cpu_engine_kvm.probe(ret_why) == 0) {
                 *ret_why = "chosen because this processor offers hardware virtualisation";
                 return &cpu_engine_kvm;
         }

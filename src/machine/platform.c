@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The fixed devices of a PC, in the order they are put in. */
+#include "dev/isa/pc.h"
 #include "machine/private.h"
 
 #include <errno.h>
@@ -16,6 +17,36 @@ static void
 platform_reset(void *ctx)
 {
         machine_end(ctx, MACHINE_END_RESET);
+}
+
+static void
+platform_poweroff(void *ctx)
+{
+        machine_end(ctx, MACHINE_END_POWEROFF);
+}
+
+static const struct pc_ops platform_pc_ops = {
+        .reset = platform_reset,
+        .poweroff = platform_poweroff,
+};
+
+static int
+create_pc(struct machine *machine, struct config_error *err)
+{
+        const struct vm_config *vm = machine->config;
+        struct pc_config config = { .loop = machine->loop,
+                .ports = machine->ports,
+                .mmio = machine->mmio,
+                .irq = irqchip_router(machine->irqchip),
+                .rtc_localtime = vm->rtc_localtime,
+                .low_bytes = mem_low_bytes(machine->mem),
+                .high_bytes = mem_high_bytes(machine->mem),
+                .ops = &platform_pc_ops,
+                .ctx = machine };
+
+        for (unsigned i = 0; i < PC_COM_COUNT; i++)
+                config.com_path[i] = vm->com_path[i];
+        return pc_create(&config, &machine->pc, err);
 }
 
 int
@@ -42,9 +73,11 @@ platform_create(struct machine *machine, struct config_error *err)
 
                 error = pci_bus_create(&pci, &machine->pci);
         }
-        if (error != 0)
+        if (error != 0) {
                 config_fail(err, "platform: %s", strerror(-error));
-        return error;
+                return error;
+        }
+        return create_pc(machine, err);
 }
 
 int
@@ -58,11 +91,12 @@ void
 platform_destroy(struct machine *machine)
 {
         pci_bus_destroy(machine->pci);
+        pc_destroy(machine->pc);
         irqchip_destroy(machine->irqchip);
 }
 
 bool
 platform_press_power_button(struct machine *machine)
 {
-        return false;
+        return pc_press_power_button(machine->pc);
 }

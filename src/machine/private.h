@@ -32,8 +32,6 @@ struct vcpu {
         bool parked;       /* park_lock */
 };
 
-struct machine_chips; /* the platform's fixed devices: platform.c */
-
 struct machine {
         const struct vm_config *config;
         struct instance *instance;
@@ -45,7 +43,7 @@ struct machine {
         struct io_space *mmio;
         struct irqchip *irqchip;
         struct pci_bus *pci;
-        struct machine_chips *chips;
+        struct pc *pc;
         struct x86_cpu_model *model;
         uint64_t tsc_hz;
         uint64_t tsc_offset;
