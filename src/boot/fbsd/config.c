@@ -308,10 +308,12 @@ load_kernel_from(struct loader *l, const char *dir, const char *name, const stru
         if (loader_load_kld(l, path, args->count, args->word))
                 return -1;
         /* A kernel from elsewhere says nothing about where its modules are. */
-        if (dev_has_path(name))
+        size_t len = strlen(dir);
+        old = old ? old : LOADER_MODULE_PATH;
+        if (dev_has_path(name) ||
+            (strncmp(old, dir, len) == 0 && (old[len] == ';' || old[len] == '\0')))
                 return 0;
-        snprintf(
-            path, sizeof(path), "%.1000s%s%.1000s", dir, old && *old ? ";" : "", old ? old : "");
+        snprintf(path, sizeof(path), "%.1000s;%.1000s", dir, old);
         env_set(&l->env, "module_path", path);
         return 0;
 }

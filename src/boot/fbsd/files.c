@@ -63,7 +63,7 @@ each_module_dir(struct loader *l,
         const char *at = env_get(&l->env, "module_path");
 
         if (!at)
-                at = "/boot/kernel;/boot/modules";
+                at = LOADER_MODULE_PATH;
         while (*at) {
                 size_t len = strcspn(at, ";");
                 if (len > 0 && try(l, at, len, ctx))

@@ -14,6 +14,9 @@
 #define LOADER_NEST_MAX   16u
 #define LOADER_CONFS_MAX  64u
 
+/* Where modules are looked for when $module_path does not say. */
+#define LOADER_MODULE_PATH "/boot/kernel;/boot/modules"
+
 /* What loader.conf says of one module: X_load, X_name, ... */
 struct conf_module {
         struct conf_module *next;
