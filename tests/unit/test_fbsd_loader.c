@@ -209,7 +209,6 @@ make_rel(struct elf_maker *m, const char *module, const char *depends)
         }
         put_shdr(m, 1, (Elf64_Shdr){.sh_name = 1, .sh_type = SHT_PROGBITS, .sh_offset = TEXT_OFF,
                            .sh_size = 0x123, .sh_addralign = 16});
-         */
         put_shdr(m, 2, (Elf64_Shdr){.sh_name = 7, .sh_type = SHT_PROGBITS,
                            .sh_offset = DATA_OFF + SET_OFF, .sh_size = 0x80, .sh_addralign = 8});
         put_shdr(m, 3, (Elf64_Shdr){.sh_name = 53, .sh_type = SHT_RELA, .sh_offset = 0x3b00,

@@ -100,7 +100,8 @@ put_record(struct writer *w, uint32_t type, const void *data, size_t len)
         put_le32(head, type);
         put_le32(head + 4, (uint32_t)len);
         fwrite(head, 1, sizeof(head), w->out);
-        fwrite(data, 1, len, w->out);
+        if (len > 0)
+                fwrite(data, 1, len, w->out);
         fwrite(zeros, 1, -len & (w->word - 1), w->out);
 }
 
