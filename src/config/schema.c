@@ -89,7 +89,7 @@ const struct config_key config_keys[] = {
 
         /* Our own. */
         CHOICE("cpu.engine", "auto", "auto|soft|kvm", "what runs the guest's instructions"),
-        STRING("cpu.model", "host", "processor features to show: host, or host,-feature,..."),
+        STRING("cpu.model", "max", "processor to show: max, x86-64, x86-64-v2 or x86-64-v3, then ,+feature ,-feature ,vendor=... ,family=N"),
         STRING("boot.kernel", NULL, "kernel to boot without a loader: bzImage, PVH or Multiboot ELF"),
         STRING("boot.initrd", NULL, "initial RAM disk (Multiboot: comma-separated modules) for boot.kernel"),
         STRING("boot.cmdline", "", "command line for boot.kernel"),

@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bhyvectl(8): looks at and controls one VM.
+ *
+ * A running VM answers over its control socket; of a stopped one the saved
+ * state is read and written.  Options are carried out in the order in which the table
+ * below has them, as on FreeBSD: what creates first, what destroys last.
+ */
+#include "base/log.h"
+#include "base/parse.h"
+#include "base/util.h"
+#include "config/vm_config.h"
+#include "instance/control.h"
+#include "instance/regs.h"
+#include "mem/mem.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EXIT_ERROR     1
+#define DESTROY_WAIT_S 10
+
+struct ctl {
+        struct instance *instance;
+        unsigned cpu;
+        struct x86_seg desc; /* of --desc-base, --desc-limit, --desc-access */
+        bool has_base, has_limit, has_access;
+        const char *argument; /* of the option being carried out */
+        struct config_error err;
+};
+
+typedef int ctl_fn(struct ctl *ctl, const char *reg);
+
+static ctl_fn ctl_create, ctl_destroy, ctl_get_all, ctl_stats, ctl_nmi, ctl_reset, ctl_poweroff, ctl_shutdown, ctl_get,
+    ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem;
+
+enum ctl_argument { NO_ARG = no_argument, ARG = required_argument, MAYBE_ARG = optional_argument };
+
+struct ctl_row {
+        const char *name;
+        enum ctl_argument argument;
+        ctl_fn *fn;
+        const char *reg;     /* register for fn */
+        const char *help;    /* NULL: not in the short list */
+        const char *refused; /* why it cannot be had */
+};
+
+#define NO_HARDWARE "it is state of VT-x or SVM hardware, and no such hardware runs this VM"
+#define NO_PASSTHROUGH "there is no device passthrough"
+#define NOT_YET "it is not implemented"
+
+#define REGISTER(name) \
+        { "get-" name, NO_ARG, ctl_get, name, NULL, NULL }, { "set-" name, ARG, ctl_set, name, NULL, NULL }
+#define SEGMENT(name)                                                                              \
+        REGISTER(name), { "get-desc-" name, NO_ARG, ctl_get_desc, name, NULL, NULL },              \
+            { "set-desc-" name, NO_ARG, ctl_set_desc, name, NULL, NULL }
+#define TABLE(name)                                                                                \
+        { "get-desc-" name, NO_ARG, ctl_get_desc, name, NULL, NULL },                              \
+            { "set-desc-" name, NO_ARG, ctl_set_desc, name, NULL, NULL }
+#define REFUSED(name, reason) { name, MAYBE_ARG, NULL, NULL, NULL, reason }
+
+static const struct ctl_row ctl_rows[] = {
+        { "create", NO_ARG, ctl_create, NULL, "make the VM, with nothing loaded", NULL },
+        { "set-mem", ARG, ctl_set_mem, NULL, "give a stopped VM new, empty memory of this size", NULL },
+        SEGMENT("cs"), SEGMENT("ds"), SEGMENT("es"), SEGMENT("fs"), SEGMENT("gs"), SEGMENT("ss"), SEGMENT("tr"),
+        SEGMENT("ldtr"), TABLE("gdtr"), TABLE("idtr"),
+        REGISTER("rax"), REGISTER("rbx"), REGISTER("rcx"), REGISTER("rdx"), REGISTER("rsi"), REGISTER("rdi"),
+        REGISTER("rbp"), REGISTER("rsp"), REGISTER("r8"), REGISTER("r9"), REGISTER("r10"), REGISTER("r11"),
+        REGISTER("r12"), REGISTER("r13"), REGISTER("r14"), REGISTER("r15"), REGISTER("rip"), REGISTER("rflags"),
+        REGISTER("cr0"), REGISTER("cr2"), REGISTER("cr3"), REGISTER("cr4"), REGISTER("dr0"), REGISTER("dr1"),
+        REGISTER("dr2"), REGISTER("dr3"), REGISTER("dr6"), REGISTER("dr7"), REGISTER("efer"),
+        { "get-guest-pat", NO_ARG, ctl_get, "pat", NULL, NULL },
+        { "get-tsc-offset", NO_ARG, ctl_get, "tsc-offset", NULL, NULL },
+        { "get-guest-sysenter", NO_ARG, ctl_get, "sysenter-eip", NULL, NULL },
+        { "get-lowmem", NO_ARG, ctl_lowmem, NULL, NULL, NULL },
+        { "get-highmem", NO_ARG, ctl_highmem, NULL, NULL, NULL },
+        { "get-memmap", NO_ARG, ctl_memmap, NULL, NULL, NULL },
+        { "get-memseg", NO_ARG, ctl_memmap, NULL, NULL, NULL },
+        { "get-active-cpus", NO_ARG, ctl_active, NULL, NULL, NULL },
+        { "get-chips", NO_ARG, ctl_chips, NULL, "the interrupt controllers of a running VM", NULL },
+        { "get-stats", NO_ARG, ctl_stats, NULL, "counters of a running VM's processors", NULL },
+        { "get-all", NO_ARG, ctl_get_all, NULL, "everything readable", NULL },
+        { "inject-nmi", NO_ARG, ctl_nmi, NULL, "send an NMI to every processor", NULL },
+        { "force-reset", NO_ARG, ctl_reset, NULL, "end a running VM as if the guest had reset", NULL },
+        { "force-poweroff", NO_ARG, ctl_poweroff, NULL, "end a running VM as if the guest had powered off", NULL },
+        { "shutdown", MAYBE_ARG, ctl_shutdown, NULL,
+            "press the power button; with =SECONDS, force the VM off when it has not ended by then", NULL },
+        { "destroy", NO_ARG, ctl_destroy, NULL, "end the VM if it runs, and remove it", NULL },
+        REFUSED("get-eptp", NO_HARDWARE), REFUSED("get-exit-reason", NO_HARDWARE),
+        REFUSED("get-io-bitmap-address", NO_HARDWARE), REFUSED("get-io-bitmap", NO_HARDWARE),
+        REFUSED("get-msr-bitmap", NO_HARDWARE), REFUSED("get-msr-bitmap-address", NO_HARDWARE),
+        REFUSED("get-exception-bitmap", NO_HARDWARE), REFUSED("set-exception-bitmap", NO_HARDWARE),
+        REFUSED("get-gpa-pmap", NO_HARDWARE), REFUSED("unassign-pptdev", NO_PASSTHROUGH),
+        REFUSED("get-suspended-cpus", NOT_YET), REFUSED("get-intinfo", NO_HARDWARE),
+        REFUSED("get-x2apic-state", "see --get-chips"), REFUSED("set-x2apic-state", "start bhyve with -x or -a"),
+        REFUSED("assert-lapic-lvt", NOT_YET), REFUSED("run", "start bhyve to run the VM"),
+        REFUSED("capname", NO_HARDWARE), REFUSED("getcap", NO_HARDWARE), REFUSED("setcap", NO_HARDWARE),
+        REFUSED("get-rtc-time", NOT_YET), REFUSED("set-rtc-time", NOT_YET), REFUSED("get-rtc-nvram", NOT_YET),
+        REFUSED("set-rtc-nvram", NOT_YET), REFUSED("rtc-nvram-offset", NOT_YET),
+        REFUSED("checkpoint", "snapshots are not supported"), REFUSED("suspend", "snapshots are not supported"),
+};
+
+/* Options that only say what others work on. */
+enum { OPT_VM = 1000, OPT_CPU, OPT_BASE, OPT_LIMIT, OPT_ACCESS, OPT_HELP };
+
+static const struct option ctl_common[] = {
+        { "vm", required_argument, NULL, OPT_VM },           { "cpu", required_argument, NULL, OPT_CPU },
+        { "desc-base", required_argument, NULL, OPT_BASE },  { "desc-limit", required_argument, NULL, OPT_LIMIT },
+        { "desc-access", required_argument, NULL, OPT_ACCESS }, { "help", no_argument, NULL, OPT_HELP },
+};
+
+#define OPTION_COUNT (ARRAY_LEN(ctl_common) + ARRAY_LEN(ctl_rows))
+
+static bool
+is_running(const struct ctl *ctl)
+{
+        return instance_is_locked(ctl->instance);
+}
+
+static int
+request(struct ctl *ctl, FILE *out, const char *fmt, ...)
+{
+        char line[CONTROL_LINE_MAX];
+        va_list ap;
+
+        va_start(ap, fmt);
+        vsnprintf(line, sizeof(line), fmt, ap);
+        va_end(ap);
+        return control_request(ctl->instance, line, out, &ctl->err);
+}
+
+/* The saved state of the processor chosen: the boot processor's is all that a loader leaves. */
+static int
+load_state(struct ctl *ctl, struct instance_state **ret_state)
+{
+        struct instance_state *state = malloc(sizeof(*state));
+        int error;
+
+        if (state == NULL)
+                return config_fail(&ctl->err, "out of memory");
+        error = instance_state_load(ctl->instance, state, &ctl->err);
+        if (error == 0 && ctl->cpu >= state->cpu_count)
+                error = config_fail(&ctl->err, "VM %s is stopped, and virtual CPU %u has no saved state",
+                    instance_name(ctl->instance), ctl->cpu);
+        if (error != 0)
+                free(state);
+        else
+                *ret_state = state;
+        return error;
+}
+
+static int
+ctl_create(struct ctl *ctl, const char *reg)
+{
+        /* It was made when it was opened. */
+        return 0;
+}
+
+static int
+ctl_set_mem(struct ctl *ctl, const char *reg)
+{
+        uint64_t bytes;
+        int fd, error;
+
+        if (parse_size(ctl->argument, &bytes) != 0 || bytes == 0 || bytes % (2 * MIB) != 0)
+                return config_fail(&ctl->err, "--set-mem: '%s' is not a size that is a multiple of 2M", ctl->argument);
+        if (is_running(ctl))
+                return config_fail(&ctl->err, "VM %s is running: its memory stays", instance_name(ctl->instance));
+        error = instance_memory_create(ctl->instance, bytes, &fd, &ctl->err);
+        if (error == 0)
+                close(fd);
+        return error;
+}
+
+static int
+wait_stopped(struct ctl *ctl, unsigned seconds)
+{
+        const struct timespec tick = { .tv_nsec = 20 * 1000 * 1000 };
+
+        for (unsigned i = 0; i < seconds * 50 && is_running(ctl); i++)
+                nanosleep(&tick, NULL);
+        return is_running(ctl) ? -ETIMEDOUT : 0;
+}
+
+static int
+ctl_destroy(struct ctl *ctl, const char *reg)
+{
+        if (is_running(ctl)) {
+                int error = request(ctl, stdout, "poweroff");
+
+                if (error != 0 && error != -EPIPE)
+                        return error;
+                if (wait_stopped(ctl, DESTROY_WAIT_S) != 0)
+                        return config_fail(&ctl->err, "VM %s does not end", instance_name(ctl->instance));
+        }
+        return instance_destroy(ctl->instance, &ctl->err);
+}
+
+static int
+ctl_get_all(struct ctl *ctl, const char *reg)
+{
+        struct instance_state *state;
+        int error;
+
+        if (is_running(ctl)) {
+                error = request(ctl, stdout, "info");
+                if (error == 0)
+                        error = request(ctl, stdout, "regs %u", ctl->cpu);
+                return error != 0 ? error : request(ctl, stdout, "chips %u", ctl->cpu);
+        }
+        error = ctl_memmap(ctl, NULL);
+        if (error == 0)
+                error = load_state(ctl, &state);
+        if (error != 0)
+                return error;
+        regs_print(stdout, ctl->cpu, &state->cpu[ctl->cpu]);
+        free(state);
+        return 0;
+}
+
+static int
+ctl_stats(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "stats");
+}
+
+static int
+ctl_chips(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "chips %u", ctl->cpu);
+}
+
+static int
+ctl_nmi(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "nmi");
+}
+
+static int
+ctl_reset(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "reset");
+}
+
+static int
+ctl_poweroff(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "poweroff");
+}
+
+static int
+ctl_shutdown(struct ctl *ctl, const char *reg)
+{
+        uint64_t seconds = 0;
+        int error;
+
+        if (ctl->argument != NULL && (parse_u64(ctl->argument, &seconds) != 0 || seconds > 86400))
+                return config_fail(&ctl->err, "--shutdown: '%s' is not a number of seconds", ctl->argument);
+        error = request(ctl, stdout, "button");
+        /* A guest without ACPI cannot be asked; with a time limit it need not be. */
+        if (ctl->argument == NULL || (error != 0 && error != -EPROTO))
+                return error;
+        if (error == 0 && wait_stopped(ctl, (unsigned)seconds) == 0)
+                return 0;
+        return request(ctl, stdout, "poweroff");
+}
+
+static void
+print_register(const char *name, uint64_t value)
+{
+        printf("%s\t\t0x%016" PRIx64 "\n", name, value);
+}
+
+static int
+ctl_get(struct ctl *ctl, const char *reg)
+{
+        struct instance_state *state;
+        uint64_t value;
+        int error;
+
+        if (is_running(ctl)) {
+                printf("%s[%u]\t", reg, ctl->cpu);
+                fflush(stdout);
+                return request(ctl, stdout, "get %u %s", ctl->cpu, reg);
+        }
+        error = load_state(ctl, &state);
+        if (error != 0)
+                return error;
+        error = regs_get(&state->cpu[ctl->cpu], reg, &value);
+        if (error == 0)
+                printf("%s[%u]\t0x%016" PRIx64 "\n", reg, ctl->cpu, value);
+        free(state);
+        return error;
+}
+
+static int
+ctl_set(struct ctl *ctl, const char *reg)
+{
+        struct instance_state *state;
+        uint64_t value;
+        int error;
+
+        if (parse_u64(ctl->argument, &value) != 0)
+                return config_fail(&ctl->err, "--set-%s: '%s' is not a number", reg, ctl->argument);
+        if (is_running(ctl))
+                return request(ctl, stdout, "set %u %s %s", ctl->cpu, reg, ctl->argument);
+        error = load_state(ctl, &state);
+        if (error != 0)
+                return error;
+        error = regs_set(&state->cpu[ctl->cpu], reg, value);
+        if (error == 0)
+                error = instance_state_save(ctl->instance, state, &ctl->err);
+        free(state);
+        return error;
+}
+
+static int
+ctl_get_desc(struct ctl *ctl, const char *reg)
+{
+        struct instance_state *state;
+        struct x86_seg seg;
+        int error;
+
+        if (is_running(ctl)) {
+                printf("%s desc[%u]\t", reg, ctl->cpu);
+                fflush(stdout);
+                return request(ctl, stdout, "desc %u %s", ctl->cpu, reg);
+        }
+        error = load_state(ctl, &state);
+        if (error != 0)
+                return error;
+        error = regs_get_desc(&state->cpu[ctl->cpu], reg, &seg);
+        if (error == 0)
+                printf("%s desc[%u]\t0x%016" PRIx64 "/0x%08x/0x%08x\n", reg, ctl->cpu, seg.base, seg.limit, seg.attr);
+        free(state);
+        return error;
+}
+
+static int
+ctl_set_desc(struct ctl *ctl, const char *reg)
+{
+        struct instance_state *state;
+        struct x86_seg seg;
+        int error;
+
+        if (!ctl->has_base || !ctl->has_limit)
+                return config_fail(&ctl->err, "--set-desc-%s wants --desc-base, --desc-limit and --desc-access", reg);
+        if (is_running(ctl))
+                return request(ctl, stdout, "set-desc %u %s 0x%" PRIx64 " 0x%x 0x%x", ctl->cpu, reg, ctl->desc.base,
+                    ctl->desc.limit, ctl->desc.attr);
+        error = load_state(ctl, &state);
+        if (error != 0)
+                return error;
+        error = regs_get_desc(&state->cpu[ctl->cpu], reg, &seg);
+        seg.base = ctl->desc.base;
+        seg.limit = ctl->desc.limit;
+        if (ctl->has_access)
+                seg.attr = ctl->desc.attr;
+        if (error == 0)
+                error = regs_set_desc(&state->cpu[ctl->cpu], reg, &seg);
+        if (error == 0)
+                error = instance_state_save(ctl->instance, state, &ctl->err);
+        free(state);
+        return error;
+}
+
+/* Sizes of memory below and above 4 GiB. */
+static int
+memory_sizes(struct ctl *ctl, uint64_t *ret_low, uint64_t *ret_high)
+{
+        char *text = NULL, *low, *high;
+        uint64_t bytes;
+        size_t len;
+        int fd, error;
+        FILE *out;
+
+        if (!is_running(ctl)) {
+                error = instance_memory_open(ctl->instance, &fd, &bytes, &ctl->err);
+                if (error != 0)
+                        return error;
+                close(fd);
+                *ret_low = bytes < MEM_LOW_LIMIT ? bytes : MEM_LOW_LIMIT;
+                *ret_high = bytes - *ret_low;
+                return 0;
+        }
+        out = open_memstream(&text, &len);
+        if (out == NULL)
+                return config_fail(&ctl->err, "out of memory");
+        error = request(ctl, out, "info");
+        fclose(out);
+        low = text == NULL ? NULL : strstr(text, "lowmem ");
+        high = text == NULL ? NULL : strstr(text, "highmem ");
+        if (error == 0 && (low == NULL || high == NULL))
+                error = config_fail(&ctl->err, "the answer cannot be read");
+        if (error == 0) {
+                *ret_low = strtoull(low + 7, NULL, 10);
+                *ret_high = strtoull(high + 8, NULL, 10);
+        }
+        free(text);
+        return error;
+}
+
+static int
+ctl_lowmem(struct ctl *ctl, const char *reg)
+{
+        uint64_t low, high;
+        int error = memory_sizes(ctl, &low, &high);
+
+        if (error == 0)
+                print_register("lowmem", low);
+        return error;
+}
+
+static int
+ctl_highmem(struct ctl *ctl, const char *reg)
+{
+        uint64_t low, high;
+        int error = memory_sizes(ctl, &low, &high);
+
+        if (error == 0)
+                print_register("highmem", high);
+        return error;
+}
+
+static int
+ctl_memmap(struct ctl *ctl, const char *reg)
+{
+        uint64_t low, high;
+        int error = memory_sizes(ctl, &low, &high);
+
+        if (error != 0)
+                return error;
+        printf("0x%012x 0x%012" PRIx64 " rwx\n", 0, low);
+        if (high != 0)
+                printf("0x%012llx 0x%012" PRIx64 " rwx\n", (unsigned long long)MEM_HIGH_BASE, high);
+        return 0;
+}
+
+static int
+ctl_active(struct ctl *ctl, const char *reg)
+{
+        if (!is_running(ctl)) {
+                printf("active cpus:\t(none: the VM is stopped)\n");
+                return 0;
+        }
+        return request(ctl, stdout, "info");
+}
+
+static void
+usage(FILE *out)
+{
+        fprintf(out, "Usage: bhyvectl --vm=NAME [--cpu=N] --ACTION...\n");
+        for (size_t i = 0; i < ARRAY_LEN(ctl_rows); i++) {
+                if (ctl_rows[i].help != NULL)
+                        fprintf(out, "  --%-16s %s\n", ctl_rows[i].name, ctl_rows[i].help);
+        }
+        fprintf(out, "  --get-REG, --set-REG=VALUE   rax to r15, rip, rflags, cr0 to cr4, dr0 to dr7, efer, cs to gs, tr, ldtr\n"
+                     "  --get-desc-SEG, --set-desc-SEG with --desc-base=, --desc-limit=, --desc-access=\n"
+                     "  --get-lowmem --get-highmem --get-memmap --get-active-cpus --get-guest-pat --get-tsc-offset\n");
+}
+
+static void
+fill_options(struct option *options)
+{
+        memcpy(options, ctl_common, sizeof(ctl_common));
+        for (size_t i = 0; i < ARRAY_LEN(ctl_rows); i++)
+                options[ARRAY_LEN(ctl_common) + i] =
+                    (struct option){ ctl_rows[i].name, (int)ctl_rows[i].argument, NULL, (int)i };
+        options[OPTION_COUNT] = (struct option){ NULL, 0, NULL, 0 };
+}
+
+static int
+common_number(struct ctl *ctl, const char *option, uint64_t max, uint64_t *ret_value)
+{
+        if (parse_u64(optarg, ret_value) == 0 && *ret_value <= max)
+                return 0;
+        return config_fail(&ctl->err, "--%s: '%s' is not a number that fits", option, optarg);
+}
+
+static int
+common_option(struct ctl *ctl, int option)
+{
+        uint64_t value;
+
+        switch (option) {
+        case OPT_CPU:
+                if (common_number(ctl, "cpu", INSTANCE_CPUS_MAX - 1, &value) != 0)
+                        return -EINVAL;
+                ctl->cpu = (unsigned)value;
+                return 0;
+        case OPT_BASE:
+                ctl->has_base = true;
+                return common_number(ctl, "desc-base", UINT64_MAX, &ctl->desc.base);
+        case OPT_LIMIT:
+                if (common_number(ctl, "desc-limit", UINT32_MAX, &value) != 0)
+                        return -EINVAL;
+                ctl->has_limit = true;
+                ctl->desc.limit = (uint32_t)value;
+                return 0;
+        default:
+                if (common_number(ctl, "desc-access", UINT32_MAX, &value) != 0)
+                        return -EINVAL;
+                ctl->has_access = true;
+                ctl->desc.attr = (uint32_t)value;
+                return 0;
+        }
+}
+
+struct chosen {
+        const char *vm;
+        bool row[ARRAY_LEN(ctl_rows)];
+        const char *argument[ARRAY_LEN(ctl_rows)];
+        bool any, help;
+};
+
+/* --get-vmcs-*, --get-vmcb-*, --get-avic-* */
+static bool
+is_hardware_option(const char *text)
+{
+        static const char *const words[] = { "vmcs", "vmcb", "avic" };
+
+        for (unsigned i = 0; i < ARRAY_LEN(words); i++) {
+                if (strlen(text) > 6 && strncmp(text + 6, words[i], 4) == 0)
+                        return true;
+        }
+        return false;
+}
+
+static int
+parse_options(struct ctl *ctl, int argc, char **argv, struct chosen *chosen)
+{
+        struct option options[OPTION_COUNT + 1];
+        int option;
+
+        fill_options(options);
+        opterr = 0;
+        while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+                if (option == '?' && is_hardware_option(argv[optind - 1]))
+                        return config_fail(&ctl->err, "%s is not available: " NO_HARDWARE, argv[optind - 1]);
+                if (option == '?')
+                        return config_fail(&ctl->err, "unknown or incomplete option '%s' (bhyvectl --help lists them)",
+                            argv[optind - 1]);
+                if (option == OPT_HELP) {
+                        chosen->help = true;
+                } else if (option == OPT_VM) {
+                        chosen->vm = optarg;
+                } else if (option > OPT_VM) {
+                        if (common_option(ctl, option) != 0)
+                                return -EINVAL;
+                } else {
+                        if (ctl_rows[option].refused != NULL)
+                                return config_fail(&ctl->err, "--%s is not available: %s", ctl_rows[option].name,
+                                    ctl_rows[option].refused);
+                        chosen->any = chosen->row[option] = true;
+                        chosen->argument[option] = optarg;
+                }
+        }
+        if (optind < argc)
+                return config_fail(&ctl->err, "'%s' is not an option", argv[optind]);
+        return 0;
+}
+
+static int
+carry_out(struct ctl *ctl, const struct chosen *chosen)
+{
+        int error = 0;
+
+        for (size_t i = 0; error == 0 && i < ARRAY_LEN(ctl_rows); i++) {
+                if (!chosen->row[i])
+                        continue;
+                ctl->argument = chosen->argument[i];
+                error = ctl_rows[i].fn(ctl, ctl_rows[i].reg);
+                fflush(stdout);
+        }
+        return error;
+}
+
+int
+main(int argc, char **argv)
+{
+        struct ctl ctl = { .cpu = 0 };
+        struct chosen chosen = { .vm = NULL };
+        int error;
+
+        log_set_program("bhyvectl");
+        error = parse_options(&ctl, argc, argv, &chosen);
+        if (error == 0 && chosen.help) {
+                usage(stdout);
+                return 0;
+        }
+        if (error == 0 && chosen.vm == NULL)
+                error = config_fail(&ctl.err, "which VM? give --vm=NAME");
+        if (error == 0 && !chosen.any)
+                error = config_fail(&ctl.err, "nothing to do (bhyvectl --help lists what can be done)");
+        if (error == 0)
+                error = instance_open(chosen.vm, chosen.row[0] ? INSTANCE_CREATE : 0, &ctl.instance, &ctl.err);
+        if (error == 0) {
+                error = carry_out(&ctl, &chosen);
+                instance_close(ctl.instance);
+        }
+        if (error != 0) {
+                log_error("%s", ctl.err.text[0] != '\0' ? ctl.err.text : strerror(-error));
+                return EXIT_ERROR;
+        }
+        return 0;
+}
