@@ -285,6 +285,52 @@ slot_ports(struct config *config, const char *prefix, char *options, struct conf
         return 0;
 }
 
+#define AHCI_PORTS 32
+
+/* Starts port @n: "hd:path", "cd:path", or a path alone with the emulation's own type. */
+static int
+slot_ahci_port(struct config *config, const char *prefix, unsigned n, const char *type, const char *path,
+    struct config_error *err)
+{
+        char key[32];
+
+        if (n == AHCI_PORTS)
+                return config_fail(err, "-s: an AHCI controller has at most %d ports", AHCI_PORTS);
+        snprintf(key, sizeof(key), "port.%u.type", n);
+        if (slot_set(config, prefix, key, type, err) != 0)
+                return -EINVAL;
+        snprintf(key, sizeof(key), "port.%u.path", n);
+        return *path == '\0' ? 0 : slot_set(config, prefix, key, path, err);
+}
+
+/* Items that begin with hd: or cd: start a port; the others are options of the last one. */
+static int
+slot_ahci(struct config *config, const char *prefix, const struct config_device *device, char *options,
+    struct config_error *err)
+{
+        const char *own_type = strcmp(device->name, "ahci-cd") == 0 ? "cd" : "hd";
+        bool takes_path = strcmp(device->name, "ahci") != 0;
+        char *item, port_prefix[64];
+        unsigned n = 0;
+        int error = 0;
+
+        while (error == 0 && (item = next_item(&options)) != NULL) {
+                if (strncmp(item, "hd:", 3) == 0) {
+                        error = slot_ahci_port(config, prefix, n++, "hd", item + 3, err);
+                } else if (strncmp(item, "cd:", 3) == 0) {
+                        error = slot_ahci_port(config, prefix, n++, "cd", item + 3, err);
+                } else if (n == 0 && takes_path) {
+                        error = slot_ahci_port(config, prefix, n++, own_type, item, err);
+                } else if (n == 0) {
+                        error = config_fail(err, "-s: ahci wants hd:path or cd:path before '%s'", item);
+                } else {
+                        snprintf(port_prefix, sizeof(port_prefix), "%s.port.%u", prefix, n - 1);
+                        error = slot_option(config, port_prefix, item, err);
+                }
+        }
+        return error;
+}
+
 static int
 slot_options(struct config *config, const char *prefix, const struct config_device *device, char *options,
     struct config_error *err)
@@ -298,8 +344,9 @@ slot_options(struct config *config, const char *prefix, const struct config_devi
                 return slot_share(config, prefix, options, err);
         case CONFIG_STYLE_PORTS:
                 return slot_ports(config, prefix, options, err);
-        case CONFIG_STYLE_PLAIN:
         case CONFIG_STYLE_AHCI:
+                return slot_ahci(config, prefix, device, options, err);
+        case CONFIG_STYLE_PLAIN:
         case CONFIG_STYLE_XHCI:
                 return slot_plain(config, prefix, device, options, err);
         }

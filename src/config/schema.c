@@ -28,7 +28,8 @@
 
 #define NEEDS_PASSTHROUGH "device passthrough needs an IOMMU and the device itself; neither CPU engine offers it"
 #define NEEDS_ROM         "NUMA domains are described by a boot ROM, and there is none"
-#define BLOCK             "virtio-blk ahci ahci-hd ahci-cd nvme"
+#define BLOCK             "virtio-blk nvme"
+#define AHCI              "ahci ahci-hd ahci-cd"
 #define NET               "virtio-net e1000"
 #define IDS               "hostbridge amd_hostbridge lpc virtio-blk virtio-net virtio-rnd"
 
@@ -128,9 +129,25 @@ const struct config_key config_keys[] = {
         DEV(BLOCK, CONFIG_BOOL, "nodelete", "false", "do not offer discard"),
         DEV(BLOCK, CONFIG_STRING, "sectorsize", NULL, "logical[/physical] sector size in bytes"),
         DEV(BLOCK, CONFIG_STRING, "ser", NULL, "serial number"),
-        DEV(BLOCK, CONFIG_STRING, "engine", NULL, "host I/O: uring or threads"),
+        { .name = "pci.#.#.#.engine", .type = CONFIG_CHOICE, .choices = "uring|threads", .devices = BLOCK,
+            .help = "host I/O" },
         DEV_UINT(BLOCK, "bootindex", NULL, 0, 65535, "order in which a boot ROM tries devices"),
-        DEV("ahci ahci-hd ahci-cd", CONFIG_STRING, "port.#.*", NULL, "AHCI port settings"),
+        { .name = "pci.#.#.#.port.#.type", .type = CONFIG_CHOICE, .choices = "hd|cd", .devices = AHCI,
+            .help = "disk or CD drive" },
+        DEV(AHCI, CONFIG_STRING, "port.#.path", NULL, "image file or block device; a CD drive may be empty"),
+        DEV(AHCI, CONFIG_BOOL, "port.#.nocache", "false", "bypass the host's cache (O_DIRECT)"),
+        DEV(AHCI, CONFIG_BOOL, "port.#.direct", "false", "every write reaches the medium before it completes (O_SYNC)"),
+        DEV(AHCI, CONFIG_BOOL, "port.#.sync", "false", "the same as direct"),
+        DEV(AHCI, CONFIG_BOOL, "port.#.ro", "false", "read only"),
+        DEV(AHCI, CONFIG_BOOL, "port.#.nodelete", "false", "do not offer discard"),
+        DEV(AHCI, CONFIG_STRING, "port.#.sectorsize", NULL, "logical[/physical] sector size in bytes"),
+        { .name = "pci.#.#.#.port.#.engine", .type = CONFIG_CHOICE, .choices = "uring|threads", .devices = AHCI,
+            .help = "host I/O" },
+        DEV(AHCI, CONFIG_STRING, "port.#.ser", NULL, "serial number"),
+        DEV(AHCI, CONFIG_STRING, "port.#.rev", NULL, "firmware revision (001)"),
+        DEV(AHCI, CONFIG_STRING, "port.#.model", NULL, "model"),
+        DEV_UINT(AHCI, "port.#.nmrr", NULL, 0, 65534, "rotation rate; 1: does not rotate"),
+        DEV_UINT(AHCI, "port.#.bootindex", NULL, 0, 65535, "order in which a boot ROM tries devices"),
         DEV("nvme", CONFIG_STRING, "ram", NULL, "size of a disk in memory, MiB"),
         DEV_UINT("nvme", "maxq", "16", 1, 64, "queues"),
         DEV_UINT("nvme", "qsz", "2058", 2, 65536, "entries in each queue"),
@@ -174,9 +191,9 @@ const struct config_device config_devices[] = {
         { "uart", "path", CONFIG_STYLE_UART, "PCI serial port: stdio, a terminal device, tcp=address:port", NULL },
         { "virtio-console", NULL, CONFIG_STYLE_PORTS, "console ports: name=/socket,...", "not implemented yet" },
         { "virtio-9p", NULL, CONFIG_STYLE_SHARE, "host directory: name=/path[,ro]", "not implemented yet" },
-        { "ahci", NULL, CONFIG_STYLE_AHCI, "AHCI controller", "not implemented yet; use virtio-blk" },
-        { "ahci-hd", "path", CONFIG_STYLE_AHCI, "AHCI disk", "not implemented yet; use virtio-blk" },
-        { "ahci-cd", "path", CONFIG_STYLE_AHCI, "AHCI CD drive", "not implemented yet; use virtio-blk with ro" },
+        { "ahci", NULL, CONFIG_STYLE_AHCI, "AHCI controller: hd:file[,options],cd:file[,options],...", NULL },
+        { "ahci-hd", "path", CONFIG_STYLE_AHCI, "AHCI disk: file or device[,options]", NULL },
+        { "ahci-cd", "path", CONFIG_STYLE_AHCI, "AHCI CD drive: ISO image or device[,options]", NULL },
         { "nvme", "path", CONFIG_STYLE_PLAIN, "NVMe disk", "not implemented yet; use virtio-blk" },
         { "e1000", "backend", CONFIG_STYLE_PLAIN, "Intel network interface", "not implemented yet; use virtio-net" },
         { "virtio-scsi", NULL, CONFIG_STYLE_PLAIN, "SCSI", "its back end, FreeBSD's CTL, does not exist on Linux; use virtio-blk" },

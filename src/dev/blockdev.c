@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *
 prefixed(char *buf, size_t size, const char *prefix, const char *key)
@@ -33,6 +34,7 @@ blockdev_open(const struct config_node *node, const char *prefix, bool read_only
     struct block **ret_block)
 {
         const char *sector_size = option_text(node, prefix, "sectorsize");
+        const char *engine = option_text(node, prefix, "engine");
         struct block_options options = {
                 .path = option_text(node, prefix, "path"),
                 .nocache = option_bool(node, prefix, "nocache"),
@@ -41,6 +43,8 @@ blockdev_open(const struct config_node *node, const char *prefix, bool read_only
                 .no_delete = option_bool(node, prefix, "nodelete"),
         };
 
+        if (engine != NULL && strcmp(engine, "threads") == 0)
+                options.engine = BLOCK_ENGINE_THREADS;
         if (options.path == NULL) {
                 log_error("%s.%spath: the disk has no file or device", node->prefix, prefix);
                 return -EINVAL;

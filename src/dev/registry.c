@@ -2,6 +2,7 @@
 #include "dev/registry.h"
 #include "base/util.h"
 #include "dev/isa/lpc.h"
+#include "dev/pci/ahci.h"
 #include "dev/pci/hostbridge.h"
 #include "dev/pci/uart.h"
 #include "dev/virtio/blk.h"
@@ -15,6 +16,9 @@ static const struct device_emulation device_table[] = {
         { "amd_hostbridge", amd_hostbridge_create },
         { "lpc", lpc_create },
         { "uart", uart_create },
+        { "ahci", ahci_create },
+        { "ahci-hd", ahci_create_hd },
+        { "ahci-cd", ahci_create_cd },
         { "virtio-blk", virtio_blk_create_pci },
         { "virtio-rnd", virtio_rnd_create_pci },
 };
