@@ -56,6 +56,7 @@ struct pci_bus {
         uint8_t reset_control;   /* 0xcf9 */
         int pirq_isa[PCI_PIRQ_COUNT];
         struct pci_device **functions[BUS_COUNT]; /* FUNCS_PER_BUS each */
+        struct pci_windows windows[BUS_COUNT];
         struct log_limit limit;
 };
 
@@ -337,7 +338,8 @@ pci_bar_add(struct pci_device *dev, unsigned index, enum pci_bar_kind kind, uint
         return 0;
 }
 
-struct windows {
+/* How far the windows are given away. */
+struct next_free {
         uint64_t io, mem32, mem64;
         int error;
 };
@@ -356,7 +358,7 @@ take(uint64_t *next, uint64_t limit, uint64_t size, uint64_t *ret_addr)
 
 /* Memory BARs start on pages of their own, so that a guest may map each alone. */
 static bool
-assign_bar(struct windows *w, struct pci_bar *bar)
+assign_bar(struct next_free *w, struct pci_bar *bar)
 {
         uint64_t size = bar->size < 4096 ? 4096 : bar->size;
 
@@ -380,7 +382,7 @@ shares_slot(const struct pci_device *dev)
 static void
 assign_device(struct pci_device *dev, void *arg)
 {
-        struct windows *w = arg;
+        struct next_free *w = arg;
         uint16_t command = pci_get16(dev, PCI_CFG_COMMAND);
 
         for (unsigned i = 0; i < PCI_BAR_COUNT; i++) {
@@ -407,13 +409,43 @@ assign_device(struct pci_device *dev, void *arg)
         update_bars(dev);
 }
 
+static void
+assign_bus(struct pci_bus *bus, unsigned b, struct next_free *next)
+{
+        struct pci_windows *w = &bus->windows[b];
+
+        w->io_base = next->io;
+        w->mem32_base = next->mem32;
+        w->mem64_base = next->mem64;
+        for (unsigned i = 0; i < FUNCS_PER_BUS; i++) {
+                if (bus->functions[b][i])
+                        assign_device(bus->functions[b][i], next);
+        }
+        w->io_limit = next->io;
+        w->mem32_limit = next->mem32;
+        w->mem64_limit = next->mem64;
+}
+
 int
 pci_bus_assign(struct pci_bus *bus)
 {
-        struct windows w = {.io = PCI_IO_BASE, .mem32 = PCI_MEM32_BASE, .mem64 = PCI_MEM64_BASE};
+        struct next_free next = {.io = PCI_IO_BASE, .mem32 = PCI_MEM32_BASE, .mem64 = PCI_MEM64_BASE};
+        struct pci_windows *last = &bus->windows[pci_bus_last(bus)];
 
-        for_each(bus, assign_device, &w);
-        return w.error;
+        for (unsigned b = 0; b < BUS_COUNT; b++) {
+                if (bus->functions[b])
+                        assign_bus(bus, b, &next);
+        }
+        last->io_limit = PCI_IO_LIMIT;
+        last->mem32_limit = PCI_MEM32_LIMIT;
+        last->mem64_limit = PCI_MEM64_LIMIT;
+        return next.error;
+}
+
+void
+pci_bus_windows(const struct pci_bus *bus, unsigned bus_nr, struct pci_windows *ret_windows)
+{
+        *ret_windows = bus->windows[bus_nr % BUS_COUNT];
 }
 
 /* --- Capabilities and MSI --- */

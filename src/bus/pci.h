@@ -150,6 +150,16 @@ struct pci_device *pci_bus_find(struct pci_bus *bus, unsigned bus_nr, unsigned s
 unsigned pci_bus_last(const struct pci_bus *bus);
 /* Gives all BARs addresses and enables decoding; -ENOSPC when a window is full. */
 int pci_bus_assign(struct pci_bus *bus);
+/*
+ * The address windows of a bus, after pci_bus_assign: those of several root
+ * buses lie one behind the other.  A window that is not there has limit == base.
+ */
+struct pci_windows {
+        uint64_t io_base, io_limit;
+        uint64_t mem32_base, mem32_limit;
+        uint64_t mem64_base, mem64_limit;
+};
+void pci_bus_windows(const struct pci_bus *bus, unsigned bus_nr, struct pci_windows *ret_windows);
 /* PIRQ @pirq (0-7) drives ISA IRQ @isa_irq in PIC mode; -1: none.  For the LPC bridge. */
 void pci_bus_route_pirq(struct pci_bus *bus, unsigned pirq, int isa_irq);
 /* The PIRQ of a slot's pin (1-4: INTA-INTD). */
