@@ -3,6 +3,9 @@
 #include "dev/isa/pc.h"
 #include "machine/private.h"
 
+#include "dev/isa/pc.h"
+#include "fwtables/fwtables.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,32 +28,13 @@ platform_poweroff(void *ctx)
         machine_end(ctx, MACHINE_END_POWEROFF);
 }
 
-static const struct pc_ops platform_pc_ops = {
+static const struct pc_ops pc_ops = {
         .reset = platform_reset,
         .poweroff = platform_poweroff,
 };
 
 static int
-create_pc(struct machine *machine, struct config_error *err)
-{
-        const struct vm_config *vm = machine->config;
-        struct pc_config config = { .loop = machine->loop,
-                .ports = machine->ports,
-                .mmio = machine->mmio,
-                .irq = irqchip_router(machine->irqchip),
-                .rtc_localtime = vm->rtc_localtime,
-                .low_bytes = mem_low_bytes(machine->mem),
-                .high_bytes = mem_high_bytes(machine->mem),
-                .ops = &platform_pc_ops,
-                .ctx = machine };
-
-        for (unsigned i = 0; i < PC_COM_COUNT; i++)
-                config.com_path[i] = vm->com_path[i];
-        return pc_create(&config, &machine->pc, err);
-}
-
-int
-platform_create(struct machine *machine, struct config_error *err)
+create_irqchip(struct machine *machine)
 {
         const struct irqchip_config config = { .device_lock = &machine->device_lock,
                 .ports = machine->ports,
@@ -62,17 +46,47 @@ platform_create(struct machine *machine, struct config_error *err)
                     .tsc_deadline = true,
                     .kick = platform_kick,
                     .ctx = machine } };
-        int error = irqchip_create(&config, &machine->irqchip);
 
-        if (error == 0) {
-                const struct pci_bus_config pci = { .ports = machine->ports,
-                        .mmio = machine->mmio,
-                        .irq = irqchip_router(machine->irqchip),
-                        .reset = platform_reset,
-                        .reset_ctx = machine };
+        return irqchip_create(&config, &machine->irqchip);
+}
 
-                error = pci_bus_create(&pci, &machine->pci);
-        }
+static int
+create_pci(struct machine *machine)
+{
+        const struct pci_bus_config config = { .ports = machine->ports,
+                .mmio = machine->mmio,
+                .irq = irqchip_router(machine->irqchip),
+                .reset = platform_reset,
+                .reset_ctx = machine };
+
+        return pci_bus_create(&config, &machine->pci);
+}
+
+static int
+create_pc(struct machine *machine, struct config_error *err)
+{
+        struct pc_config config = { .loop = machine->loop,
+                .ports = machine->ports,
+                .mmio = machine->mmio,
+                .irq = irqchip_router(machine->irqchip),
+                .rtc_localtime = machine->config->rtc_localtime,
+                .low_bytes = mem_low_bytes(machine->mem),
+                .high_bytes = mem_high_bytes(machine->mem),
+                .ops = &pc_ops,
+                .ctx = machine };
+
+        for (unsigned i = 0; i < PC_COM_COUNT; i++)
+                config.com_path[i] = machine->config->com_path[i];
+        return pc_create(&config, &machine->pc, err);
+}
+
+int
+platform_create(struct machine *machine, struct config_error *err)
+{
+        int error = create_irqchip(machine);
+
+        if (error == 0)
+                error = create_pci(machine);
         if (error != 0) {
                 config_fail(err, "platform: %s", strerror(-error));
                 return error;
@@ -83,8 +97,7 @@ platform_create(struct machine *machine, struct config_error *err)
 int
 platform_put_tables(struct machine *machine, gpa_t *ret_rsdp, struct config_error *err)
 {
-        *ret_rsdp = 0;
-        return 0;
+        return fwtables_build(machine->config, machine->pci, machine->mem, ret_rsdp, err);
 }
 
 void
