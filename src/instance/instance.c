@@ -229,7 +229,7 @@ instance_open(const char *name, unsigned flags, struct instance **ret_instance, 
         *instance = (struct instance){ .parent = -1, .dir = -1, .lock = -1 };
         snprintf(instance->name, sizeof(instance->name), "%s", name);
         error = open_parent(flags & INSTANCE_CREATE, &instance->parent, err);
-        if (error == -ENOENT)
+        if (error == -ENOENT && !(flags & INSTANCE_CREATE))
                 config_fail(err, "there is no VM named %s", name);
         if (error == 0)
                 error = open_and_lock(instance, flags, err);
@@ -303,10 +303,15 @@ int
 instance_destroy(struct instance *instance, struct config_error *err)
 {
         static const char *const files[] = { "state", "state.new", "control", "lock" };
-        int error = instance->lock >= 0 ? 0 : take_lock(instance, err);
+        int error = 0;
 
+        /* bhyve removes a VM that it booted itself; then there is nothing left to do. */
+        if (instance->lock < 0 && !dir_is_current(instance))
+                return 0;
+        if (instance->lock < 0)
+                error = take_lock(instance, err);
         if (error != 0)
-                return error;
+                return error == -ENOENT ? 0 : error;
         drop_memory(instance);
         for (unsigned i = 0; i < ARRAY_LEN(files); i++)
                 (void)unlinkat(instance->dir, files[i], 0);
