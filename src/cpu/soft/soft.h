@@ -52,19 +52,22 @@ struct soft_event {
 struct soft_cpu {
         struct x86_state st; /* first: translated code addresses it as gs:[offset] */
 
-        /* What translated code uses; see translate.c for the protocol of each. */
-        uint64_t next_rip;   /* SYSTEM helpers: where to go on */
+        /* What translated code uses; translate.c and thunk.c explain the protocol of each. */
+        struct soft_cpu *self;
+        uint64_t next_rip;    /* SYSTEM helpers: where to go on */
         uint32_t flags_saved; /* LAHF byte in bits 8-15, OF in bit 0 */
         uint32_t kick;        /* non-zero: leave translated code at the next check (any thread sets it) */
-        uint8_t *tlb;         /* data TLB of the current address space and privilege */
-        uint64_t stack_tag;   /* guest page that stack_host maps, or SOFT_TAG_NONE */
+        struct soft_tlb_entry *tlb; /* data TLB of the current address space and privilege */
+        uint64_t tlb_mask;    /* its entries less one */
+        uint64_t stack_tag;   /* linear address of the page that stack_host maps, or SOFT_STACK_NONE */
         uint64_t stack_host;
         uint64_t seg_base[X86_SREG_COUNT]; /* copies of st.seg[].base, for translated code */
-        void *host_sp;        /* stack to unwind to */
-        void *jump_cache;
+        uint64_t host_sp;     /* stack to unwind to */
+        struct soft_jump *jump_cache;
         uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */
         uint32_t mode;        /* key of blocks that fit the present mode: SOFT_MODE_* */
-        uint64_t exit_arg;
+        uint32_t bounce_kind; /* how the last slow access ends, enum in mmu.c; 0: at the pointer returned */
+        uint32_t intr_hint;   /* an interrupt may be waiting (any thread sets it) */
         uint64_t scratch[4];
 
         struct soft_event event;      /* raised and not yet delivered */
@@ -76,12 +79,16 @@ struct soft_cpu {
 
         unsigned id;
         struct soft_engine *engine;
+        bool exit_on_pause;
+        bool ignore_unknown_msrs;
         struct guest_mem *mem;
         uint8_t *mem_base;
         const struct cpu_env *env;
         const struct x86_cpu_model *model;
-        struct soft_mmu *mmu;
-        struct soft_priv *priv; /* private to the dispatcher */
+        uint64_t features; /* what instructions the model offers, 1 << enum x86_feature */
+        struct soft_mmu *mmu;   /* private to mmu.c */
+        struct soft_run *run;   /* private to run.c */
+        struct tr *tr;          /* the translator's working state */
 };
 
 /* ---- unwinding ---- */
@@ -116,6 +123,9 @@ void soft_probe_write(struct soft_cpu *v, gva_t address, size_t len, enum soft_a
  * read-modify-write; NULL where it is MMIO, ROM, crosses a page or holds translated code being watched.
  */
 void *soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how);
+
+/* The same for reading only, RAM or ROM. */
+void *soft_host_read(struct soft_cpu *v, gva_t address, unsigned size);
 
 /* ---- TLB, mmu.c ---- */
 void soft_tlb_flush_all(struct soft_cpu *v);        /* global entries too, every PCID */

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The code cache: translated blocks, how they are found, linked and forgotten.
+ *
+ * A block is the translation of guest code at one guest-physical address, seen
+ * at one linear address in one mode.  The cache is mapped twice, writable and
+ * executable.  Blocks and their descriptions are allocated upwards and live
+ * until the whole cache is flushed with every vCPU out of translated code; a
+ * block that self-modifying code kills before that is unlinked and left lying.
+ *
+ * Everything here is guarded by the engine's lock, except what the comments exempt.
+ */
+#ifndef CPU_SOFT_CODE_H
+#define CPU_SOFT_CODE_H
+
+#include "cpu/soft/soft.h"
+
+#include <stdatomic.h>
+
+/* Block keys, struct soft_cpu.mode. */
+#define SOFT_MODE_BITS   0x003u /* enum x86_mode */
+#define SOFT_MODE_SS32   0x004u /* SS.B, outside 64-bit mode */
+#define SOFT_MODE_USER   0x008u /* CPL 3 */
+#define SOFT_MODE_SEGS   0x010u /* DS, ES or SS is not flat, or unusable: every access is checked by a helper */
+#define SOFT_MODE_STEP   0x020u /* one instruction a block */
+#define SOFT_MODE_REAL   0x040u /* real or virtual-8086: no protected-mode instructions */
+#define SOFT_MODE_NOSSE  0x080u /* CR4.OSFXSR clear or CR0.EM set */
+#define SOFT_MODE_NOAVX  0x100u /* no YMM state in XCR0, or CR4.OSXSAVE clear */
+#define SOFT_MODE_EM     0x200u /* CR0.EM */
+#define SOFT_MODE_CPL12  0x400u /* CPL 1 or 2 */
+
+struct soft_block;
+
+/* A place in a block's code that jumps to a known guest address. */
+struct soft_exit {
+        struct soft_block *block;
+        struct soft_block *to;        /* linked to it, or NULL */
+        struct soft_exit *next_in;    /* of to->incoming */
+        uint8_t *patch;               /* the 4-byte displacement, in the writable mapping */
+        uint8_t *stub;                /* where it leads while not linked, executable mapping */
+        gva_t target;
+        bool flags_dead;              /* it does not hand over the arithmetic flags */
+        bool same_page;               /* may be linked: lies in the block's own page */
+};
+
+#define SOFT_BLOCK_INSNS 48
+#define SOFT_BLOCK_EXITS 2
+
+struct soft_block {
+        struct soft_block *hash_next;
+        struct soft_block *page_next[2]; /* in the lists of page[0] and page[1] */
+        gpa_t page[2];                /* guest-physical pages it was read from; page[1] is ~0 mostly */
+        gpa_t paddr;
+        gva_t vaddr;
+        uint32_t mode;
+        uint16_t len;                 /* guest bytes, with those looked at ahead for flags */
+        uint16_t ahead_start, ahead_end; /* more bytes looked at, offsets in page[0] */
+        uint8_t insn_count;
+        bool dead;
+        bool flags_in;                /* reads arithmetic flags that it did not set */
+        uint8_t *entry;               /* executable; flags in the host's if flags_in */
+        uint8_t *entry_saved;         /* the same, flags in flags_saved */
+        uint32_t host_len;
+        uint32_t cold_off;            /* where the cold paths start */
+        uint64_t flags_host;          /* bit n: the flags are in the host's register before instruction n */
+        struct soft_exit *incoming;
+        struct soft_exit exit[SOFT_BLOCK_EXITS];
+        uint8_t exit_count;
+        uint16_t host_off[SOFT_BLOCK_INSNS]; /* where each guest instruction's code starts */
+        uint16_t guest_off[SOFT_BLOCK_INSNS]; /* its offset from vaddr */
+};
+
+/* One entry of a vCPU's cache of indirect jumps: linear address to entry_saved. */
+struct soft_jump {
+        gva_t address; /* SOFT_JUMP_NONE in an empty one */
+        uint8_t *code;
+};
+
+#define SOFT_JUMP_BITS 11
+#define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
+#define SOFT_JUMP_NONE  0x8000000000000000ull /* not canonical: never a fetch address */
+
+/* A futex lock that touches no vector register and that sanitizers understand. */
+struct soft_lock {
+        _Atomic uint32_t word; /* 0 free, 1 held, 2 held with waiters */
+};
+
+void soft_lock_acquire(struct soft_lock *lock);
+void soft_lock_release(struct soft_lock *lock);
+
+/* Thunks: code emitted once, called from blocks.  Executable addresses. */
+struct soft_thunks {
+        uint8_t *load[2][7];  /* [stack segment?][size class]: r11 linear, r10 rip -> r11 host */
+        uint8_t *store[2][7]; /* the same for a write without a read */
+        uint8_t *rmw[2][7];
+        uint8_t *commit[2];   /* [flags are saved]: after a slow store; r10 next rip */
+        uint8_t *seg[3];      /* non-flat segments: r11 offset, r10 seg<<8|size|access<<16; -> r11 linear */
+        uint8_t *sys;         /* r11 insn, r10 rip: returns */
+        uint8_t *sys_end;     /* the same, never returns to the block */
+        uint8_t *link;        /* r11 struct soft_exit: jumped to */
+        uint8_t *lookup;      /* r11 guest rip: jumped to */
+        uint8_t *leave;       /* r11 guest rip: jumped to; to the dispatcher */
+        uint8_t *raise;       /* r10 rip, r11 vector */
+        uint8_t *unwind;      /* where a raised exception goes on */
+        int (*enter)(struct soft_cpu *v, const uint8_t *code);
+        int (*guard)(struct soft_cpu *v, void (*fn)(struct soft_cpu *v, void *arg), void *arg);
+};
+
+/* What enter() and guard() return. */
+enum soft_left {
+        SOFT_LEFT_NORMAL, /* st.rip is where to go on */
+        SOFT_LEFT_EVENT,  /* v->event was raised */
+        SOFT_LEFT_EXIT,   /* v->exit is filled in */
+};
+
+struct soft_page {
+        struct soft_page *hash_next;
+        gpa_t gpa;
+        struct soft_block *blocks;
+        uint64_t granules; /* which 64-byte pieces were read as code */
+};
+
+struct soft_stats {
+        _Atomic uint64_t translations, guest_insns, translate_ns, flushes, smc_kills;
+};
+
+struct soft_engine {
+        struct soft_lock lock;
+        struct guest_mem *mem;
+        const struct cpu_config *config;
+        struct cpu_config config_copy;
+        struct cpu_env env;
+        uint64_t features;
+
+        /* Code memory. */
+        int code_fd;
+        uint8_t *code_w, *code_x;  /* the two mappings */
+        size_t code_size, code_used, code_base; /* code_base: the thunks end here */
+        uint8_t *meta;
+        size_t meta_size, meta_used;
+        struct soft_block **hash;
+        struct soft_block **order; /* by address of their code */
+        _Atomic size_t order_count;
+        struct soft_page **page_hash;
+        _Atomic uint64_t *code_pages; /* a bit for each guest page with code; read without the lock */
+        gpa_t code_pages_limit;
+        struct soft_thunks thunks;
+        bool bmi2;
+        uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */
+        uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
+        _Atomic uint32_t flush_wanted;
+
+        /* Stopping the world. */
+        _Atomic uint32_t running;   /* vCPUs inside translated code */
+        _Atomic uint32_t exclusive; /* non-zero: somebody wants them out */
+
+        unsigned cpu_count;
+        struct soft_cpu *cpus[64];
+        struct soft_stats stats;
+};
+
+int soft_code_create(struct soft_engine *e);
+void soft_code_destroy(struct soft_engine *e);
+/* Forgets everything.  With every vCPU out of translated code. */
+void soft_code_reset(struct soft_engine *e);
+
+struct soft_block *soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, uint32_t mode);
+void soft_code_insert(struct soft_engine *e, struct soft_block *b);
+void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);
+/* Kills the blocks read from [gpa, gpa + len).  True if there were any.  Takes the lock. */
+bool soft_code_written(struct soft_engine *e, gpa_t gpa, uint64_t len);
+/* The block whose code holds @host, or NULL. */
+struct soft_block *soft_code_at(struct soft_engine *e, const uint8_t *host);
+void *soft_meta_alloc(struct soft_engine *e, size_t bytes);
+
+static inline bool
+soft_code_page(const struct soft_engine *e, gpa_t gpa)
+{
+        uint64_t page = gpa >> MEM_PAGE_SHIFT;
+
+        return gpa < e->code_pages_limit &&
+            (atomic_load_explicit(&e->code_pages[page / 64], memory_order_relaxed) >> (page % 64) & 1);
+}
+
+/*
+ * translate.c: NULL if the cache is full; or, with *ret_short, if the first instruction needs the next page
+ * and @paddr2, its guest-physical address, is ~0.  With the lock held.
+ */
+struct soft_block *soft_translate(struct soft_cpu *v, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short);
+/* thunk.c */
+void soft_thunks_emit(struct soft_engine *e);
+
+/* ---- between mmu.c and run.c ---- */
+struct soft_tlb_entry {
+        uint64_t tag_read;  /* linear page address; see soft_tlb_empty */
+        uint64_t tag_write;
+        uint64_t host;      /* host address of the page */
+        uint64_t info;      /* SOFT_TLB_* */
+};
+
+#define SOFT_TLB_USER_BITS 13
+#define SOFT_TLB_KERN_BITS 12
+#define SOFT_STACK_NONE    0x8000000000000000ull
+
+int soft_mmu_create(struct soft_cpu *v);
+void soft_mmu_destroy(struct soft_cpu *v);
+/* Points v->tlb and so on at what fits the CPL and RFLAGS.AC. */
+void soft_mmu_select(struct soft_cpu *v);
+/* Guest-physical address to fetch code from; raises.  Non-RAM: ~0. */
+gpa_t soft_fetch(struct soft_cpu *v, gva_t address);
+/* As soft_fetch, but ~0 where it would raise. */
+gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
+void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
+void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
+/* Called when @gpa's page gets its first code: writes to it must be seen from now on. */
+void soft_mmu_watch(struct soft_cpu *v);
+
+/* C sides of the thunks. */
+void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);
+int soft_slow_commit(struct soft_cpu *v);
+gva_t soft_slow_seg(struct soft_cpu *v, uint64_t offset, unsigned info);
+int soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn);
+const uint8_t *soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn);
+const uint8_t *soft_call_link(struct soft_cpu *v, struct soft_exit *x);
+const uint8_t *soft_call_lookup(struct soft_cpu *v, gva_t rip);
+_Noreturn void soft_call_raise(struct soft_cpu *v, unsigned vector);
+
+/* info of soft_slow_access */
+#define SOFT_SLOW_WRITE 0x100u
+#define SOFT_SLOW_READ  0x200u
+#define SOFT_SLOW_STACK 0x400u
+
+/* string.c and stack instructions that a helper does: as soft_sys. */
+void soft_string(struct soft_cpu *v, const struct x86_insn *insn);
+void soft_pushf(struct soft_cpu *v, const struct x86_insn *insn);
+void soft_popf(struct soft_cpu *v, const struct x86_insn *insn);
+
+#endif

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Writing x86-64 instructions as bytes.
+ *
+ * The caller makes sure that there is room.  Opcodes of the 0F map are given
+ * as 0x0fXX.  emit_gs_*() address `struct soft_cpu` by gs:[offset].
+ */
+#ifndef CPU_SOFT_EMIT_H
+#define CPU_SOFT_EMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct emit {
+        uint8_t *p;     /* next byte, in the writable mapping */
+        intptr_t delta; /* what to add for the executable mapping */
+};
+
+enum host_reg {
+        H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI,
+        H_R8, H_R9, H_R10, H_R11, H_R12, H_R13, H_R14, H_R15,
+};
+
+#define EMIT_W 1 /* 64-bit operand */
+#define EMIT_D 0
+
+static inline uint8_t *
+emit_here(const struct emit *e)
+{
+        return e->p + e->delta;
+}
+
+static inline void
+emit8(struct emit *e, unsigned v)
+{
+        *e->p++ = (uint8_t)v;
+}
+
+static inline void
+emit16(struct emit *e, unsigned v)
+{
+        emit8(e, v);
+        emit8(e, v >> 8);
+}
+
+static inline void
+emit32(struct emit *e, uint32_t v)
+{
+        __builtin_memcpy(e->p, &v, 4);
+        e->p += 4;
+}
+
+static inline void
+emit64(struct emit *e, uint64_t v)
+{
+        __builtin_memcpy(e->p, &v, 8);
+        e->p += 8;
+}
+
+static inline void
+emit_opcode(struct emit *e, unsigned opcode)
+{
+        if (opcode > 0xff)
+                emit8(e, opcode >> 8);
+        emit8(e, opcode);
+}
+
+/* A REX prefix where one is needed; @force for SPL-DIL. */
+static inline void
+emit_rex(struct emit *e, int w, unsigned reg, unsigned index, unsigned base, bool force)
+{
+        unsigned rex = 0x40u | (unsigned)w << 3 | (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3;
+
+        if (rex != 0x40 || force)
+                emit8(e, rex);
+}
+
+/* op reg, rm: both registers. */
+static inline void
+emit_rr(struct emit *e, int w, unsigned opcode, unsigned reg, unsigned rm)
+{
+        emit_rex(e, w, reg, 0, rm, false);
+        emit_opcode(e, opcode);
+        emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
+}
+
+/* ModRM, SIB and displacement of [base + index*scale + disp]; index < 0: none; base < 0: none. */
+static inline void
+emit_address(struct emit *e, unsigned reg, int base, int index, unsigned scale, int32_t disp)
+{
+        unsigned r = (reg & 7) << 3;
+        unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
+        unsigned mod;
+
+        if (base < 0) { /* [index*scale + disp32], or [disp32] */
+                emit8(e, r | 4);
+                emit8(e, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | 5);
+                emit32(e, (uint32_t)disp);
+                return;
+        }
+        if (disp == 0 && (base & 7) != 5)
+                mod = 0;
+        else if (disp >= -128 && disp <= 127)
+                mod = 0x40;
+        else
+                mod = 0x80;
+        if (index >= 0 || (base & 7) == 4) {
+                emit8(e, mod | r | 4);
+                emit8(e, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | ((unsigned)base & 7));
+        } else {
+                emit8(e, mod | r | ((unsigned)base & 7));
+        }
+        if (mod == 0x40)
+                emit8(e, (uint8_t)disp);
+        else if (mod == 0x80)
+                emit32(e, (uint32_t)disp);
+}
+
+/* op reg, [base + index*scale + disp] */
+static inline void
+emit_rm(struct emit *e, int w, unsigned opcode, unsigned reg, int base, int index, unsigned scale, int32_t disp)
+{
+        emit_rex(e, w, reg, index < 0 ? 0 : (unsigned)index, base < 0 ? 0 : (unsigned)base, false);
+        emit_opcode(e, opcode);
+        emit_address(e, reg, base, index, scale, disp);
+}
+
+/* op reg, gs:[offset]; reg may be an opcode extension. */
+static inline void
+emit_gs(struct emit *e, int w, unsigned opcode, unsigned reg, unsigned long offset)
+{
+        emit8(e, 0x65);
+        emit_rex(e, w, reg, 0, 0, false);
+        emit_opcode(e, opcode);
+        emit8(e, 4 | (reg & 7) << 3);
+        emit8(e, 0x25);
+        emit32(e, (uint32_t)offset);
+}
+
+static inline void
+emit_gs_load(struct emit *e, int w, unsigned reg, unsigned long offset)
+{
+        emit_gs(e, w, 0x8b, reg, offset);
+}
+
+static inline void
+emit_gs_store(struct emit *e, int w, unsigned reg, unsigned long offset)
+{
+        emit_gs(e, w, 0x89, reg, offset);
+}
+
+/* mov dword gs:[offset], imm */
+static inline void
+emit_gs_store_imm32(struct emit *e, unsigned long offset, uint32_t imm)
+{
+        emit_gs(e, EMIT_D, 0xc7, 0, offset);
+        emit32(e, imm);
+}
+
+/* cmp dword gs:[offset], imm8 */
+static inline void
+emit_gs_cmp_imm8(struct emit *e, unsigned long offset, unsigned imm)
+{
+        emit_gs(e, EMIT_D, 0x83, 7, offset);
+        emit8(e, imm);
+}
+
+static inline void
+emit_mov_rr(struct emit *e, int w, unsigned dst, unsigned src)
+{
+        emit_rr(e, w, 0x8b, dst, src);
+}
+
+/* The shortest move of a constant to a 64-bit register; flags kept. */
+static inline void
+emit_mov_imm(struct emit *e, unsigned reg, uint64_t imm)
+{
+        if (imm <= UINT32_MAX) {
+                emit_rex(e, 0, 0, 0, reg, false);
+                emit8(e, 0xb8 | (reg & 7));
+                emit32(e, (uint32_t)imm);
+        } else if ((int64_t)imm == (int32_t)imm) {
+                emit_rr(e, EMIT_W, 0xc7, 0, reg);
+                emit32(e, (uint32_t)imm);
+        } else {
+                emit_rex(e, EMIT_W, 0, 0, reg, false);
+                emit8(e, 0xb8 | (reg & 7));
+                emit64(e, imm);
+        }
+}
+
+/* op reg, imm32 (81 /ext), sign-extended */
+static inline void
+emit_alu_imm(struct emit *e, int w, unsigned ext, unsigned reg, int32_t imm)
+{
+        if (imm >= -128 && imm <= 127) {
+                emit_rr(e, w, 0x83, ext, reg);
+                emit8(e, (uint8_t)imm);
+        } else {
+                emit_rr(e, w, 0x81, ext, reg);
+                emit32(e, (uint32_t)imm);
+        }
+}
+
+#define ALU_ADD 0u
+#define ALU_OR  1u
+#define ALU_AND 4u
+#define ALU_SUB 5u
+#define ALU_CMP 7u
+
+#define CC_O  0x0u
+#define CC_B  0x2u
+#define CC_E  0x4u
+#define CC_NE 0x5u
+#define CC_A  0x7u
+
+/* Jumps whose displacement is filled in later: returns the address of the 4 bytes. */
+static inline uint8_t *
+emit_jcc32(struct emit *e, unsigned cc)
+{
+        emit8(e, 0x0f);
+        emit8(e, 0x80 | cc);
+        emit32(e, 0);
+        return e->p - 4;
+}
+
+static inline uint8_t *
+emit_jmp32(struct emit *e)
+{
+        emit8(e, 0xe9);
+        emit32(e, 0);
+        return e->p - 4;
+}
+
+/* Fills in a 4-byte displacement to @target, an address in the same mapping as @field. */
+static inline void
+emit_fix32(uint8_t *field, const uint8_t *target)
+{
+        int32_t rel = (int32_t)(target - (field + 4));
+
+        __builtin_memcpy(field, &rel, 4);
+}
+
+static inline void
+emit_jmp_to(struct emit *e, const uint8_t *exec_target)
+{
+        uint8_t *f = emit_jmp32(e);
+
+        emit_fix32(f, exec_target - e->delta);
+}
+
+static inline void
+emit_jcc_to(struct emit *e, unsigned cc, const uint8_t *exec_target)
+{
+        uint8_t *f = emit_jcc32(e, cc);
+
+        emit_fix32(f, exec_target - e->delta);
+}
+
+static inline void
+emit_call_to(struct emit *e, const uint8_t *exec_target)
+{
+        emit8(e, 0xe8);
+        emit32(e, 0);
+        emit_fix32(e->p - 4, exec_target - e->delta);
+}
+
+static inline void
+emit_call_c(struct emit *e, uintptr_t fn)
+{
+        emit_rex(e, EMIT_W, 0, 0, H_RAX, false);
+        emit8(e, 0xb8 | H_RAX);
+        emit64(e, fn);
+        emit8(e, 0xff); /* call rax */
+        emit8(e, 0xd0);
+}
+
+#endif

@@ -1,0 +1,989 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The soft MMU: TLBs that translated code checks inline, and what happens when
+ * they miss.
+ *
+ * A vCPU has one TLB for supervisor accesses, shared by all address spaces
+ * (global pages survive a switch, the others are dropped), and for each of the
+ * last few PCIDs a TLB for user accesses and one for supervisor accesses that
+ * SMAP lets through (RFLAGS.AC).  An entry maps a 4 KiB page.  A tag that
+ * matches means that the access is allowed and needs nothing more: no
+ * accessed or dirty bit to set, no MMIO, no translated code to forget.
+ *
+ * Only the vCPU's own thread touches its TLBs.
+ */
+#include "base/util.h"
+#include "cpu/soft/code.h"
+#include "x86/paging.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define PAGE_MASK      ((uint64_t)MEM_PAGE_SIZE - 1)
+#define SOFT_ASPACES   8
+#define ITLB_BITS      8
+#define ITLB_COUNT     (1u << ITLB_BITS)
+#define TLB_CHUNK_BITS 4 /* entries that one bit of the used map stands for */
+#define TLB_MAP_WORDS  (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
+
+/* info of an entry */
+#define SOFT_TLB_NONGLOBAL 0x1u
+#define SOFT_TLB_LARGE     0x2u
+
+struct tlb {
+        struct soft_tlb_entry *entry;
+        unsigned bits;
+        bool large;                    /* may hold pieces of large pages */
+        uint64_t used[TLB_MAP_WORDS];  /* chunks that are not empty */
+};
+
+/* What is cached of one PCID. */
+struct aspace {
+        struct tlb user;
+        struct tlb access;             /* supervisor with SMAP suspended */
+        struct soft_jump *jumps;       /* indirect jumps at CPL 3 */
+        bool jumps_used;
+        unsigned pcid;
+        bool valid;
+        uint64_t last_used;
+};
+
+struct itlb_entry {
+        uint64_t tag; /* page address | user bit; ~0 if empty */
+        gpa_t gpa;    /* page, or ~0 if it is not RAM */
+        bool global;
+};
+
+/* A slow store waits here until the instruction has written it. */
+enum bounce_kind {
+        BOUNCE_NONE,
+        BOUNCE_COPY, /* to copy out to piece[] */
+        BOUNCE_CODE, /* written in place, over translated code */
+};
+
+struct bounce_piece {
+        gpa_t gpa;
+        unsigned len;
+        enum mem_kind kind;
+};
+
+struct soft_mmu {
+        struct tlb kernel;
+        struct aspace aspace[SOFT_ASPACES];
+        struct aspace *current;
+        struct soft_jump *kernel_jumps;
+        bool kernel_jumps_used, kernel_jumps_nonglobal;
+        uint32_t kernel_jump_mode, user_jump_mode;
+        uint64_t clock;
+        struct itlb_entry itlb[ITLB_COUNT];
+        uint64_t code_filter[64];      /* linear pages that jump caches or the ITLB know, hashed */
+        struct bounce_piece piece[2];
+        unsigned pieces;
+        uint8_t bounce[128] __attribute__((aligned(64)));
+        uint8_t *bounce_at;
+};
+
+/* ---- tables ---- */
+
+static uint64_t
+tlb_empty_tag(uint64_t index)
+{
+        /* Not canonical, and of a page that another index would hold: nothing matches it. */
+        return 0x8000000000000000ull | (index ^ 1) << MEM_PAGE_SHIFT;
+}
+
+static void
+tlb_clear_chunk(struct tlb *t, unsigned chunk)
+{
+        for (unsigned i = chunk << TLB_CHUNK_BITS; i < (chunk + 1) << TLB_CHUNK_BITS; i++)
+                t->entry[i] = (struct soft_tlb_entry){ tlb_empty_tag(i), tlb_empty_tag(i), 0, 0 };
+}
+
+static void
+tlb_flush(struct tlb *t)
+{
+        for (unsigned w = 0; w < TLB_MAP_WORDS; w++) {
+                for (uint64_t bits = t->used[w]; bits != 0; bits &= bits - 1)
+                        tlb_clear_chunk(t, w * 64 + (unsigned)__builtin_ctzll(bits));
+                t->used[w] = 0;
+        }
+        t->large = false;
+}
+
+static void
+tlb_clear_entry(struct tlb *t, uint64_t index)
+{
+        t->entry[index] = (struct soft_tlb_entry){ tlb_empty_tag(index), tlb_empty_tag(index), 0, 0 };
+}
+
+/* Drops the entries that have any of @info's bits set, or, with @writes, only the right to write. */
+static void
+tlb_flush_some(struct tlb *t, uint64_t info, bool writes)
+{
+        for (unsigned w = 0; w < TLB_MAP_WORDS; w++) {
+                for (uint64_t bits = t->used[w]; bits != 0; bits &= bits - 1) {
+                        unsigned first = (w * 64 + (unsigned)__builtin_ctzll(bits)) << TLB_CHUNK_BITS;
+
+                        for (unsigned i = first; i < first + (1u << TLB_CHUNK_BITS); i++) {
+                                if (writes)
+                                        t->entry[i].tag_write = tlb_empty_tag(i);
+                                else if (t->entry[i].info & info)
+                                        tlb_clear_entry(t, i);
+                        }
+                }
+        }
+}
+
+static void
+tlb_invalidate(struct tlb *t, gva_t address)
+{
+        uint64_t page = address & ~PAGE_MASK;
+        uint64_t mask = (1ull << t->bits) - 1;
+        uint64_t index = (address >> MEM_PAGE_SHIFT) & mask;
+
+        if (t->entry == NULL)
+                return;
+        if (t->entry[index].tag_read == page || t->entry[index].tag_write == page) {
+                bool large = t->entry[index].info & SOFT_TLB_LARGE;
+
+                tlb_clear_entry(t, index);
+                if (!large)
+                        return;
+        }
+        /* The address may lie in a large page whose other pieces are cached (SDM 3A 4.10.4.1). */
+        if (t->large)
+                tlb_flush_some(t, SOFT_TLB_LARGE, false);
+}
+
+static int
+tlb_create(struct tlb *t, unsigned bits)
+{
+        void *p = mmap(NULL, sizeof(t->entry[0]) << bits, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+            0);
+
+        if (p == MAP_FAILED)
+                return -errno;
+        t->entry = p;
+        t->bits = bits;
+        for (unsigned i = 0; i < 1u << bits >> TLB_CHUNK_BITS; i++)
+                tlb_clear_chunk(t, i);
+        return 0;
+}
+
+static void
+tlb_destroy(struct tlb *t)
+{
+        if (t->entry != NULL)
+                munmap(t->entry, sizeof(t->entry[0]) << t->bits);
+}
+
+/* ---- jump caches ---- */
+
+static void
+jumps_clear(struct soft_jump *j)
+{
+        for (unsigned i = 0; i < SOFT_JUMP_COUNT; i++)
+                j[i] = (struct soft_jump){ SOFT_JUMP_NONE, NULL };
+}
+
+static struct soft_jump *
+jumps_create(void)
+{
+        struct soft_jump *j = malloc(sizeof(*j) * SOFT_JUMP_COUNT);
+
+        if (j != NULL)
+                jumps_clear(j);
+        return j;
+}
+
+static void
+kernel_jumps_flush(struct soft_mmu *m)
+{
+        if (m->kernel_jumps_used)
+                jumps_clear(m->kernel_jumps);
+        m->kernel_jumps_used = m->kernel_jumps_nonglobal = false;
+}
+
+static void
+aspace_jumps_flush(struct aspace *a)
+{
+        if (a->jumps_used)
+                jumps_clear(a->jumps);
+        a->jumps_used = false;
+}
+
+void
+soft_jump_flush(struct soft_cpu *v)
+{
+        kernel_jumps_flush(v->mmu);
+        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                aspace_jumps_flush(&v->mmu->aspace[i]);
+}
+
+static unsigned
+code_filter_bit(gva_t address)
+{
+        uint64_t page = address >> MEM_PAGE_SHIFT;
+
+        return (unsigned)((page ^ page >> 12) & 4095);
+}
+
+static void
+code_filter_add(struct soft_mmu *m, gva_t address)
+{
+        m->code_filter[code_filter_bit(address) / 64] |= 1ull << code_filter_bit(address) % 64;
+}
+
+void
+soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
+{
+        struct soft_mmu *m = v->mmu;
+        struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
+
+        if (v->mode & SOFT_MODE_USER) {
+                m->current->jumps_used = true;
+        } else {
+                m->kernel_jumps_used = true;
+                if (!it->global)
+                        m->kernel_jumps_nonglobal = true;
+        }
+        code_filter_add(m, address);
+        code_filter_add(m, address + X86_INSN_MAX);
+        v->jump_cache[address & (SOFT_JUMP_COUNT - 1)] = (struct soft_jump){ address, code };
+}
+
+static void
+stack_forget(struct soft_cpu *v)
+{
+        v->stack_tag = SOFT_STACK_NONE;
+        v->stack_host = (uint64_t)(uintptr_t)v->engine->guard_page;
+}
+
+/* ---- creation ---- */
+
+static int
+aspace_create(struct aspace *a)
+{
+        int error = tlb_create(&a->user, SOFT_TLB_USER_BITS);
+
+        if (error == 0)
+                error = tlb_create(&a->access, SOFT_TLB_KERN_BITS);
+        if (error != 0)
+                return error;
+        a->jumps = jumps_create();
+        return a->jumps == NULL ? -ENOMEM : 0;
+}
+
+static void
+itlb_flush(struct soft_mmu *m, bool global)
+{
+        for (unsigned i = 0; i < ITLB_COUNT; i++)
+                if (global || !m->itlb[i].global)
+                        m->itlb[i].tag = ~0ull;
+}
+
+int
+soft_mmu_create(struct soft_cpu *v)
+{
+        struct soft_mmu *m;
+        int error;
+
+        if (posix_memalign((void **)&m, 64, sizeof(*m)) != 0)
+                return -ENOMEM;
+        memset(m, 0, sizeof(*m));
+        v->mmu = m;
+        error = tlb_create(&m->kernel, SOFT_TLB_KERN_BITS);
+        for (unsigned i = 0; i < SOFT_ASPACES && error == 0; i++)
+                error = aspace_create(&m->aspace[i]);
+        m->kernel_jumps = jumps_create();
+        if (error != 0 || m->kernel_jumps == NULL)
+                return error != 0 ? error : -ENOMEM;
+        itlb_flush(m, true);
+        m->current = &m->aspace[0];
+        m->current->valid = true;
+        stack_forget(v);
+        soft_mmu_select(v);
+        return 0;
+}
+
+void
+soft_mmu_destroy(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+
+        if (m == NULL)
+                return;
+        for (unsigned i = 0; i < SOFT_ASPACES; i++) {
+                tlb_destroy(&m->aspace[i].user);
+                tlb_destroy(&m->aspace[i].access);
+                free(m->aspace[i].jumps);
+        }
+        tlb_destroy(&m->kernel);
+        free(m->kernel_jumps);
+        free(m);
+        v->mmu = NULL;
+}
+
+/* The TLB for an access of kind @how, as the mode stands. */
+static struct tlb *
+tlb_for(struct soft_cpu *v, enum soft_access how)
+{
+        struct soft_mmu *m = v->mmu;
+
+        if (how == SOFT_ACC_USER || (how == SOFT_ACC_DATA && x86_cpl(&v->st) == 3))
+                return &m->current->user;
+        if (how == SOFT_ACC_DATA && v->ac_data)
+                return &m->current->access;
+        return &m->kernel;
+}
+
+void
+soft_mmu_select(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+        bool user = x86_cpl(&v->st) == 3;
+        struct tlb *t;
+
+        /* Explicit accesses of a supervisor go by AC; without SMAP there is only one kind. */
+        v->ac_data = !user && (v->st.cr4 & X86_CR4_SMAP) && (v->st.rflags & X86_FL_AC);
+        t = tlb_for(v, SOFT_ACC_DATA);
+        if (v->tlb != t->entry) {
+                v->tlb = t->entry;
+                v->tlb_mask = (1ull << t->bits) - 1;
+                stack_forget(v);
+        }
+        if (user) {
+                if (m->user_jump_mode != v->mode) {
+                        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                                aspace_jumps_flush(&m->aspace[i]);
+                        m->user_jump_mode = v->mode;
+                }
+                v->jump_cache = m->current->jumps;
+        } else {
+                if (m->kernel_jump_mode != v->mode) {
+                        kernel_jumps_flush(m);
+                        m->kernel_jump_mode = v->mode;
+                }
+                v->jump_cache = m->kernel_jumps;
+        }
+}
+
+/* ---- flushes ---- */
+
+static void
+code_flush_lookups(struct soft_cpu *v)
+{
+        itlb_flush(v->mmu, true);
+        soft_jump_flush(v);
+        memset(v->mmu->code_filter, 0, sizeof(v->mmu->code_filter));
+}
+
+static void
+aspace_flush(struct aspace *a)
+{
+        tlb_flush(&a->user);
+        tlb_flush(&a->access);
+        aspace_jumps_flush(a);
+}
+
+void
+soft_tlb_flush_all(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+
+        tlb_flush(&m->kernel);
+        for (unsigned i = 0; i < SOFT_ASPACES; i++) {
+                aspace_flush(&m->aspace[i]);
+                if (&m->aspace[i] != m->current)
+                        m->aspace[i].valid = false;
+        }
+        code_flush_lookups(v);
+        stack_forget(v);
+}
+
+/* What the shared tables hold of the current address space and of no other. */
+static void
+kernel_drop_nonglobal(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+
+        tlb_flush_some(&m->kernel, SOFT_TLB_NONGLOBAL, false);
+        if (m->kernel_jumps_nonglobal)
+                kernel_jumps_flush(m);
+        itlb_flush(m, false);
+        stack_forget(v);
+}
+
+void
+soft_tlb_flush_nonglobal(struct soft_cpu *v)
+{
+        kernel_drop_nonglobal(v);
+        aspace_flush(v->mmu->current);
+}
+
+static struct aspace *
+aspace_find(struct soft_mmu *m, unsigned pcid)
+{
+        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                if (m->aspace[i].valid && m->aspace[i].pcid == pcid)
+                        return &m->aspace[i];
+        return NULL;
+}
+
+void
+soft_tlb_flush_pcid(struct soft_cpu *v, unsigned pcid)
+{
+        struct aspace *a = aspace_find(v->mmu, pcid);
+
+        if (a == v->mmu->current)
+                soft_tlb_flush_nonglobal(v);
+        else if (a != NULL)
+                aspace_flush(a);
+}
+
+void
+soft_tlb_flush_all_nonglobal(struct soft_cpu *v)
+{
+        kernel_drop_nonglobal(v);
+        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                aspace_flush(&v->mmu->aspace[i]);
+}
+
+/* Code seen at @address, in any address space, may have another translation now. */
+static void
+code_invalidate(struct soft_cpu *v, gva_t address)
+{
+        struct soft_mmu *m = v->mmu;
+
+        if (m->code_filter[code_filter_bit(address) / 64] >> code_filter_bit(address) % 64 & 1)
+                code_flush_lookups(v);
+}
+
+void
+soft_tlb_invlpg(struct soft_cpu *v, gva_t address)
+{
+        struct soft_mmu *m = v->mmu;
+
+        tlb_invalidate(&m->kernel, address);
+        tlb_invalidate(&m->current->user, address);
+        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                if (m->aspace[i].valid) /* a global page may be in any */
+                        tlb_invalidate(&m->aspace[i].access, address);
+        code_invalidate(v, address);
+        stack_forget(v);
+}
+
+void
+soft_tlb_inv_address(struct soft_cpu *v, unsigned pcid, gva_t address)
+{
+        struct aspace *a = aspace_find(v->mmu, pcid);
+
+        if (a == v->mmu->current) {
+                soft_tlb_invlpg(v, address);
+        } else if (a != NULL) {
+                tlb_invalidate(&a->user, address);
+                tlb_invalidate(&a->access, address);
+                code_invalidate(v, address);
+        }
+}
+
+static struct aspace *
+aspace_take(struct soft_mmu *m, unsigned pcid)
+{
+        struct aspace *oldest = NULL;
+
+        for (unsigned i = 0; i < SOFT_ASPACES; i++) {
+                struct aspace *a = &m->aspace[i];
+
+                if (a == m->current)
+                        continue;
+                if (!a->valid) {
+                        oldest = a;
+                        break;
+                }
+                if (oldest == NULL || a->last_used < oldest->last_used)
+                        oldest = a;
+        }
+        aspace_flush(oldest);
+        oldest->valid = true;
+        oldest->pcid = pcid;
+        return oldest;
+}
+
+void
+soft_tlb_switch(struct soft_cpu *v, bool keep)
+{
+        struct soft_mmu *m = v->mmu;
+        unsigned pcid = v->st.cr4 & X86_CR4_PCIDE ? (unsigned)(v->st.cr3 & 0xfff) : 0;
+        struct aspace *a = aspace_find(m, pcid);
+
+        kernel_drop_nonglobal(v);
+        if (a == NULL)
+                a = aspace_take(m, pcid);
+        else if (!keep || !(v->st.cr4 & X86_CR4_PCIDE))
+                aspace_flush(a);
+        a->last_used = ++m->clock;
+        m->current = a;
+        soft_mmu_select(v);
+}
+
+void
+soft_mmu_watch(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+
+        tlb_flush_some(&m->kernel, 0, true);
+        for (unsigned i = 0; i < SOFT_ASPACES; i++) {
+                tlb_flush_some(&m->aspace[i].user, 0, true);
+                tlb_flush_some(&m->aspace[i].access, 0, true);
+        }
+        stack_forget(v);
+}
+
+/* ---- translation ---- */
+
+static bool
+canonical(const struct soft_cpu *v, gva_t address)
+{
+        unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+        return (gva_t)((int64_t)(address << shift) >> shift) == address;
+}
+
+/*
+ * Walks for one page and fills the TLB.  Raises #PF.  Returns the host address
+ * of @address if the access may simply be made there, else NULL with the
+ * guest-physical address in *ret_gpa.
+ */
+static uint8_t *
+tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
+    enum mem_kind *ret_kind)
+{
+        struct tlb *t = tlb_for(v, how);
+        bool user = t == &v->mmu->current->user;
+        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && v->ac_data);
+        unsigned flags = X86_WALK_SET | (write ? X86_WALK_WRITE : 0) | (user ? X86_WALK_USER : 0) |
+            (smap_off ? X86_WALK_AC : 0);
+        struct soft_tlb_entry *entry;
+        struct x86_walk w;
+        uint64_t index, page = address & ~PAGE_MASK;
+        bool writable;
+
+        if (x86_walk(v->mem, &v->st, address, flags, &w) != 0)
+                soft_raise_pf(v, address, w.error);
+        *ret_gpa = w.gpa;
+        *ret_kind = mem_kind(v->mem, w.gpa);
+        if (*ret_kind == MEM_NONE || (*ret_kind == MEM_ROM && write))
+                return NULL;
+        index = (address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1);
+        entry = &t->entry[index];
+        /* Protection keys change without a flush: such pages are looked up each time. */
+        if (w.pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS)))
+                return soft_code_page(v->engine, w.gpa) && write ? NULL : v->mem_base + w.gpa;
+        writable = *ret_kind == MEM_RAM && w.dirty && !soft_code_page(v->engine, w.gpa) &&
+            (w.writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
+        t->used[(index >> TLB_CHUNK_BITS) / 64] |= 1ull << (index >> TLB_CHUNK_BITS) % 64;
+        entry->tag_read = page;
+        entry->tag_write = writable ? page : tlb_empty_tag(index);
+        entry->host = (uint64_t)(uintptr_t)(v->mem_base + (w.gpa & ~PAGE_MASK));
+        entry->info = (w.global ? 0 : SOFT_TLB_NONGLOBAL) | (w.page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0);
+        if (w.page_bytes > MEM_PAGE_SIZE)
+                t->large = true;
+        if (write && !writable)
+                return NULL; /* over translated code */
+        return v->mem_base + w.gpa;
+}
+
+/* A host address if the access is to RAM within one page and needs no more than being made. */
+static uint8_t *
+mmu_translate(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
+    enum mem_kind *ret_kind)
+{
+        struct tlb *t = tlb_for(v, how);
+        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
+        uint64_t tag = write ? entry->tag_write : entry->tag_read;
+
+        if (tag == (address & ~PAGE_MASK))
+                return (uint8_t *)(uintptr_t)entry->host + (address & PAGE_MASK);
+        return tlb_fill(v, address, write, how, ret_gpa, ret_kind);
+}
+
+/* ---- physical accesses that may be MMIO ---- */
+
+static uint64_t
+phys_read(struct soft_cpu *v, gpa_t gpa, unsigned size)
+{
+        soft_fpu_put(v);
+        return v->env->ops->mmio_read(v->env->ctx, v->id, gpa, size);
+}
+
+static void
+phys_write(struct soft_cpu *v, gpa_t gpa, unsigned size, uint64_t value)
+{
+        soft_fpu_put(v);
+        v->env->ops->mmio_write(v->env->ctx, v->id, gpa, size, value);
+}
+
+/* The largest power of two up to 8 that @len and @gpa allow. */
+static unsigned
+mmio_step(gpa_t gpa, unsigned len)
+{
+        unsigned step = 8;
+
+        while (step > len || (gpa & (step - 1)))
+                step /= 2;
+        return step;
+}
+
+static void
+piece_read(struct soft_cpu *v, const struct bounce_piece *p, uint8_t *buf)
+{
+        if (p->kind != MEM_NONE) {
+                memcpy(buf, v->mem_base + p->gpa, p->len);
+                return;
+        }
+        for (unsigned done = 0; done < p->len;) {
+                unsigned step = mmio_step(p->gpa + done, p->len - done);
+                uint64_t value = phys_read(v, p->gpa + done, step);
+
+                memcpy(buf + done, &value, step);
+                done += step;
+        }
+}
+
+static void
+piece_write(struct soft_cpu *v, const struct bounce_piece *p, const uint8_t *buf)
+{
+        if (p->kind == MEM_ROM)
+                return;
+        if (p->kind == MEM_RAM) {
+                memcpy(v->mem_base + p->gpa, buf, p->len);
+                if (soft_code_page(v->engine, p->gpa))
+                        soft_code_written(v->engine, p->gpa, p->len);
+                return;
+        }
+        for (unsigned done = 0; done < p->len;) {
+                unsigned step = mmio_step(p->gpa + done, p->len - done);
+                uint64_t value = 0;
+
+                memcpy(&value, buf + done, step);
+                phys_write(v, p->gpa + done, step, value);
+                done += step;
+        }
+}
+
+/* The one or two physical pieces of [address, address + len); every fault is raised here. */
+static unsigned
+mmu_pieces(struct soft_cpu *v, gva_t address, unsigned len, bool write, enum soft_access how,
+    struct bounce_piece piece[2])
+{
+        unsigned first = MEM_PAGE_SIZE - (unsigned)(address & PAGE_MASK);
+        unsigned n = 0;
+
+        for (unsigned done = 0; done < len; n++) {
+                unsigned part = n == 0 && first < len ? first : len - done;
+                gva_t at = address + done;
+                uint8_t *host;
+
+                if (!x86_code64(&v->st) && !(how == SOFT_ACC_SYS && x86_long_mode(&v->st)))
+                        at = (uint32_t)at;
+                piece[n].kind = MEM_RAM;
+                host = mmu_translate(v, at, write, how, &piece[n].gpa, &piece[n].kind);
+                if (host != NULL)
+                        piece[n].gpa = (gpa_t)(host - v->mem_base);
+                piece[n].len = part;
+                done += part;
+        }
+        return n;
+}
+
+/* ---- C access by linear address ---- */
+
+static void
+check_canonical(struct soft_cpu *v, gva_t address, size_t len)
+{
+        if (!x86_long_mode(&v->st))
+                return;
+        if (!canonical(v, address) || !canonical(v, address + len - 1))
+                soft_raise_error(v, X86_VEC_GP, 0);
+}
+
+uint64_t
+soft_ld(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how)
+{
+        struct tlb *t = tlb_for(v, how);
+        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
+        uint64_t offset = address - entry->tag_read;
+        uint64_t value = 0;
+
+        if (offset <= MEM_PAGE_SIZE - size) {
+                const uint8_t *p = (const uint8_t *)(uintptr_t)entry->host + offset;
+
+                switch (size) {
+                case 1:
+                        return *p;
+                case 2:
+                        return *(const uint16_t *)(const void *)p;
+                case 4:
+                        return *(const uint32_t *)(const void *)p;
+                default:
+                        return *(const uint64_t *)(const void *)p;
+                }
+        }
+        soft_ld_bytes(v, address, &value, size, how);
+        return value;
+}
+
+void
+soft_st(struct soft_cpu *v, gva_t address, unsigned size, uint64_t value, enum soft_access how)
+{
+        struct tlb *t = tlb_for(v, how);
+        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
+        uint64_t offset = address - entry->tag_write;
+
+        if (offset <= MEM_PAGE_SIZE - size) {
+                uint8_t *p = (uint8_t *)(uintptr_t)entry->host + offset;
+
+                switch (size) {
+                case 1:
+                        *p = (uint8_t)value;
+                        return;
+                case 2:
+                        *(uint16_t *)(void *)p = (uint16_t)value;
+                        return;
+                case 4:
+                        *(uint32_t *)(void *)p = (uint32_t)value;
+                        return;
+                default:
+                        *(uint64_t *)(void *)p = value;
+                        return;
+                }
+        }
+        soft_st_bytes(v, address, &value, size, how);
+}
+
+void
+soft_ld_bytes(struct soft_cpu *v, gva_t address, void *buf, size_t len, enum soft_access how)
+{
+        uint8_t *to = buf;
+
+        check_canonical(v, address, len);
+        while (len > 0) {
+                struct bounce_piece piece[2];
+                unsigned part = len < MEM_PAGE_SIZE ? (unsigned)len : MEM_PAGE_SIZE;
+                unsigned n = mmu_pieces(v, address, part, false, how, piece);
+
+                for (unsigned i = 0; i < n; i++) {
+                        piece_read(v, &piece[i], to);
+                        to += piece[i].len;
+                }
+                address += part;
+                len -= part;
+        }
+}
+
+void
+soft_probe_write(struct soft_cpu *v, gva_t address, size_t len, enum soft_access how)
+{
+        struct bounce_piece piece[2];
+
+        check_canonical(v, address, len);
+        for (size_t done = 0; done < len;) {
+                unsigned part = len - done < MEM_PAGE_SIZE ? (unsigned)(len - done) : MEM_PAGE_SIZE;
+
+                mmu_pieces(v, address + done, part, true, how, piece);
+                done += part;
+        }
+}
+
+void
+soft_st_bytes(struct soft_cpu *v, gva_t address, const void *buf, size_t len, enum soft_access how)
+{
+        const uint8_t *from = buf;
+
+        soft_probe_write(v, address, len, how);
+        while (len > 0) {
+                struct bounce_piece piece[2];
+                unsigned part = len < MEM_PAGE_SIZE ? (unsigned)len : MEM_PAGE_SIZE;
+                unsigned n = mmu_pieces(v, address, part, true, how, piece);
+
+                for (unsigned i = 0; i < n; i++) {
+                        piece_write(v, &piece[i], from);
+                        from += piece[i].len;
+                }
+                address += part;
+                len -= part;
+        }
+}
+
+void *
+soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how)
+{
+        enum mem_kind kind;
+        gpa_t gpa;
+
+        check_canonical(v, address, size);
+        if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
+                return NULL;
+        return mmu_translate(v, address, true, how, &gpa, &kind);
+}
+
+void *
+soft_host_read(struct soft_cpu *v, gva_t address, unsigned size)
+{
+        enum mem_kind kind;
+        gpa_t gpa;
+
+        check_canonical(v, address, size);
+        if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
+                return NULL;
+        return mmu_translate(v, address, false, SOFT_ACC_DATA, &gpa, &kind);
+}
+
+/* ---- slow accesses of translated code ---- */
+
+static void
+slow_check_canonical(struct soft_cpu *v, gva_t address, unsigned info)
+{
+        unsigned size = info & 0xff;
+
+        if (!x86_code64(&v->st) || (canonical(v, address) && canonical(v, address + size - 1)))
+                return;
+        soft_raise_error(v, info & SOFT_SLOW_STACK ? X86_VEC_SS : X86_VEC_GP, 0);
+}
+
+/* Remembers the page that a stack access hit, so that the next needs no lookup. */
+static void
+stack_remember(struct soft_cpu *v, gva_t address, const uint8_t *host, bool write)
+{
+        struct tlb *t = tlb_for(v, SOFT_ACC_DATA);
+        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
+        uint64_t page = address & ~PAGE_MASK;
+
+        if (entry->tag_read != page || entry->tag_write != page)
+                return;
+        v->stack_tag = page;
+        v->stack_host = entry->host;
+}
+
+/* Gathers what cannot be accessed in place into the bounce buffer. */
+static void *
+slow_bounce(struct soft_cpu *v, gva_t address, unsigned info)
+{
+        struct soft_mmu *m = v->mmu;
+        unsigned size = info & 0xff;
+        uint8_t *to;
+
+        m->pieces = mmu_pieces(v, address, size, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, m->piece);
+        if (m->pieces == 1 && m->piece[0].kind == MEM_RAM && (info & SOFT_SLOW_WRITE)) {
+                v->bounce_kind = BOUNCE_CODE;
+                return v->mem_base + m->piece[0].gpa;
+        }
+        /* The same alignment, for instructions that check it. */
+        m->bounce_at = to = m->bounce + (address & 31);
+        if (info & SOFT_SLOW_READ) {
+                for (unsigned i = 0; i < m->pieces; i++) {
+                        piece_read(v, &m->piece[i], to);
+                        to += m->piece[i].len;
+                }
+        }
+        if (info & SOFT_SLOW_WRITE)
+                v->bounce_kind = BOUNCE_COPY;
+        soft_fpu_get(v);
+        return m->bounce_at;
+}
+
+/*
+ * Translated code missed the TLB.  Returns where to make the access; with
+ * v->bounce_kind set, soft_slow_commit must follow it.
+ */
+void *
+soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
+{
+        unsigned size = info & 0xff;
+        enum mem_kind kind;
+        uint8_t *host;
+        gpa_t gpa;
+
+        v->bounce_kind = BOUNCE_NONE;
+        slow_check_canonical(v, address, info);
+        if ((address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
+                host = mmu_translate(v, address, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, &gpa, &kind);
+                if (host != NULL) {
+                        if (info & SOFT_SLOW_STACK)
+                                stack_remember(v, address, host, info & SOFT_SLOW_WRITE);
+                        return host;
+                }
+        }
+        return slow_bounce(v, address, info);
+}
+
+/* Non-zero: the block itself may have been overwritten; leave it. */
+int
+soft_slow_commit(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+        const uint8_t *from = m->bounce_at;
+
+        if (v->bounce_kind == BOUNCE_CODE)
+                return soft_code_written(v->engine, m->piece[0].gpa, m->piece[0].len);
+        for (unsigned i = 0; i < m->pieces; i++) {
+                piece_write(v, &m->piece[i], from);
+                from += m->piece[i].len;
+        }
+        soft_fpu_get(v);
+        /* A device may have asked for something; code that straddles pages may have been hit. */
+        return m->pieces > 1 || v->kick;
+}
+
+gva_t
+soft_slow_seg(struct soft_cpu *v, uint64_t offset, unsigned info)
+{
+        return soft_linear(v, info >> 8 & 0xff, offset, info & 0xff, info >> 16);
+}
+
+/* ---- code fetch ---- */
+
+static gpa_t
+fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
+{
+        struct soft_mmu *m = v->mmu;
+        bool user = x86_cpl(&v->st) == 3;
+        uint64_t tag = (address & ~PAGE_MASK) | user;
+        struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
+        struct x86_walk w;
+
+        if (it->tag != tag) {
+                unsigned flags = X86_WALK_FETCH | X86_WALK_SET | (user ? X86_WALK_USER : 0);
+
+                if (x86_walk(v->mem, &v->st, address, flags, &w) != 0) {
+                        if (raise)
+                                soft_raise_pf(v, address, w.error);
+                        return ~(gpa_t)0;
+                }
+                it->tag = tag;
+                it->gpa = w.gpa & ~PAGE_MASK;
+                it->global = w.global;
+                if (mem_kind(v->mem, w.gpa) == MEM_NONE)
+                        it->gpa = ~(gpa_t)0;
+                code_filter_add(m, address);
+        }
+        return it->gpa == ~(gpa_t)0 ? it->gpa : it->gpa | (address & PAGE_MASK);
+}
+
+gpa_t
+soft_fetch(struct soft_cpu *v, gva_t address)
+{
+        if (x86_code64(&v->st) && !canonical(v, address))
+                soft_raise_error(v, X86_VEC_GP, 0);
+        return fetch_walk(v, address, true);
+}
+
+gpa_t
+soft_fetch_try(struct soft_cpu *v, gva_t address)
+{
+        if (x86_code64(&v->st) && !canonical(v, address))
+                return ~(gpa_t)0;
+        return fetch_walk(v, address, false);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Where guest registers and flags live in translated code; thunk.c has the table in words. */
+#ifndef CPU_SOFT_REGS_H
+#define CPU_SOFT_REGS_H
+
+#include "cpu/soft/emit.h"
+#include "cpu/soft/soft.h"
+
+#include <stddef.h>
+
+/* Host register of a guest register, or -1: in memory. */
+static const int8_t regs_host[X86_GPR_COUNT] = {
+        H_RAX, H_RCX, H_RDX, H_RBX, H_R9, H_RBP, H_RSI, H_RDI, H_R8, -1, -1, -1, H_R12, H_R13, H_R14, H_R15,
+};
+
+/* Sizes that memory thunks exist for. */
+static const uint8_t regs_size_of_class[7] = { 1, 2, 4, 8, 10, 16, 32 };
+
+/*
+ * The host's arithmetic flags to flags_saved: LAHF in bits 8-15, OF in bit 0.
+ * LAHF wants AH, so RAX waits in r10.  Flags are kept.
+ */
+static inline void
+regs_emit_save_flags(struct emit *e)
+{
+        emit_mov_rr(e, EMIT_W, H_R10, H_RAX);
+        emit8(e, 0x9f); /* lahf */
+        emit8(e, 0x0f); /* seto al */
+        emit8(e, 0x90);
+        emit8(e, 0xc0);
+        emit_gs_store(e, EMIT_D, H_RAX, offsetof(struct soft_cpu, flags_saved));
+        emit_mov_rr(e, EMIT_W, H_RAX, H_R10);
+}
+
+/* And back; no register is lost.  1 + 0x7f overflows a signed byte, 0 + 0x7f does not. */
+static inline void
+regs_emit_restore_flags(struct emit *e)
+{
+        emit_gs_store(e, EMIT_W, H_RAX, offsetof(struct soft_cpu, scratch[0]));
+        emit_gs_load(e, EMIT_D, H_RAX, offsetof(struct soft_cpu, flags_saved));
+        emit8(e, 0x04); /* add al, 0x7f */
+        emit8(e, 0x7f);
+        emit8(e, 0x9e); /* sahf */
+        emit_gs_load(e, EMIT_W, H_RAX, offsetof(struct soft_cpu, scratch[0]));
+}
+
+#endif

@@ -1,0 +1,949 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The dispatcher: runs a vCPU, delivers what is pending between blocks, finds
+ * and links blocks, and implements struct cpu_engine_ops.
+ */
+#include "base/log.h"
+#include "base/util.h"
+#include "cpu/soft/run.h"
+#include "cpu/soft/translate.h"
+#include "x86/cpuid.h"
+
+#include <asm/prctl.h>
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DR6_BS 0x4000u
+
+static __thread struct soft_cpu *soft_current;
+
+/* ---- unwinding ---- */
+
+static _Noreturn void
+soft_unwind(struct soft_cpu *v, enum soft_left how)
+{
+        register uint64_t code __asm__("rdi") = how;
+
+        __asm__ volatile("jmp *%0" : : "r"(v->engine->thunks.unwind), "r"(code));
+        __builtin_unreachable();
+}
+
+static _Noreturn void
+soft_raise_event(struct soft_cpu *v, unsigned vector, bool has_error, uint32_t error)
+{
+        v->event = (struct soft_event){ SOFT_EV_EXCEPTION, (uint8_t)vector, has_error, error };
+        soft_unwind(v, SOFT_LEFT_EVENT);
+}
+
+_Noreturn void
+soft_raise(struct soft_cpu *v, unsigned vector)
+{
+        soft_raise_event(v, vector, false, 0);
+}
+
+_Noreturn void
+soft_raise_error(struct soft_cpu *v, unsigned vector, uint32_t error)
+{
+        soft_raise_event(v, vector, true, error);
+}
+
+_Noreturn void
+soft_raise_pf(struct soft_cpu *v, gva_t address, uint32_t error)
+{
+        v->st.cr2 = address;
+        soft_raise_event(v, X86_VEC_PF, true, error);
+}
+
+_Noreturn void
+soft_exit(struct soft_cpu *v)
+{
+        soft_unwind(v, SOFT_LEFT_EXIT);
+}
+
+_Noreturn void
+soft_call_raise(struct soft_cpu *v, unsigned vector)
+{
+        if (vector == X86_VEC_GP)
+                soft_raise_error(v, vector, 0);
+        soft_raise(v, vector);
+}
+
+/* ---- flags: flags_saved is what translated code reads and writes, st.rflags what C does ---- */
+
+static void
+flags_in(struct soft_cpu *v)
+{
+        uint32_t s = v->flags_saved;
+
+        v->st.rflags = (v->st.rflags & ~(uint64_t)X86_FL_ARITH) |
+            (s >> 8 & (X86_FL_ARITH & 0xff)) | (s & 1 ? X86_FL_OF : 0);
+}
+
+static void
+flags_out(struct soft_cpu *v)
+{
+        uint64_t f = v->st.rflags;
+
+        v->flags_saved = (uint32_t)((f & 0xff) << 8 | (f & X86_FL_OF ? 1 : 0));
+}
+
+/* ---- FPU ---- */
+
+void
+soft_fpu_put(struct soft_cpu *v)
+{
+        static const uint32_t mxcsr = 0x1f80;
+        uint32_t mask = v->engine->xsave_mask;
+
+        if (!v->fpu_live)
+                return;
+        v->fpu_live = false;
+        if (mask != 0)
+                __asm__ volatile("xsave64 %0" : "+m"(v->st.xsave) : "a"(mask), "d"(0) : "memory");
+        else
+                __asm__ volatile("fxsave64 %0" : "+m"(v->st.xsave) : : "memory");
+        __asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
+}
+
+void
+soft_fpu_get(struct soft_cpu *v)
+{
+        uint32_t mask = v->engine->xsave_mask;
+
+        if (v->fpu_live)
+                return;
+        v->fpu_live = true;
+        if (mask != 0)
+                __asm__ volatile("xrstor64 %0" : : "m"(v->st.xsave), "a"(mask), "d"(0) : "memory");
+        else
+                __asm__ volatile("fxrstor64 %0" : : "m"(v->st.xsave) : "memory");
+}
+
+/* ---- mode ---- */
+
+static bool
+seg_is_flat(const struct x86_seg *s)
+{
+        return s->base == 0 && s->limit == 0xffffffff && (s->attr & X86_SEG_P) &&
+            !(s->attr & (X86_SEG_UNUSABLE | X86_SEG_CODE | X86_SEG_DOWN)) && (s->attr & X86_SEG_WRITE);
+}
+
+static uint32_t
+mode_of_segments(const struct x86_state *st)
+{
+        uint32_t mode;
+
+        if (x86_code64(st))
+                return X86_MODE_64;
+        mode = st->seg[X86_CS].attr & X86_SEG_DB ? X86_MODE_32 : X86_MODE_16;
+        if (st->seg[X86_SS].attr & X86_SEG_DB)
+                mode |= SOFT_MODE_SS32;
+        if (!seg_is_flat(&st->seg[X86_DS]) || !seg_is_flat(&st->seg[X86_ES]) || !seg_is_flat(&st->seg[X86_SS]))
+                mode |= SOFT_MODE_SEGS;
+        return mode;
+}
+
+static bool
+wants_step(const struct soft_cpu *v)
+{
+        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step;
+}
+
+void
+soft_mode_update(struct soft_cpu *v)
+{
+        const struct x86_state *st = &v->st;
+        unsigned cpl = x86_cpl(st);
+        uint32_t mode = mode_of_segments(st);
+
+        if (cpl == 3)
+                mode |= SOFT_MODE_USER;
+        else if (cpl != 0)
+                mode |= SOFT_MODE_CPL12;
+        if (!(st->cr0 & X86_CR0_PE) || (st->rflags & X86_FL_VM))
+                mode |= SOFT_MODE_REAL;
+        if (st->cr0 & X86_CR0_EM)
+                mode |= SOFT_MODE_EM | SOFT_MODE_NOSSE;
+        if (!(st->cr4 & X86_CR4_OSFXSR))
+                mode |= SOFT_MODE_NOSSE;
+        if (!(st->cr4 & X86_CR4_OSXSAVE) || (st->xcr0 & 6) != 6)
+                mode |= SOFT_MODE_NOAVX;
+        if (wants_step(v))
+                mode |= SOFT_MODE_STEP;
+        v->fpu_trap = (st->cr0 & (X86_CR0_TS | X86_CR0_EM)) != 0;
+        /* The same offset may mean other code once CS has another base. */
+        if (!(mode & X86_MODE_64) && v->run->cs_base != st->seg[X86_CS].base) {
+                v->run->cs_base = st->seg[X86_CS].base;
+                soft_jump_flush(v);
+        }
+        v->mode = mode;
+        soft_mmu_select(v);
+}
+
+void
+soft_ac_update(struct soft_cpu *v)
+{
+        soft_mmu_select(v);
+}
+
+/* ---- finding code ---- */
+
+static void
+kick_others(struct soft_engine *e, struct soft_cpu *self, bool watch)
+{
+        for (unsigned i = 0; i < e->cpu_count; i++) {
+                struct soft_cpu *v = e->cpus[i];
+
+                if (v == NULL || v == self)
+                        continue;
+                atomic_store_explicit(watch ? &v->run->watch_stale : &v->run->jumps_stale, 1,
+                    memory_order_release);
+                __atomic_store_n(&v->kick, 1, __ATOMIC_RELEASE);
+        }
+}
+
+void
+soft_jumps_stale(struct soft_engine *e)
+{
+        kick_others(e, NULL, false);
+}
+
+/* Marks @gpa's page as holding code, so that every write to it is noticed from now on. */
+static void
+watch_page(struct soft_cpu *v, gpa_t gpa)
+{
+        struct soft_engine *e = v->engine;
+        uint64_t page = gpa >> MEM_PAGE_SHIFT;
+
+        if (soft_code_page(e, gpa))
+                return;
+        atomic_fetch_or_explicit(&e->code_pages[page / 64], 1ull << page % 64, memory_order_relaxed);
+        soft_mmu_watch(v);
+        kick_others(e, v, true);
+}
+
+static gva_t
+linear_rip(const struct soft_cpu *v)
+{
+        return v->mode & X86_MODE_64 ? v->st.rip : (uint32_t)(v->st.seg[X86_CS].base + v->st.rip);
+}
+
+/* The block at st.rip; NULL if the cache is full (the dispatcher will flush it).  Raises. */
+static struct soft_block *
+find_block(struct soft_cpu *v)
+{
+        struct soft_engine *e = v->engine;
+        gva_t linear = linear_rip(v);
+        gpa_t paddr, paddr2 = ~(gpa_t)0;
+        struct soft_block *b;
+        bool needs_next;
+
+        if (!(v->mode & X86_MODE_64) && v->st.rip > v->st.seg[X86_CS].limit)
+                soft_raise_error(v, X86_VEC_GP, 0);
+        do {
+                paddr = soft_fetch(v, linear);
+                if (paddr == ~(gpa_t)0)
+                        soft_raise(v, X86_VEC_UD); /* MMIO reads as all ones, which is no instruction */
+                if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
+                        paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
+                soft_lock_acquire(&e->lock);
+                b = soft_code_find(e, paddr, paddr2, v->st.rip, v->mode);
+                needs_next = false;
+                if (b == NULL) {
+                        watch_page(v, paddr);
+                        if (paddr2 != ~(gpa_t)0)
+                                watch_page(v, paddr2);
+                        b = soft_translate(v, v->st.rip, paddr, paddr2, &needs_next);
+                }
+                soft_lock_release(&e->lock);
+                if (needs_next)
+                        soft_fetch(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
+        } while (needs_next);
+        if (b == NULL) {
+                atomic_store_explicit(&e->flush_wanted, 1, memory_order_relaxed);
+                __atomic_store_n(&v->kick, 1, __ATOMIC_RELAXED);
+        }
+        return b;
+}
+
+const uint8_t *
+soft_call_lookup(struct soft_cpu *v, gva_t rip)
+{
+        struct soft_block *b;
+
+        v->st.rip = rip;
+        if (v->kick)
+                return NULL;
+        b = find_block(v);
+        if (b == NULL)
+                return NULL;
+        soft_jump_set(v, rip, b->entry_saved);
+        return b->entry_saved;
+}
+
+const uint8_t *
+soft_call_link(struct soft_cpu *v, struct soft_exit *x)
+{
+        struct soft_engine *e = v->engine;
+        struct soft_block *b;
+
+        v->st.rip = x->target;
+        if (v->kick)
+                return NULL;
+        b = find_block(v);
+        if (b == NULL)
+                return NULL;
+        soft_lock_acquire(&e->lock);
+        if (x->to == NULL && !x->block->dead && !b->dead && b->page[1] == ~(gpa_t)0 &&
+            b->page[0] == x->block->page[0] && !(b->flags_in && x->flags_dead))
+                soft_code_link(e, x, b);
+        soft_lock_release(&e->lock);
+        return b->entry_saved;
+}
+
+/* ---- helpers called by translated code ---- */
+
+static void
+call_helper(struct soft_cpu *v, const struct x86_insn *insn)
+{
+        switch (insn->desc->class) {
+        case X86_CLASS_STRING:
+                soft_string(v, insn);
+                break;
+        case X86_CLASS_PUSHF:
+                soft_pushf(v, insn);
+                break;
+        case X86_CLASS_POPF:
+                soft_popf(v, insn);
+                break;
+        default:
+                soft_sys(v, insn);
+                break;
+        }
+}
+
+static uint64_t
+rip_after(const struct soft_cpu *v, const struct x86_insn *insn)
+{
+        uint64_t next = v->st.rip + insn->len;
+
+        return insn->mode == X86_MODE_64 ? next : (uint32_t)next;
+}
+
+/* Non-zero: leave translated code; st.rip says where to go on. */
+int
+soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn)
+{
+        uint64_t next = rip_after(v, insn);
+        uint64_t kills = atomic_load_explicit(&v->engine->stats.smc_kills, memory_order_relaxed);
+
+        flags_in(v);
+        v->next_rip = next;
+        call_helper(v, insn);
+        flags_out(v);
+        soft_fpu_get(v);
+        v->st.rip = v->next_rip;
+        return v->next_rip != next || v->kick ||
+            kills != atomic_load_explicit(&v->engine->stats.smc_kills, memory_order_relaxed);
+}
+
+const uint8_t *
+soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
+{
+        const struct soft_jump *j;
+
+        flags_in(v);
+        v->next_rip = rip_after(v, insn);
+        call_helper(v, insn);
+        v->st.rip = v->next_rip;
+        flags_out(v);
+        soft_mode_update(v);
+        soft_fpu_get(v);
+        if (v->kick || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss || v->intr_hint ||
+            v->st.pending_dbg)
+                return NULL;
+        j = &v->jump_cache[v->st.rip & (SOFT_JUMP_COUNT - 1)];
+        if (j->address == v->st.rip)
+                return j->code;
+        return soft_call_lookup(v, v->st.rip);
+}
+
+/* ---- stopping the world ---- */
+
+static void
+world_futex(_Atomic uint32_t *word, int op, uint32_t value)
+{
+        syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+/* Before a vCPU uses the code cache.  Waits while another empties it. */
+static void
+world_enter(struct soft_engine *e)
+{
+        for (;;) {
+                uint32_t x;
+
+                while ((x = atomic_load(&e->exclusive)) != 0)
+                        world_futex(&e->exclusive, FUTEX_WAIT, x);
+                atomic_fetch_add(&e->running, 1);
+                if (atomic_load(&e->exclusive) == 0)
+                        return;
+                atomic_fetch_sub(&e->running, 1);
+                world_futex(&e->running, FUTEX_WAKE, 1);
+        }
+}
+
+static void
+world_leave(struct soft_engine *e)
+{
+        atomic_fetch_sub(&e->running, 1);
+        if (atomic_load(&e->exclusive) != 0)
+                world_futex(&e->running, FUTEX_WAKE, 1);
+}
+
+/* Empties the code cache once every vCPU is out of it.  The caller is. */
+static void
+world_flush(struct soft_engine *e)
+{
+        uint32_t zero = 0, n;
+
+        if (!atomic_compare_exchange_strong(&e->exclusive, &zero, 1))
+                return; /* somebody else does it */
+        for (unsigned i = 0; i < e->cpu_count; i++)
+                if (e->cpus[i] != NULL)
+                        __atomic_store_n(&e->cpus[i]->kick, 1, __ATOMIC_RELEASE);
+        while ((n = atomic_load(&e->running)) != 0)
+                world_futex(&e->running, FUTEX_WAIT, n);
+        soft_code_reset(e);
+        atomic_store(&e->flush_wanted, 0);
+        kick_others(e, NULL, false);
+        atomic_store(&e->exclusive, 0);
+        world_futex(&e->exclusive, FUTEX_WAKE, INT32_MAX);
+}
+
+void
+soft_code_flush(struct soft_cpu *v)
+{
+        atomic_store(&v->engine->flush_wanted, 1);
+        __atomic_store_n(&v->kick, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- events ---- */
+
+static void
+reload_derived(struct soft_cpu *v)
+{
+        for (unsigned i = 0; i < X86_SREG_COUNT; i++)
+                v->seg_base[i] = v->st.seg[i].base;
+        flags_out(v);
+        soft_tlb_flush_all(v);
+        soft_tlb_switch(v, false);
+        soft_mode_update(v);
+}
+
+static void
+take_events(struct soft_cpu *v)
+{
+        struct soft_run *r = v->run;
+        uint32_t events;
+
+        __atomic_store_n(&v->kick, 0, __ATOMIC_SEQ_CST);
+        if (atomic_exchange(&r->jumps_stale, 0))
+                soft_jump_flush(v);
+        if (atomic_exchange(&r->watch_stale, 0))
+                soft_mmu_watch(v);
+        events = atomic_exchange(&r->events, 0);
+        if (events & CPU_EVENT_KICK)
+                r->kicked = true;
+        if (events & CPU_EVENT_NMI)
+                v->st.nmi_pending = 1;
+        if (events & CPU_EVENT_INIT) {
+                soft_fpu_put(v);
+                x86_state_init(&v->st, v->id);
+                v->event.kind = v->delivering.kind = SOFT_EV_NONE;
+                reload_derived(v);
+        }
+        if ((events & CPU_EVENT_SIPI) && v->st.mp_state == X86_MP_WAIT_SIPI) {
+                x86_state_sipi(&v->st, (uint8_t)atomic_load(&r->sipi_vector));
+                reload_derived(v);
+        }
+}
+
+static void
+guarded_deliver(struct soft_cpu *v, void *arg)
+{
+        soft_deliver(v, arg);
+}
+
+/*
+ * Delivers @ev.  A fault on the way combines with it (SDM 3A 6.15, table 6-5).
+ * False: triple fault.
+ */
+static bool
+deliver(struct soft_cpu *v, struct soft_event ev)
+{
+        for (;;) {
+                struct soft_event next;
+
+                v->delivering = ev;
+                flags_out(v);
+                if (v->engine->thunks.guard(v, guarded_deliver, &v->delivering) != SOFT_LEFT_EVENT)
+                        break;
+                next = v->event;
+                v->event.kind = SOFT_EV_NONE;
+                if (!soft_combine(&v->delivering, &next, &ev))
+                        return false;
+        }
+        v->delivering.kind = SOFT_EV_NONE;
+        v->event.kind = SOFT_EV_NONE;
+        flags_out(v);
+        soft_mode_update(v);
+        return true;
+}
+
+/* The vector to deliver, or -1; RFLAGS.IF is set. */
+static int
+take_interrupt(struct soft_cpu *v)
+{
+        const struct cpu_env *env = v->env;
+        int vector = -1;
+
+        soft_fpu_put(v);
+        __atomic_store_n(&v->intr_hint, 0, __ATOMIC_SEQ_CST);
+        if (env->ops->intr_pending(env->ctx, v->id)) {
+                vector = env->ops->intr_ack(env->ctx, v->id);
+                __atomic_store_n(&v->intr_hint, 1, __ATOMIC_RELAXED);
+        }
+        return vector;
+}
+
+/* Delivers one pending exception, trap, NMI or interrupt.  1: did; 0: none; -1: triple fault. */
+static int
+deliver_pending(struct soft_cpu *v)
+{
+        struct soft_event ev = v->event;
+        bool shadow = v->st.shadow_ss || v->st.shadow_sti;
+
+        if (ev.kind != SOFT_EV_NONE) {
+                v->event.kind = SOFT_EV_NONE;
+        } else if (v->st.pending_dbg != 0 && !v->st.shadow_ss) {
+                v->st.dr6 |= v->st.pending_dbg;
+                v->st.pending_dbg = 0;
+                ev = (struct soft_event){ SOFT_EV_EXCEPTION, X86_VEC_DB, false, 0 };
+        } else if (v->st.nmi_pending && !v->st.nmi_blocked && !shadow) {
+                v->st.nmi_pending = 0;
+                ev = (struct soft_event){ SOFT_EV_NMI, X86_VEC_NMI, false, 0 };
+        } else if (v->intr_hint && (v->st.rflags & X86_FL_IF) && !shadow && !v->run->hold_irqs) {
+                int vector = take_interrupt(v);
+
+                if (vector < 0)
+                        return 0;
+                ev = (struct soft_event){ SOFT_EV_INTR, (uint8_t)vector, false, 0 };
+        } else {
+                return 0;
+        }
+        v->st.mp_state = X86_MP_RUNNING;
+        return deliver(v, ev) ? 1 : -1;
+}
+
+/* ---- running ---- */
+
+static void
+guarded_find(struct soft_cpu *v, void *arg)
+{
+        *(struct soft_block **)arg = find_block(v);
+}
+
+/* Instruction breakpoints of the guest (SDM 3B 17.3.1.1). */
+static bool
+guest_breakpoint(struct soft_cpu *v)
+{
+        gva_t linear = linear_rip(v);
+        uint64_t hits = 0;
+
+        if ((v->st.dr7 & 0xff) == 0 || (v->st.rflags & X86_FL_RF))
+                return false;
+        for (unsigned n = 0; n < 4; n++)
+                if ((v->st.dr7 >> 2 * n & 3) && (v->st.dr7 >> (16 + 4 * n) & 3) == 0 && v->st.dr[n] == linear)
+                        hits |= 1ull << n;
+        v->st.pending_dbg |= hits;
+        return hits != 0;
+}
+
+/* Runs translated code from st.rip. */
+static enum soft_left
+run_code(struct soft_cpu *v)
+{
+        struct soft_engine *e = v->engine;
+        struct soft_block *b = NULL;
+        bool shadow = v->st.shadow_ss || v->st.shadow_sti;
+        bool trap = v->st.rflags & X86_FL_TF;
+        enum soft_left left;
+
+        if (shadow)
+                v->mode |= SOFT_MODE_STEP; /* the shadow lasts for one instruction */
+        soft_fpu_get(v);
+        world_enter(e);
+        left = (enum soft_left)e->thunks.guard(v, guarded_find, &b);
+        if (left == SOFT_LEFT_NORMAL && b != NULL) {
+                v->st.shadow_ss = v->st.shadow_sti = 0;
+                left = (enum soft_left)e->thunks.enter(v, b->entry_saved);
+                flags_in(v);
+        }
+        world_leave(e);
+        if (left != SOFT_LEFT_EVENT)
+                v->st.rflags &= ~(uint64_t)X86_FL_RF;
+        if (trap && left == SOFT_LEFT_NORMAL && b != NULL)
+                v->st.pending_dbg |= DR6_BS;
+        if (shadow)
+                soft_mode_update(v);
+        return left;
+}
+
+/* One turn of the dispatcher.  True: cpu_run() returns with v->exit. */
+static bool
+turn(struct soft_cpu *v)
+{
+        struct soft_run *r = v->run;
+        int delivered;
+
+        if (v->kick) {
+                take_events(v);
+                if (atomic_load_explicit(&v->engine->flush_wanted, memory_order_relaxed))
+                        world_flush(v->engine);
+        }
+        if (r->kicked) {
+                r->kicked = false;
+                v->exit.reason = CPU_EXIT_KICK;
+                return true;
+        }
+        if (v->st.mp_state == X86_MP_WAIT_INIT || v->st.mp_state == X86_MP_WAIT_SIPI) {
+                v->exit.reason = CPU_EXIT_WAIT;
+                return true;
+        }
+        delivered = deliver_pending(v);
+        if (delivered < 0) {
+                v->exit.reason = CPU_EXIT_SHUTDOWN;
+                return true;
+        }
+        if (delivered > 0)
+                return false;
+        if (v->st.mp_state == X86_MP_HALTED) {
+                v->exit.reason = CPU_EXIT_HLT;
+                return true;
+        }
+        if ((v->mode & SOFT_MODE_STEP) && guest_breakpoint(v))
+                return false;
+        if (run_code(v) != SOFT_LEFT_EXIT)
+                return false;
+        if (v->exit.reason == CPU_EXIT_HLT)
+                v->st.mp_state = X86_MP_HALTED;
+        soft_mode_update(v);
+        /* A halt may end at once. */
+        return v->exit.reason != CPU_EXIT_HLT || !v->kick;
+}
+
+static void
+soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
+{
+        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+
+        if (soft_current != v) {
+                syscall(SYS_arch_prctl, ARCH_SET_GS, v);
+                soft_current = v;
+        }
+        soft_fpu_get(v);
+        __atomic_store_n(&v->kick, 1, __ATOMIC_RELAXED); /* look at events first */
+        __atomic_store_n(&v->intr_hint, 1, __ATOMIC_RELAXED);
+        while (!turn(v))
+                continue;
+        soft_fpu_put(v);
+        *ret_exit = v->exit;
+}
+
+static void
+soft_event_op(struct cpu *cpu, unsigned event, unsigned argument)
+{
+        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+
+        if (event & CPU_EVENT_SIPI)
+                atomic_store(&v->run->sipi_vector, argument);
+        if (event & CPU_EVENT_INTR)
+                __atomic_store_n(&v->intr_hint, 1, __ATOMIC_SEQ_CST);
+        atomic_fetch_or(&v->run->events, event);
+        __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
+}
+
+/* ---- faults that the host's processor raises in translated code ---- */
+
+static const int host_signals[] = { SIGFPE, SIGSEGV, SIGBUS };
+static struct sigaction host_old_actions[ARRAY_LEN(host_signals)];
+
+/* What the host raised, as the guest would see it; -1 if it is none of the guest's doing. */
+static int
+host_fault_vector(const struct soft_cpu *v, const siginfo_t *si, const ucontext_t *uc)
+{
+        const uint8_t *at = si->si_addr;
+
+        switch (uc->uc_mcontext.gregs[REG_TRAPNO]) {
+        case X86_VEC_DE:
+        case X86_VEC_MF:
+        case X86_VEC_GP:
+                return (int)uc->uc_mcontext.gregs[REG_TRAPNO];
+        case X86_VEC_XM:
+                return v->st.cr4 & X86_CR4_OSXMMEXCPT ? X86_VEC_XM : X86_VEC_UD;
+        case X86_VEC_PF:
+                return at >= v->engine->guard_page && at < v->engine->guard_page + 2 * MEM_PAGE_SIZE ? X86_VEC_SS :
+                                                                                                       -1;
+        default:
+                return -1;
+        }
+}
+
+static void
+host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t *uc)
+{
+        static const uint8_t greg[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+        uint64_t at = (uint64_t)uc->uc_mcontext.gregs[REG_RIP] - (uint64_t)(uintptr_t)b->entry;
+        uint64_t fl = (uint64_t)uc->uc_mcontext.gregs[REG_EFL];
+        unsigned n = 0;
+
+        for (unsigned g = 0; g < X86_GPR_COUNT; g++)
+                if (regs_host[g] >= 0)
+                        v->st.gpr[g] = (uint64_t)uc->uc_mcontext.gregs[greg[regs_host[g]]];
+        if (at >= b->cold_off) /* a slow access: its thunk has set st.rip */
+                return;
+        while (n + 1 < b->insn_count && b->host_off[n + 1] <= at)
+                n++;
+        v->st.rip = b->vaddr + b->guest_off[n];
+        if (b->flags_host >> n & 1)
+                v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
+}
+
+static void
+host_fault(int sig, siginfo_t *si, void *context)
+{
+        struct soft_cpu *v = soft_current;
+        ucontext_t *uc = context;
+        const uint8_t *pc = (const uint8_t *)(uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+        struct soft_block *b;
+        int vector;
+
+        if (v != NULL && pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size) {
+                b = soft_code_at(v->engine, pc);
+                vector = host_fault_vector(v, si, uc);
+                if (b != NULL && vector >= 0) {
+                        host_fault_regs(v, b, uc);
+                        v->event = (struct soft_event){ SOFT_EV_EXCEPTION, (uint8_t)vector,
+                                vector == X86_VEC_GP || vector == X86_VEC_SS, 0 };
+                        uc->uc_mcontext.gregs[REG_RDI] = SOFT_LEFT_EVENT;
+                        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
+                        return;
+                }
+        }
+        /* Not ours: let it happen again under the action that stood before. */
+        for (unsigned i = 0; i < ARRAY_LEN(host_signals); i++)
+                if (host_signals[i] == sig)
+                        sigaction(sig, &host_old_actions[i], NULL);
+}
+
+static void
+host_faults_install(void)
+{
+        struct sigaction sa = { .sa_sigaction = host_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+        for (unsigned i = 0; i < ARRAY_LEN(host_signals); i++) {
+                struct sigaction old;
+
+                sigaction(host_signals[i], &sa, &old);
+                if (old.sa_sigaction != host_fault)
+                        host_old_actions[i] = old;
+        }
+}
+
+/* ---- engine ---- */
+
+static int
+soft_probe(const char **ret_why)
+{
+        *ret_why = "the translator runs on every x86-64 host";
+        return 0;
+}
+
+static void
+soft_destroy(struct cpu_engine *engine)
+{
+        struct soft_engine *e = (struct soft_engine *)(void *)engine;
+
+        if (e == NULL)
+                return;
+        soft_code_destroy(e);
+        soft_run_unmap(e);
+        free(e);
+}
+
+static void
+soft_written_hook(void *ctx, gpa_t gpa, uint64_t len)
+{
+        struct soft_engine *e = ctx;
+
+        soft_code_written(e, gpa, len);
+}
+
+static int
+soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct cpu_env *env,
+    struct cpu_engine **ret_engine)
+{
+        struct soft_engine *e = calloc(1, sizeof(*e));
+        int error;
+
+        if (e == NULL)
+                return -ENOMEM;
+        e->mem = mem;
+        e->env = *env;
+        e->config_copy = *config;
+        e->config = &e->config_copy;
+        e->features = x86_model_features(config->model);
+        soft_run_probe_host(e);
+        error = soft_run_map_guard(e);
+        if (error == 0)
+                error = soft_code_create(e);
+        if (error != 0) {
+                soft_destroy((struct cpu_engine *)(void *)e);
+                return error;
+        }
+        mem_set_written_hook(mem, soft_written_hook, e);
+        host_faults_install();
+        *ret_engine = (struct cpu_engine *)(void *)e;
+        return 0;
+}
+
+static void
+soft_cpu_destroy(struct cpu *cpu)
+{
+        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+
+        if (v == NULL)
+                return;
+        if (soft_current == v)
+                soft_current = NULL;
+        v->engine->cpus[v->id] = NULL;
+        soft_mmu_destroy(v);
+        free(v->tr);
+        free(v->run);
+        free(v);
+}
+
+static int
+soft_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu)
+{
+        struct soft_engine *e = (struct soft_engine *)(void *)engine;
+        struct soft_cpu *v;
+        int error;
+
+        if (id >= ARRAY_LEN(e->cpus))
+                return -EINVAL;
+        if (posix_memalign((void **)&v, 64, sizeof(*v)) != 0)
+                return -ENOMEM;
+        memset(v, 0, sizeof(*v));
+        v->self = v;
+        v->id = id;
+        v->engine = e;
+        v->mem = e->mem;
+        v->mem_base = mem_base(e->mem);
+        v->env = &e->env;
+        v->model = e->config->model;
+        v->features = e->features;
+        v->exit_on_pause = e->config->exit_on_pause;
+        v->ignore_unknown_msrs = e->config->ignore_unknown_msrs;
+        v->run = calloc(1, sizeof(*v->run));
+        v->tr = calloc(1, sizeof(*v->tr));
+        x86_state_reset(&v->st, id);
+        error = v->run == NULL || v->tr == NULL ? -ENOMEM : soft_mmu_create(v);
+        if (error != 0) {
+                soft_cpu_destroy((struct cpu *)(void *)v);
+                return error;
+        }
+        e->cpus[id] = v;
+        if (id >= e->cpu_count)
+                e->cpu_count = id + 1;
+        reload_derived(v);
+        *ret_cpu = (struct cpu *)(void *)v;
+        return 0;
+}
+
+static void
+soft_get_state(struct cpu *cpu, struct x86_state *ret_state)
+{
+        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+
+        soft_fpu_put(v);
+        *ret_state = v->st;
+}
+
+static int
+soft_set_state(struct cpu *cpu, const struct x86_state *state)
+{
+        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+
+        v->fpu_live = false;
+        v->st = *state;
+        v->event.kind = v->delivering.kind = SOFT_EV_NONE;
+        reload_derived(v);
+        return 0;
+}
+
+static int
+soft_set_debug(struct cpu *cpu, const struct cpu_debug *debug)
+{
+        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+
+        if (debug->breakpoint_count != 0)
+                return -ENOTSUP;
+        v->run->debug_step = debug->single_step;
+        v->run->hold_irqs = debug->single_step && debug->step_holds_irqs;
+        soft_mode_update(v);
+        return 0;
+}
+
+static size_t
+soft_stats(struct cpu *cpu, char *buf, size_t size)
+{
+        const struct soft_engine *e = ((struct soft_cpu *)(void *)cpu)->engine;
+        int n = snprintf(buf, size,
+            "soft.translations %llu\nsoft.guest_insns %llu\nsoft.code_bytes %zu\nsoft.flushes %llu\n"
+            "soft.smc_kills %llu\n",
+            (unsigned long long)e->stats.translations, (unsigned long long)e->stats.guest_insns,
+            e->code_used, (unsigned long long)e->stats.flushes, (unsigned long long)e->stats.smc_kills);
+
+        return n < 0 ? 0 : (size_t)n;
+}
+
+static void
+soft_memory_written(struct cpu_engine *engine, gpa_t gpa, uint64_t len)
+{
+        soft_code_written((struct soft_engine *)(void *)engine, gpa, len);
+}
+
+const struct cpu_engine_ops cpu_engine_soft = {
+        .name = "soft",
+        .probe = soft_probe,
+        .create = soft_create,
+        .destroy = soft_destroy,
+        .cpu_create = soft_cpu_create,
+        .cpu_destroy = soft_cpu_destroy,
+        .get_state = soft_get_state,
+        .set_state = soft_set_state,
+        .run = soft_run,
+        .event = soft_event_op,
+        .set_debug = soft_set_debug,
+        .stats = soft_stats,
+        .memory_written = soft_memory_written,
+};

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Thunks: the passages between translated code and C.
+ *
+ * Registers in translated code:
+ *   guest RAX RCX RDX RBX RBP RSI RDI R8 R12-R15  in the host register of that name
+ *   guest RSP                                     in host R9
+ *   guest R9 R10 R11                              in memory, gs:[gpr]
+ *   host R10, R11                                 temporaries
+ *   host RSP                                      the thread's stack, 16-byte aligned
+ *   GS base                                       struct soft_cpu
+ * A thunk that calls C stores all pinned guest registers first, so that a
+ * helper that raises finds st.gpr[] complete; it reloads what C may change.
+ * The arithmetic flags are saved in flags_saved, or dead, around every call.
+ */
+#include "cpu/soft/code.h"
+#include "cpu/soft/emit.h"
+#include "cpu/soft/regs.h"
+
+#include <stddef.h>
+
+#define OFF(field) offsetof(struct soft_cpu, field)
+
+static void
+thunk_store_regs(struct emit *e)
+{
+        for (unsigned g = 0; g < X86_GPR_COUNT; g++)
+                if (regs_host[g] >= 0)
+                        emit_gs_store(e, EMIT_W, (unsigned)regs_host[g], OFF(st.gpr[0]) + 8 * g);
+}
+
+/* C keeps RBX, RBP and R12-R15; @all reloads them too, for helpers that change guest registers. */
+static void
+thunk_load_regs(struct emit *e, bool all)
+{
+        for (unsigned g = 0; g < X86_GPR_COUNT; g++) {
+                int h = regs_host[g];
+                bool kept = h == H_RBX || h == H_RBP || h >= H_R12;
+
+                if (h >= 0 && (all || !kept))
+                        emit_gs_load(e, EMIT_W, (unsigned)h, OFF(st.gpr[0]) + 8 * g);
+        }
+}
+
+/* Inside a called thunk the stack is 8 bytes off alignment. */
+static void
+thunk_call_aligned(struct emit *e, uintptr_t fn)
+{
+        emit_alu_imm(e, EMIT_W, ALU_SUB, H_RSP, 8);
+        emit_call_c(e, fn);
+        emit_alu_imm(e, EMIT_W, ALU_ADD, H_RSP, 8);
+}
+
+static uint8_t *
+thunk_align(struct emit *e)
+{
+        while ((uintptr_t)e->p % 16 != 0)
+                emit8(e, 0xcc);
+        return emit_here(e);
+}
+
+/* Memory accesses: r11 linear address, r10 guest rip; returns r11 host address. */
+static uint8_t *
+thunk_access(struct emit *e, unsigned info)
+{
+        uint8_t *start = thunk_align(e);
+
+        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        emit_mov_imm(e, H_RDX, info);
+        thunk_call_aligned(e, (uintptr_t)soft_slow_access);
+        emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
+        thunk_load_regs(e, false);
+        emit8(e, 0xc3);
+        return start;
+}
+
+/* Offset to linear address where segments are not flat: r10 info, r11 offset; st.rip is set by the caller. */
+static uint8_t *
+thunk_seg(struct emit *e)
+{
+        uint8_t *start = thunk_align(e);
+
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        emit_mov_rr(e, EMIT_W, H_RDX, H_R10);
+        thunk_call_aligned(e, (uintptr_t)soft_slow_seg);
+        emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
+        thunk_load_regs(e, false);
+        emit8(e, 0xc3);
+        return start;
+}
+
+/* Leaves translated code: st.rip is set, registers are stored; @code to return from enter(). */
+static void
+thunk_emit_leave(struct emit *e, enum soft_left code, bool load_sp)
+{
+        static const uint8_t saved[] = { H_R15, H_R14, H_R13, H_R12, H_RBP, H_RBX };
+
+        if (load_sp)
+                emit_gs_load(e, EMIT_W, H_RSP, OFF(host_sp));
+        emit_mov_imm(e, H_RAX, code);
+        for (unsigned i = 0; i < sizeof(saved); i++) {
+                emit_rex(e, 0, 0, 0, saved[i], false);
+                emit8(e, 0x58 | (saved[i] & 7)); /* pop */
+        }
+        emit8(e, 0x5f); /* pop rdi: the outer host_sp */
+        emit_gs_store(e, EMIT_W, H_RDI, OFF(host_sp));
+        emit8(e, 0xc3);
+}
+
+/* int enter(v, code) and int guard(v, fn, arg): the frame that raise unwinds to. */
+static uint8_t *
+thunk_enter(struct emit *e, bool guard)
+{
+        static const uint8_t saved[] = { H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15 };
+        uint8_t *start = thunk_align(e);
+
+        /* gs:[host_sp] is pushed, so that guards nest; 7 pushes and the return address keep alignment. */
+        emit_gs(e, 0, 0xff, 6, OFF(host_sp));
+        for (unsigned i = 0; i < sizeof(saved); i++) {
+                emit_rex(e, 0, 0, 0, saved[i], false);
+                emit8(e, 0x50 | (saved[i] & 7)); /* push */
+        }
+        emit_gs_store(e, EMIT_W, H_RSP, OFF(host_sp));
+        if (guard) {
+                emit_mov_rr(e, EMIT_W, H_RAX, H_RSI);
+                emit_mov_rr(e, EMIT_W, H_RSI, H_RDX);
+                emit8(e, 0xff); /* call rax */
+                emit8(e, 0xd0);
+                thunk_emit_leave(e, SOFT_LEFT_NORMAL, false);
+        } else {
+                emit_mov_rr(e, EMIT_W, H_R11, H_RSI);
+                thunk_load_regs(e, true);
+                emit8(e, 0x41); /* jmp r11 */
+                emit8(e, 0xff);
+                emit8(e, 0xe3);
+        }
+        return start;
+}
+
+/* After a C call that returned a code address in rax: go there, or to the dispatcher if it is NULL. */
+static void
+thunk_goto_rax(struct emit *e)
+{
+        uint8_t *out;
+
+        emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
+        emit_rr(e, EMIT_W, 0x85, H_R11, H_R11); /* test */
+        out = emit_jcc32(e, CC_E);
+        thunk_load_regs(e, true);
+        emit8(e, 0x41); /* jmp r11 */
+        emit8(e, 0xff);
+        emit8(e, 0xe3);
+        emit_fix32(out, e->p);
+        thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
+}
+
+/* Jumped to, with one argument in r11 for fn(v, r11). */
+static uint8_t *
+thunk_jump_c(struct emit *e, uintptr_t fn)
+{
+        uint8_t *start = thunk_align(e);
+
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        emit_call_c(e, fn);
+        thunk_goto_rax(e);
+        return start;
+}
+
+static uint8_t *
+thunk_sys(struct emit *e)
+{
+        uint8_t *start = thunk_align(e);
+        uint8_t *out;
+
+        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        thunk_call_aligned(e, (uintptr_t)soft_call_sys);
+        emit_rr(e, EMIT_D, 0x85, H_RAX, H_RAX);
+        out = emit_jcc32(e, CC_NE);
+        thunk_load_regs(e, true);
+        emit8(e, 0xc3);
+        emit_fix32(out, e->p);
+        thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
+        return start;
+}
+
+static uint8_t *
+thunk_sys_end(struct emit *e)
+{
+        uint8_t *start = thunk_align(e);
+
+        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        emit_call_c(e, (uintptr_t)soft_call_sys_end);
+        thunk_goto_rax(e);
+        return start;
+}
+
+/* Host flags to flags_saved; r10 is lost. */
+static void
+thunk_save_flags(struct emit *e)
+{
+        regs_emit_save_flags(e);
+}
+
+/* After a slow store.  r10: address of the next instruction.  Keeps the host's flags unless they are saved. */
+static uint8_t *
+thunk_commit(struct emit *e, bool saved)
+{
+        uint8_t *start = thunk_align(e);
+        uint8_t *out;
+
+        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        if (!saved)
+                thunk_save_flags(e);
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        thunk_call_aligned(e, (uintptr_t)soft_slow_commit);
+        emit_rr(e, EMIT_D, 0x85, H_RAX, H_RAX);
+        out = emit_jcc32(e, CC_NE);
+        thunk_load_regs(e, false);
+        if (!saved)
+                regs_emit_restore_flags(e);
+        emit8(e, 0xc3);
+        emit_fix32(out, e->p);
+        thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
+        return start;
+}
+
+static uint8_t *
+thunk_leave(struct emit *e)
+{
+        uint8_t *start = thunk_align(e);
+
+        emit_gs_store(e, EMIT_W, H_R11, OFF(st.rip));
+        thunk_store_regs(e);
+        thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
+        return start;
+}
+
+/* An exception known when the block was translated: r10 rip, r11 vector. */
+static uint8_t *
+thunk_raise(struct emit *e)
+{
+        uint8_t *start = thunk_align(e);
+
+        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        emit_call_c(e, (uintptr_t)soft_call_raise);
+        return start;
+}
+
+/* Where soft_raise and soft_exit go: rsp and the result are set here; rdi: enum soft_left. */
+static uint8_t *
+thunk_unwind(struct emit *e)
+{
+        static const uint8_t saved[] = { H_R15, H_R14, H_R13, H_R12, H_RBP, H_RBX };
+        uint8_t *start = thunk_align(e);
+
+        emit_mov_rr(e, EMIT_W, H_RAX, H_RDI);
+        emit_gs_load(e, EMIT_W, H_RSP, OFF(host_sp));
+        for (unsigned i = 0; i < sizeof(saved); i++) {
+                emit_rex(e, 0, 0, 0, saved[i], false);
+                emit8(e, 0x58 | (saved[i] & 7));
+        }
+        emit8(e, 0x5f);
+        emit_gs_store(e, EMIT_W, H_RDI, OFF(host_sp));
+        emit8(e, 0xc3);
+        return start;
+}
+
+void
+soft_thunks_emit(struct soft_engine *eng)
+{
+        struct emit e = { eng->code_w, eng->code_x - eng->code_w };
+        struct soft_thunks *t = &eng->thunks;
+
+        for (unsigned ss = 0; ss < 2; ss++) {
+                for (unsigned c = 0; c < 7; c++) {
+                        unsigned info = regs_size_of_class[c] | (ss ? SOFT_SLOW_STACK : 0);
+
+                        t->load[ss][c] = thunk_access(&e, info | SOFT_SLOW_READ);
+                        t->store[ss][c] = thunk_access(&e, info | SOFT_SLOW_WRITE);
+                        t->rmw[ss][c] = thunk_access(&e, info | SOFT_SLOW_READ | SOFT_SLOW_WRITE);
+                }
+        }
+        t->seg[0] = thunk_seg(&e);
+        t->commit[0] = thunk_commit(&e, false);
+        t->commit[1] = thunk_commit(&e, true);
+        t->sys = thunk_sys(&e);
+        t->sys_end = thunk_sys_end(&e);
+        t->link = thunk_jump_c(&e, (uintptr_t)soft_call_link);
+        t->lookup = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
+        t->leave = thunk_leave(&e);
+        t->raise = thunk_raise(&e);
+        t->unwind = thunk_unwind(&e);
+        t->enter = (int (*)(struct soft_cpu *, const uint8_t *))(uintptr_t)thunk_enter(&e, false);
+        t->guard = (int (*)(struct soft_cpu *, void (*)(struct soft_cpu *, void *), void *))(uintptr_t)
+            thunk_enter(&e, true);
+        thunk_align(&e);
+        eng->code_base = eng->code_used = (size_t)(e.p - eng->code_w);
+}

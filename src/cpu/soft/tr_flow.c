@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Instructions that end a block, and how a block is left.
+ *
+ * A jump within the page is linked: its displacement is patched to the target
+ * block once that exists.  Every other goes through the vCPU's jump cache by
+ * linear address, which is emptied whenever a mapping of code changes.
+ * Backward and indirect jumps look at `kick` first.
+ */
+#include "cpu/soft/translate.h"
+
+bool
+tr_is_flow(const struct x86_insn *i)
+{
+        switch (i->desc->class) {
+        case X86_CLASS_JMP:
+        case X86_CLASS_JCC:
+        case X86_CLASS_LOOP:
+        case X86_CLASS_CALL:
+        case X86_CLASS_JMP_IND:
+        case X86_CLASS_CALL_IND:
+        case X86_CLASS_RET:
+                return true;
+        default:
+                return false;
+        }
+}
+
+static bool
+tr_same_page(const struct tr *t, gva_t target)
+{
+        uint64_t offset = (t->b->paddr & (MEM_PAGE_SIZE - 1)) + (target - t->b->vaddr);
+
+        return offset < MEM_PAGE_SIZE && !(t->mode & SOFT_MODE_STEP);
+}
+
+/* The displacement at @ahead bytes from here will be patched while others run it: align it. */
+static void
+tr_align_patch(struct tr *t, unsigned ahead)
+{
+        while (((uintptr_t)t->e.p + ahead) % 4 != 0)
+                emit8(&t->e, 0x90);
+}
+
+static struct soft_exit *
+tr_exit_slot(struct tr *t, gva_t target, bool dead)
+{
+        struct soft_exit *x = &t->b->exit[t->b->exit_count++];
+
+        *x = (struct soft_exit){ .block = t->b, .target = target, .flags_dead = dead, .same_page = true };
+        return x;
+}
+
+static void
+tr_linked(struct tr *t, struct soft_exit *x, uint8_t *field)
+{
+        struct tr_cold *c = tr_cold_add(t, COLD_EXIT, field);
+
+        x->patch = field;
+        c->arg = (uint64_t)(uintptr_t)x;
+        if (x->flags_dead)
+                c->flags = TR_FLAGS_DEAD;
+}
+
+/* Goes to the guest address in T0.  Flags are saved or dead. */
+static void
+tr_exit_indirect(struct tr *t)
+{
+        struct emit *e = &t->e;
+        const struct soft_thunks *th = &t->eng->thunks;
+
+        t->ended = true;
+        if (t->mode & SOFT_MODE_STEP) {
+                emit_jmp_to(e, th->leave);
+                return;
+        }
+        emit_gs_cmp_imm8(e, OFF(kick), 0);
+        emit_jcc_to(e, CC_NE, th->leave);
+        emit_mov_rr(e, EMIT_D, T1, T0);
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, SOFT_JUMP_COUNT - 1);
+        emit_rr(e, EMIT_D, 0xc1, 4, T1); /* shl: times the size of struct soft_jump */
+        emit8(e, 4);
+        emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
+        emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
+        emit_jcc_to(e, CC_NE, th->lookup);
+        emit8(e, 0x41); /* jmp [r10 + 8] */
+        emit8(e, 0xff);
+        emit8(e, 0x62);
+        emit8(e, 8);
+}
+_Static_assert(sizeof(struct soft_jump) == 16, "tr_exit_indirect shifts by it");
+
+/* Flags as a linked block wants them: in the host's register, unless dead. */
+static void
+tr_flags_for_exit(struct tr *t, bool dead)
+{
+        if (!dead && t->flags == TR_FLAGS_SAVED) {
+                regs_emit_restore_flags(&t->e);
+                t->flags = TR_FLAGS_HOST;
+        }
+}
+
+static void
+tr_flags_leave(struct tr *t, bool dead)
+{
+        if (t->flags == TR_FLAGS_HOST && !dead)
+                tr_flags_save(t);
+}
+
+/* Goes on at the guest address @target.  @dead: flags are not wanted there.  @kick: look at `kick`. */
+void
+tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
+{
+        struct emit *e = &t->e;
+        struct soft_exit *x;
+
+        t->ended = true;
+        if (!tr_same_page(t, target)) {
+                tr_flags_leave(t, dead);
+                emit_mov_imm(e, T0, target);
+                tr_exit_indirect(t);
+                return;
+        }
+        if (kick) {
+                struct tr_cold *c;
+
+                tr_flags_leave(t, dead);
+                emit_gs_cmp_imm8(e, OFF(kick), 0);
+                c = tr_cold_add(t, COLD_LEAVE, emit_jcc32(e, CC_NE));
+                c->arg = target;
+                if (t->flags == TR_FLAGS_HOST)
+                        t->flags = TR_FLAGS_DEAD;
+        }
+        tr_flags_for_exit(t, dead);
+        x = tr_exit_slot(t, target, dead);
+        tr_align_patch(t, 1);
+        tr_linked(t, x, emit_jmp32(e));
+}
+
+/* The exit taken when condition @cc holds; the other follows in line. */
+static void
+tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
+{
+        struct emit *e = &t->e;
+        enum tr_flags flags = t->flags;
+        uint8_t *over;
+
+        if (tr_same_page(t, target) && !kick) {
+                struct soft_exit *x = tr_exit_slot(t, target, dead);
+
+                tr_align_patch(t, 2);
+                tr_linked(t, x, emit_jcc32(e, cc));
+                return;
+        }
+        over = emit_jcc32(e, cc ^ 1);
+        tr_exit(t, target, dead, kick);
+        emit_fix32(over, e->p);
+        t->ended = false;
+        t->flags = flags;
+}
+
+static void
+tr_jcc(struct tr *t, const struct x86_insn *i)
+{
+        gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
+
+        tr_flags_for(t);
+        tr_exit_if(t, i->cond, target, t->exit_dead[0], target <= t->rip);
+        tr_exit(t, t->next, t->exit_dead[1], false);
+}
+
+/* LOOP, LOOPE, LOOPNE, JrCXZ: none changes a flag. */
+static void
+tr_loop(struct tr *t, const struct x86_insn *i)
+{
+        struct emit *e = &t->e;
+        gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
+        bool jcxz = (i->opcode & 3) == 3;
+        uint8_t *out = NULL;
+
+        if (t->flags == TR_FLAGS_HOST)
+                tr_flags_save(t);
+        if (!jcxz && i->asize == 2) {
+                emit_rm(e, EMIT_D, 0x8d, T1, H_RCX, -1, 1, -1);
+                emit8(e, 0x66);
+                emit_rr(e, EMIT_D, 0x8b, H_RCX, T1);
+        } else if (!jcxz) {
+                emit_rm(e, i->asize == 8, 0x8d, H_RCX, H_RCX, -1, 1, -1);
+        }
+        if (i->opcode == 0xe0 || i->opcode == 0xe1) { /* ZF: bit 6 of the LAHF byte */
+                emit_gs(e, EMIT_D, 0xf7, 0, OFF(flags_saved));
+                emit32(e, X86_FL_ZF << 8);
+                out = emit_jcc32(e, i->opcode == 0xe0 ? CC_NE : CC_E);
+        }
+        if (i->asize == 2)
+                emit8(e, 0x66);
+        emit_rr(e, i->asize == 8, 0x85, H_RCX, H_RCX);
+        tr_exit_if(t, jcxz ? CC_E : CC_NE, target, t->exit_dead[0], target <= t->rip);
+        if (out != NULL)
+                emit_fix32(out, e->p);
+        tr_exit(t, t->next, t->exit_dead[1], false);
+}
+
+static void
+call_access(struct tr *t, const struct x86_insn *i)
+{
+        struct emit *e = &t->e;
+
+        emit_mov_imm(e, T1, t->next);
+        if (i->opsize == 2)
+                emit8(e, 0x66);
+        emit_rm(e, i->opsize == 8, 0x89, T1, T0, -1, 1, 0);
+        tr_stack_adjust(t, -(int32_t)i->opsize);
+}
+
+static struct tr_cold *
+tr_push_return(struct tr *t, const struct x86_insn *i)
+{
+        struct tr_cold *c;
+
+        tr_stack_addr(t, -(int32_t)i->opsize);
+        c = tr_stack_check(t, i->opsize, X86_ACC_W);
+        call_access(t, i);
+        tr_mem_done(t, c, i, call_access, t->flags);
+        return c;
+}
+
+static void
+tr_call(struct tr *t, const struct x86_insn *i)
+{
+        gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
+
+        tr_flags_clobber(t);
+        tr_push_return(t, i)->leave_at = target;
+        tr_exit(t, target, t->exit_dead[0], target <= t->rip);
+}
+
+/* The target of an indirect jump or call into T0. */
+static void
+tr_target(struct tr *t, const struct x86_insn *i)
+{
+        struct emit *e = &t->e;
+
+        if (i->has_mem) {
+                tr_mem(t, i, i->opsize, X86_ACC_R, 0);
+                emit_rm(e, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T0, T0, -1, 1, 0);
+                return;
+        }
+        tr_load_guest(t, T0, i->rm);
+        if (i->opsize == 4)
+                emit_mov_rr(e, EMIT_D, T0, T0);
+        else if (i->opsize == 2)
+                emit_rr(e, EMIT_D, 0x0fb7, T0, T0);
+}
+
+static void
+tr_call_indirect(struct tr *t, const struct x86_insn *i)
+{
+        struct emit *e = &t->e;
+
+        tr_flags_clobber(t);
+        tr_target(t, i);
+        emit_gs_store(e, EMIT_W, T0, OFF(scratch[1]));
+        tr_push_return(t, i)->leave_in_scratch = true;
+        emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
+        tr_exit_indirect(t);
+}
+
+static void
+tr_ret(struct tr *t, const struct x86_insn *i)
+{
+        struct emit *e = &t->e;
+
+        tr_flags_clobber(t);
+        tr_stack_addr(t, 0);
+        tr_stack_check(t, i->opsize, X86_ACC_R);
+        emit_rm(e, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1, T0, -1, 1, 0);
+        tr_stack_adjust(t, (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0)));
+        emit_mov_rr(e, EMIT_W, T0, T1);
+        tr_exit_indirect(t);
+}
+
+void
+tr_flow(struct tr *t, const struct x86_insn *i)
+{
+        gva_t target;
+
+        switch (i->desc->class) {
+        case X86_CLASS_JMP:
+                target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
+                tr_exit(t, target, t->exit_dead[0], target <= t->rip);
+                break;
+        case X86_CLASS_JCC:
+                tr_jcc(t, i);
+                break;
+        case X86_CLASS_LOOP:
+                tr_loop(t, i);
+                break;
+        case X86_CLASS_CALL:
+                tr_call(t, i);
+                break;
+        case X86_CLASS_RET:
+                tr_ret(t, i);
+                break;
+        case X86_CLASS_JMP_IND:
+                tr_flags_clobber(t);
+                tr_target(t, i);
+                tr_exit_indirect(t);
+                break;
+        default: /* X86_CLASS_CALL_IND */
+                tr_call_indirect(t, i);
+                break;
+        }
+}
+
+/* An instruction that a C helper does.  Its decoded form is kept beside the block. */
+void
+tr_sys(struct tr *t, const struct x86_insn *i, bool end)
+{
+        struct x86_insn *kept = soft_meta_alloc(t->eng, sizeof(*kept));
+
+        *kept = *i;
+        if (t->flags == TR_FLAGS_HOST)
+                tr_flags_save(t);
+        emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)kept);
+        emit_mov_imm(&t->e, T1, t->rip);
+        if (end) {
+                emit_jmp_to(&t->e, t->eng->thunks.sys_end);
+                t->ended = true;
+                return;
+        }
+        emit_call_to(&t->e, t->eng->thunks.sys);
+        t->flags = TR_FLAGS_SAVED;
+}

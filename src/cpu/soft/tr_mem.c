@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Guest memory in translated code.
+ *
+ * An access computes the linear address in T0, checks it against the TLB
+ * entry that its page number selects, and leaves the host address in T0:
+ *
+ *      lea   r11, [address]
+ *      rorx  r10, r11, 7               ; page number times the size of an entry
+ *      and   r10d, mask
+ *      add   r10, gs:[tlb]
+ *      sub   r11, [r10 + tag]          ; offset in the page, if the tag fits
+ *      cmp   r11, 4096 - size          ; also catches accesses across pages
+ *      ja    cold
+ *      add   r11, [r10 + host]
+ *
+ * Accesses relative to the stack pointer are checked against the one page that
+ * the last of them hit.  The cold path calls C, which fills the TLB and
+ * returns the host address, or a bounce buffer for MMIO, page-crossing and
+ * watched accesses; a store is then made there by a copy of the access and
+ * carried out by the commit thunk.
+ */
+#include "cpu/soft/translate.h"
+
+#define ENTRY_SHIFT 5 /* log2 of sizeof(struct soft_tlb_entry) */
+_Static_assert(sizeof(struct soft_tlb_entry) == 1u << ENTRY_SHIFT, "the index computation shifts by it");
+
+void
+tr_load_guest(struct tr *t, unsigned host, unsigned guest)
+{
+        if (regs_host[guest] >= 0)
+                emit_mov_rr(&t->e, EMIT_W, host, (unsigned)regs_host[guest]);
+        else
+                emit_gs_load(&t->e, EMIT_W, host, OFF(st.gpr[0]) + 8 * guest);
+}
+
+/* Where an address register can be used from: its own host register, or @temp after loading it there. */
+static int
+ea_reg(struct tr *t, int guest, unsigned temp)
+{
+        if (guest < 0)
+                return -1;
+        if (regs_host[guest] >= 0)
+                return regs_host[guest];
+        emit_gs_load(&t->e, EMIT_W, temp, OFF(st.gpr[0]) + 8 * (unsigned)guest);
+        return (int)temp;
+}
+
+/* The operand's offset (without segment base), plus @extra, into @dst; T1 may be lost.  Flags are kept. */
+void
+tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra)
+{
+        struct emit *e = &t->e;
+        int64_t disp = i->disp + extra;
+        int base, index;
+
+        if (i->mem_base == X86_BASE_RIP || (i->mem_base < 0 && i->mem_index < 0)) {
+                uint64_t at = (uint64_t)disp + (i->mem_base == X86_BASE_RIP ? t->next : 0);
+
+                emit_mov_imm(e, dst, i->asize == 8 ? at : i->asize == 4 ? (uint32_t)at : at & 0xffff);
+                return;
+        }
+        base = ea_reg(t, i->mem_base, T0);
+        index = ea_reg(t, i->mem_index, T1);
+        if (i->asize == 8 && base >= 0 && index < 0 && disp == 0)
+                emit_mov_rr(e, EMIT_W, dst, (unsigned)base);
+        else
+                emit_rm(e, i->asize == 8, 0x8d, dst, base, index, i->mem_scale, (int32_t)disp);
+        if (i->asize == 2)
+                emit_rr(e, EMIT_D, 0x0fb7, dst, dst);
+}
+
+/* T0: offset in @seg.  Makes it linear where that is not the same thing. */
+static void
+tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
+{
+        struct emit *e = &t->e;
+
+        if (t->bits == X86_MODE_64) {
+                if (seg == X86_FS || seg == X86_GS)
+                        emit_gs(e, EMIT_W, 0x03, T0, OFF(seg_base[0]) + 8 * seg);
+                return;
+        }
+        if (!(t->mode & SOFT_MODE_SEGS) && (seg == X86_DS || seg == X86_ES || seg == X86_SS))
+                return;
+        emit_mov_imm(e, T1, t->rip);
+        emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
+        emit_mov_imm(e, T1, size | seg << 8 | acc << 16);
+        emit_call_to(e, t->eng->thunks.seg[0]);
+}
+
+static unsigned
+size_class(unsigned size)
+{
+        for (unsigned c = 0; c < sizeof(regs_size_of_class); c++)
+                if (regs_size_of_class[c] >= size)
+                        return c;
+        return sizeof(regs_size_of_class) - 1;
+}
+
+static struct tr_cold *
+tr_cold_access(struct tr *t, uint8_t *from, unsigned size, unsigned acc, bool ss, bool stack)
+{
+        struct tr_cold *c = tr_cold_add(t, COLD_ACCESS, from);
+
+        c->size_class = (uint8_t)size_class(size);
+        c->acc = (uint8_t)acc;
+        c->ss = ss;
+        c->stack = stack;
+        c->back = t->e.p;
+        return c;
+}
+
+static unsigned
+tag_offset(unsigned acc)
+{
+        return acc & X86_ACC_W ? offsetof(struct soft_tlb_entry, tag_write) :
+                                 offsetof(struct soft_tlb_entry, tag_read);
+}
+
+/* T0: linear address; becomes the host address. */
+static struct tr_cold *
+tr_tlb_check(struct tr *t, unsigned size, unsigned acc, bool ss)
+{
+        struct emit *e = &t->e;
+        unsigned bits = t->mode & SOFT_MODE_USER ? SOFT_TLB_USER_BITS : SOFT_TLB_KERN_BITS;
+        unsigned real = regs_size_of_class[size_class(size)];
+        uint8_t *miss;
+
+        if (t->eng->bmi2) { /* rorx r10, r11, 7 */
+                static const uint8_t rorx[] = { 0xc4, 0x43, 0xfb, 0xf0, 0xd3, MEM_PAGE_SHIFT - ENTRY_SHIFT };
+
+                for (unsigned n = 0; n < sizeof(rorx); n++)
+                        emit8(e, rorx[n]);
+        } else {
+                emit_mov_rr(e, EMIT_W, T1, T0);
+                emit_rr(e, EMIT_W, 0xc1, 5, T1); /* shr */
+                emit8(e, MEM_PAGE_SHIFT - ENTRY_SHIFT);
+        }
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (int32_t)(((1u << bits) - 1) << ENTRY_SHIFT));
+        emit_gs(e, EMIT_W, 0x03, T1, OFF(tlb));
+        emit_rm(e, EMIT_W, 0x2b, T0, T1, -1, 1, (int32_t)tag_offset(acc));
+        emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)(MEM_PAGE_SIZE - real));
+        miss = emit_jcc32(e, CC_A);
+        emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, offsetof(struct soft_tlb_entry, host));
+        return tr_cold_access(t, miss, size, acc, ss, false);
+}
+
+/* The same against the stack's page, which may be written. */
+static struct tr_cold *
+tr_window_check(struct tr *t, unsigned size, unsigned acc)
+{
+        struct emit *e = &t->e;
+        uint8_t *miss;
+
+        emit_gs(e, EMIT_W, 0x2b, T0, OFF(stack_tag));
+        emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)(MEM_PAGE_SIZE - regs_size_of_class[size_class(size)]));
+        miss = emit_jcc32(e, CC_A);
+        emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_host));
+        return tr_cold_access(t, miss, size, acc, true, true);
+}
+
+static bool
+stack_is_flat(const struct tr *t)
+{
+        return t->bits == X86_MODE_64 || (!(t->mode & SOFT_MODE_SEGS) && (t->mode & SOFT_MODE_SS32));
+}
+
+/* T0: offset in @seg; becomes the host address. */
+struct tr_cold *
+tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc)
+{
+        tr_segment(t, seg, size, acc);
+        return tr_tlb_check(t, size, acc, seg == X86_SS);
+}
+
+struct tr_cold *
+tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra)
+{
+        tr_flags_clobber(t);
+        tr_ea(t, i, T0, extra);
+        if (i->mem_base == X86_RSP && i->mem_seg == X86_SS && stack_is_flat(t))
+                return tr_window_check(t, size, acc);
+        return tr_check(t, i->mem_seg, size, acc);
+}
+
+/*
+ * Ends a store that began with tr_mem: @access emitted it at c->back, with the
+ * flags in state @before; the cold path repeats it on the bounce buffer.
+ */
+void
+tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access, enum tr_flags before)
+{
+        c->insn = i;
+        c->access = access;
+        c->flags = before;
+        c->done = t->e.p;
+        c->arg = t->at;
+}
+
+void
+tr_emit_cold_access(struct tr *t, struct tr_cold *c)
+{
+        struct emit *e = &t->e;
+        const struct soft_thunks *th = &t->eng->thunks;
+        uint8_t *const *thunk = !(c->acc & X86_ACC_W) ? th->load[c->ss] :
+            c->acc & X86_ACC_R                        ? th->rmw[c->ss] :
+                                                        th->store[c->ss];
+        uint8_t *f;
+
+        if (c->stack)
+                emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
+        else
+                emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tag_offset(c->acc));
+        emit_mov_imm(e, T1, c->rip);
+        emit_call_to(e, thunk[c->size_class]);
+        if (!(c->acc & X86_ACC_W)) {
+                f = emit_jmp32(e);
+                emit_fix32(f, c->back);
+                return;
+        }
+        emit_gs_cmp_imm8(e, OFF(bounce_kind), 0);
+        f = emit_jcc32(e, CC_E);
+        emit_fix32(f, c->back);
+        t->flags = c->flags;
+        t->at = (unsigned)c->arg;
+        t->rip = c->rip;
+        t->next = c->next;
+        c->access(t, c->insn);
+        if (c->leave_in_scratch)
+                emit_gs_load(e, EMIT_W, T1, OFF(scratch[1]));
+        else
+                emit_mov_imm(e, T1, c->leave_at);
+        emit_call_to(e, th->commit[t->flags != TR_FLAGS_HOST]);
+        f = emit_jmp32(e);
+        emit_fix32(f, c->done);
+}
+
+/* ---- the stack ---- */
+
+void
+tr_stack_addr(struct tr *t, int32_t disp)
+{
+        struct emit *e = &t->e;
+
+        emit_rm(e, t->bits == X86_MODE_64, 0x8d, T0, H_R9, -1, 1, disp);
+        if (t->bits != X86_MODE_64 && !(t->mode & SOFT_MODE_SS32))
+                emit_rr(e, EMIT_D, 0x0fb7, T0, T0);
+}
+
+struct tr_cold *
+tr_stack_check(struct tr *t, unsigned size, unsigned acc)
+{
+        if (stack_is_flat(t))
+                return tr_window_check(t, size, acc);
+        return tr_check(t, X86_SS, size, acc);
+}
+
+/* Adds @delta to the stack pointer.  T0 may be lost; flags and T1 are kept. */
+void
+tr_stack_adjust(struct tr *t, int32_t delta)
+{
+        struct emit *e = &t->e;
+
+        if (t->bits == X86_MODE_64 || (t->mode & SOFT_MODE_SS32)) {
+                emit_rm(e, t->bits == X86_MODE_64, 0x8d, H_R9, H_R9, -1, 1, delta);
+                return;
+        }
+        emit_rm(e, EMIT_D, 0x8d, T0, H_R9, -1, 1, delta);
+        emit8(e, 0x66); /* mov r9w, r11w */
+        emit_rr(e, EMIT_D, 0x8b, H_R9, T0);
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From guest code to host code, a block at a time.
+ *
+ * 1. Decode up to the first instruction that ends a block, or the page's end.
+ * 2. Walk backwards to see which arithmetic flags are live before each
+ *    instruction; at exits within the page, look ahead into the target.
+ * 3. Emit.  Most instructions are the guest's own with other registers and a
+ *    host address; memory checks destroy the host's flags, so live flags are
+ *    saved before them (LAHF, SETO) and restored where an instruction wants them.
+ * 4. Emit the cold paths behind the block: TLB misses, links, exits.
+ *
+ * Flags that are overwritten before anybody reads them are not saved: a page
+ * fault in between shows the handler a stale value of them (doc/soft-cpu.md).
+ */
+#include "cpu/soft/translate.h"
+
+#define TR_CODE_ROOM  (64 * 1024)
+#define TR_META_ROOM  (32 * 1024)
+#define TR_AHEAD      8 /* instructions looked at behind an exit */
+
+uint16_t
+tr_live_after(const struct tr *t)
+{
+        return t->live[t->at + 1];
+}
+
+void
+tr_flags_save(struct tr *t)
+{
+        regs_emit_save_flags(&t->e);
+        t->flags = TR_FLAGS_SAVED;
+}
+
+void
+tr_flags_clobber(struct tr *t)
+{
+        if (t->flags != TR_FLAGS_HOST)
+                return;
+        if (t->live[t->at] != 0)
+                tr_flags_save(t);
+        else
+                t->flags = TR_FLAGS_DEAD;
+}
+
+void
+tr_flags_for(struct tr *t)
+{
+        const struct x86_opdesc *d = t->insn[t->at].desc;
+        uint16_t wanted = d->flags_read | d->flags_maybe;
+
+        if (d->flags_written | d->flags_maybe)
+                wanted |= tr_live_after(t) & ~d->flags_written;
+        if ((wanted & X86_FL_ARITH) && t->flags == TR_FLAGS_SAVED) {
+                regs_emit_restore_flags(&t->e);
+                t->flags = TR_FLAGS_HOST;
+        }
+}
+
+void
+tr_flags_written(struct tr *t)
+{
+        const struct x86_opdesc *d = t->insn[t->at].desc;
+
+        if ((d->flags_written | d->flags_maybe) & X86_FL_ARITH)
+                t->flags = TR_FLAGS_HOST;
+}
+
+struct tr_cold *
+tr_cold_add(struct tr *t, int kind, uint8_t *from)
+{
+        struct tr_cold *c = &t->cold[t->cold_count++];
+
+        *c = (struct tr_cold){ .kind = kind, .from = from, .insn = &t->insn[t->at], .rip = t->rip,
+                .next = t->next, .leave_at = t->next, .flags = t->flags };
+        return c;
+}
+
+/* Raises @vector (#GP with error code 0) at the current instruction. */
+void
+tr_raise(struct tr *t, unsigned vector)
+{
+        emit_mov_imm(&t->e, T1, t->rip);
+        if (t->flags == TR_FLAGS_HOST) {
+                tr_flags_save(t);
+                emit_mov_imm(&t->e, T1, t->rip);
+        }
+        emit_mov_imm(&t->e, T0, vector);
+        emit_jmp_to(&t->e, t->eng->thunks.raise);
+        t->ended = true;
+}
+
+gva_t
+tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip)
+{
+        if (t->bits == X86_MODE_64)
+                return rip;
+        return i->opsize == 2 ? rip & 0xffff : (uint32_t)rip;
+}
+
+/* ---- decoding ---- */
+
+struct tr_source {
+        const uint8_t *page;  /* host address of the first page */
+        const uint8_t *page2; /* of the next, or NULL */
+        unsigned offset;      /* of the block in the page */
+};
+
+/* Decodes at @offset in the source page.  Bytes of the next page are used only if @cross. */
+static enum x86_decode_result
+tr_decode(const struct tr_source *s, unsigned offset, enum x86_mode mode, bool cross, struct x86_insn *i)
+{
+        uint8_t buf[X86_INSN_MAX];
+        unsigned left = MEM_PAGE_SIZE - offset;
+
+        if (left >= X86_INSN_MAX)
+                return x86_decode(s->page + offset, X86_INSN_MAX, mode, i);
+        memcpy(buf, s->page + offset, left);
+        if (!cross || s->page2 == NULL)
+                return x86_decode(buf, left, mode, i);
+        memcpy(buf + left, s->page2, X86_INSN_MAX - left);
+        return x86_decode(buf, X86_INSN_MAX, mode, i);
+}
+
+static bool
+tr_ends_block(const struct x86_insn *i)
+{
+        if (tr_is_flow(i) || i->desc->class == X86_CLASS_POPF || i->desc->class == X86_CLASS_UD)
+                return true;
+        return i->desc->class == X86_CLASS_SYSTEM && (i->desc->flags & X86_OD_END);
+}
+
+/* True if every arithmetic flag is overwritten before it is read, by the code at @target in this page. */
+static bool
+tr_flags_dead_at(struct tr *t, const struct tr_source *s, gva_t target)
+{
+        int64_t offset = (int64_t)s->offset + (int64_t)(target - t->b->vaddr);
+        uint16_t unknown = X86_FL_ARITH;
+        unsigned start, at;
+
+        if (t->mode & SOFT_MODE_STEP || offset < 0 || offset >= MEM_PAGE_SIZE)
+                return false;
+        start = at = (unsigned)offset;
+        for (unsigned n = 0; n < TR_AHEAD && at < MEM_PAGE_SIZE; n++) {
+                struct x86_insn i;
+
+                if (tr_decode(s, at, t->bits, false, &i) != X86_DECODE_OK)
+                        break;
+                if ((i.desc->flags_read | i.desc->flags_maybe) & unknown)
+                        break;
+                if (tr_is_flow(&i) || i.desc->class == X86_CLASS_SYSTEM || i.desc->class >= X86_CLASS_PUSHF)
+                        break;
+                at += i.len;
+                unknown &= (uint16_t)~i.desc->flags_written;
+                if (unknown == 0)
+                        break;
+        }
+        if (unknown != 0)
+                return false;
+        /* The block depends on these bytes too. */
+        if (t->b->ahead_end == 0) {
+                t->b->ahead_start = (uint16_t)start;
+                t->b->ahead_end = (uint16_t)at;
+        } else {
+                t->b->ahead_start = start < t->b->ahead_start ? (uint16_t)start : t->b->ahead_start;
+                t->b->ahead_end = at > t->b->ahead_end ? (uint16_t)at : t->b->ahead_end;
+        }
+        return true;
+}
+
+/* Decodes the block.  False: its first instruction needs the next page, which is not there. */
+static bool
+tr_decode_block(struct tr *t, const struct tr_source *s)
+{
+        unsigned max = t->mode & SOFT_MODE_STEP ? 1 : SOFT_BLOCK_INSNS;
+        unsigned at = s->offset;
+        gva_t rip = t->b->vaddr;
+
+        t->raise = -1;
+        while (t->count < max && at < MEM_PAGE_SIZE) {
+                struct x86_insn *i = &t->insn[t->count];
+                enum x86_decode_result r = tr_decode(s, at, t->bits, t->count == 0, i);
+
+                if (r == X86_DECODE_SHORT) {
+                        if (t->count == 0)
+                                return false;
+                        break;
+                }
+                t->rip_of[t->count] = rip;
+                if (r != X86_DECODE_OK) {
+                        t->raise = r == X86_DECODE_UD ? X86_VEC_UD : X86_VEC_GP;
+                        at += i->len != 0 ? i->len : 1;
+                        break;
+                }
+                t->count++;
+                at += i->len;
+                rip = t->bits == X86_MODE_64 ? rip + i->len : (uint32_t)(rip + i->len);
+                if (t->bits == X86_MODE_16 && rip > 0xffff)
+                        break;
+                if (tr_ends_block(i))
+                        break;
+        }
+        t->rip_of[t->count] = rip;
+        t->b->len = (uint16_t)(at - s->offset);
+        return true;
+}
+
+/* ---- liveness ---- */
+
+static void
+tr_liveness(struct tr *t, const struct tr_source *s)
+{
+        uint16_t live = X86_FL_ARITH;
+        const struct x86_insn *last;
+
+        if (t->count > 0 && t->raise < 0) {
+                last = &t->insn[t->count - 1];
+                if (last->desc->class == X86_CLASS_JCC || last->desc->class == X86_CLASS_LOOP) {
+                        gva_t next = t->rip_of[t->count];
+
+                        t->exit_dead[0] = tr_flags_dead_at(t, s, tr_wrap_rip(t, last, next + (uint64_t)last->imm));
+                        t->exit_dead[1] = tr_flags_dead_at(t, s, next);
+                } else if (last->desc->class == X86_CLASS_JMP || last->desc->class == X86_CLASS_CALL) {
+                        t->exit_dead[0] = tr_flags_dead_at(t, s,
+                            tr_wrap_rip(t, last, t->rip_of[t->count] + (uint64_t)last->imm));
+                        t->exit_dead[1] = t->exit_dead[0];
+                } else if (!tr_ends_block(last)) {
+                        t->exit_dead[0] = t->exit_dead[1] = tr_flags_dead_at(t, s, t->rip_of[t->count]);
+                }
+                if (t->exit_dead[0] && t->exit_dead[1])
+                        live = 0;
+        }
+        t->live[t->count] = live;
+        for (unsigned n = t->count; n-- > 0;) {
+                const struct x86_opdesc *d = t->insn[n].desc;
+
+                live &= (uint16_t)~d->flags_written;
+                live |= (d->flags_read | d->flags_maybe) & X86_FL_ARITH;
+                if (d->class == X86_CLASS_SYSTEM || d->class == X86_CLASS_PUSHF || d->class == X86_CLASS_POPF ||
+                    d->class == X86_CLASS_STRING)
+                        live = X86_FL_ARITH;
+                t->live[n] = live;
+        }
+}
+
+/* ---- emission ---- */
+
+static void
+tr_emit_cold(struct tr *t)
+{
+        for (unsigned n = 0; n < t->cold_count; n++) {
+                struct tr_cold *c = &t->cold[n];
+                struct soft_exit *x = (struct soft_exit *)(uintptr_t)c->arg;
+
+                emit_fix32(c->from, t->e.p);
+                switch (c->kind) {
+                case COLD_ACCESS:
+                        tr_emit_cold_access(t, c);
+                        break;
+                case COLD_EXIT:
+                        x->stub = emit_here(&t->e);
+                        if (c->flags == TR_FLAGS_HOST)
+                                regs_emit_save_flags(&t->e);
+                        emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)x);
+                        emit_jmp_to(&t->e, t->eng->thunks.link);
+                        break;
+                case COLD_RAISE:
+                        if (c->flags == TR_FLAGS_HOST)
+                                regs_emit_save_flags(&t->e);
+                        emit_mov_imm(&t->e, T1, c->rip);
+                        emit_mov_imm(&t->e, T0, c->arg);
+                        emit_jmp_to(&t->e, t->eng->thunks.raise);
+                        break;
+                case COLD_LEAVE:
+                        emit_mov_imm(&t->e, T0, c->arg);
+                        emit_jmp_to(&t->e, t->eng->thunks.leave);
+                        break;
+                }
+        }
+}
+
+static void
+tr_emit_block(struct tr *t)
+{
+        struct soft_block *b = t->b;
+
+        b->flags_in = t->live[0] != 0;
+        b->entry_saved = emit_here(&t->e);
+        if (b->flags_in)
+                regs_emit_restore_flags(&t->e);
+        b->entry = emit_here(&t->e);
+        t->flags = b->flags_in ? TR_FLAGS_HOST : TR_FLAGS_DEAD;
+        for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
+                t->rip = t->rip_of[t->at];
+                t->next = t->rip_of[t->at + 1];
+                b->host_off[t->at] = (uint16_t)(emit_here(&t->e) - b->entry);
+                b->guest_off[t->at] = (uint16_t)(t->rip - b->vaddr);
+                b->flags_host |= (uint64_t)(t->flags == TR_FLAGS_HOST) << t->at;
+                if (tr_is_flow(&t->insn[t->at]))
+                        tr_flow(t, &t->insn[t->at]);
+                else
+                        tr_insn(t, &t->insn[t->at]);
+        }
+        b->insn_count = (uint8_t)t->count;
+        if (!t->ended && t->raise >= 0) {
+                t->rip = t->rip_of[t->count];
+                tr_raise(t, (unsigned)t->raise);
+        }
+        if (!t->ended) {
+                t->at = t->count - 1;
+                tr_exit(t, t->rip_of[t->count], t->exit_dead[1], false);
+        }
+        b->cold_off = (uint32_t)(emit_here(&t->e) - b->entry);
+        tr_emit_cold(t);
+        b->host_len = (uint32_t)(emit_here(&t->e) - b->entry);
+}
+
+/*
+ * Translates the block at @vaddr (offset in CS), whose first byte is at @paddr.
+ * Engine lock held.  NULL: no room (ret_short false), or its first instruction
+ * reaches into the next page, which cannot be fetched (ret_short true).
+ */
+static struct soft_block *
+tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
+{
+        struct soft_engine *eng = t->eng;
+        struct tr_source s = {
+                .page = t->v->mem_base + (paddr & ~(gpa_t)(MEM_PAGE_SIZE - 1)),
+                .page2 = paddr2 == ~(gpa_t)0 ? NULL : t->v->mem_base + paddr2,
+                .offset = (unsigned)(paddr & (MEM_PAGE_SIZE - 1)),
+        };
+
+        *ret_short = false;
+        t->b = soft_meta_alloc(eng, sizeof(*t->b));
+        *t->b = (struct soft_block){ .paddr = paddr, .vaddr = vaddr, .mode = t->mode };
+        t->b->page[0] = paddr & ~(gpa_t)(MEM_PAGE_SIZE - 1);
+        t->b->page[1] = ~(gpa_t)0;
+        if (!tr_decode_block(t, &s)) {
+                *ret_short = true;
+                return NULL;
+        }
+        if (s.offset + t->b->len > MEM_PAGE_SIZE)
+                t->b->page[1] = paddr2;
+        tr_liveness(t, &s);
+        t->e.p = eng->code_w + eng->code_used;
+        t->e.delta = eng->code_x - eng->code_w;
+        tr_emit_block(t);
+        eng->code_used = ((size_t)(t->e.p - eng->code_w) + 15) & ~(size_t)15;
+        soft_code_insert(eng, t->b);
+        atomic_fetch_add_explicit(&eng->stats.translations, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&eng->stats.guest_insns, t->count, memory_order_relaxed);
+        return t->b;
+}
+
+struct soft_block *
+soft_translate(struct soft_cpu *v, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
+{
+        struct soft_engine *eng = v->engine;
+        struct tr *t = v->tr;
+
+        *ret_short = false;
+        if (eng->code_size - eng->code_used < TR_CODE_ROOM || eng->meta_size - eng->meta_used < TR_META_ROOM)
+                return NULL;
+        t->v = v;
+        t->eng = eng;
+        t->mode = v->mode;
+        t->bits = v->mode & SOFT_MODE_BITS;
+        t->count = t->cold_count = 0;
+        t->fpu_checked = t->ended = false;
+        t->exit_dead[0] = t->exit_dead[1] = false;
+        return tr_run(t, vaddr, paddr, paddr2, ret_short);
+}

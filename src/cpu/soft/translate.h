@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The translator's working state, shared by its files translate.c, tr_mem.c, tr_insn.c and tr_flow.c. */
+#ifndef CPU_SOFT_TRANSLATE_H
+#define CPU_SOFT_TRANSLATE_H
+
+#include "cpu/soft/code.h"
+#include "cpu/soft/emit.h"
+#include "cpu/soft/regs.h"
+
+#define OFF(field) offsetof(struct soft_cpu, field)
+#define T0 H_R11 /* addresses */
+#define T1 H_R10
+
+/* Where the guest's arithmetic flags are at a point of the block. */
+enum tr_flags {
+        TR_FLAGS_HOST,  /* in the host's flags register */
+        TR_FLAGS_SAVED, /* in flags_saved; the host's are something else */
+        TR_FLAGS_DEAD,  /* nobody will read them */
+};
+
+struct tr;
+typedef void tr_access_fn(struct tr *t, const struct x86_insn *i);
+
+/* Code to emit after the block's straight path. */
+struct tr_cold {
+        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE } kind;
+        uint8_t *from;     /* displacement that leads here */
+        uint8_t *back;     /* where to go on: the access */
+        uint8_t *done;     /* after the access, for stores */
+        const struct x86_insn *insn;
+        gva_t rip, next;
+        gva_t leave_at;    /* where execution goes on if the commit of a store leaves the block */
+        bool leave_in_scratch; /* in scratch[1] instead: an indirect call */
+        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at */
+        tr_access_fn *access;
+        enum tr_flags flags; /* before the access; exit: on the way out */
+        uint8_t size_class;
+        uint8_t acc;
+        bool stack;        /* the check was against the stack window */
+        bool ss;           /* faults as #SS */
+};
+
+#define TR_COLD_MAX (SOFT_BLOCK_INSNS * 4 + 8)
+
+struct tr {
+        struct soft_cpu *v;
+        struct soft_engine *eng;
+        struct emit e;
+        struct soft_block *b;
+        uint32_t mode;
+        enum x86_mode bits;
+        struct x86_insn insn[SOFT_BLOCK_INSNS];
+        uint16_t live[SOFT_BLOCK_INSNS + 1]; /* flags live before instruction i; [count] at the end */
+        gva_t rip_of[SOFT_BLOCK_INSNS + 1];
+        unsigned count;
+        unsigned at;           /* the instruction being emitted */
+        gva_t rip, next;       /* its address and that of the next */
+        enum tr_flags flags;
+        bool fpu_checked;
+        bool ended;            /* control does not reach the next instruction */
+        bool exit_dead[2];     /* flags are dead at the taken / the not-taken exit */
+        int raise;             /* vector to raise after the last instruction, or -1 */
+        struct tr_cold cold[TR_COLD_MAX];
+        unsigned cold_count;
+};
+
+/* translate.c */
+uint16_t tr_live_after(const struct tr *t);
+void tr_flags_save(struct tr *t);      /* HOST to SAVED */
+void tr_flags_clobber(struct tr *t);   /* the host's flags are about to be lost: save them if they are live */
+void tr_flags_for(struct tr *t);       /* the instruction needs or keeps flags: bring them back */
+void tr_flags_written(struct tr *t);
+struct tr_cold *tr_cold_add(struct tr *t, int kind, uint8_t *from);
+void tr_raise(struct tr *t, unsigned vector);
+gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
+
+/* tr_mem.c */
+void tr_load_guest(struct tr *t, unsigned host, unsigned guest);
+void tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra);
+/* The ModRM operand's host address into T0.  Returns the cold record, to be given to tr_mem_done for stores. */
+struct tr_cold *tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra);
+void tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access,
+    enum tr_flags before);
+struct tr_cold *tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc);
+void tr_stack_addr(struct tr *t, int32_t disp);
+struct tr_cold *tr_stack_check(struct tr *t, unsigned size, unsigned acc);
+void tr_stack_adjust(struct tr *t, int32_t delta);
+void tr_emit_cold_access(struct tr *t, struct tr_cold *c);
+
+/* tr_insn.c */
+void tr_insn(struct tr *t, const struct x86_insn *i);
+
+/* tr_flow.c: the instructions that end a block */
+bool tr_is_flow(const struct x86_insn *i);
+void tr_flow(struct tr *t, const struct x86_insn *i);
+void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
+void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
+
+#endif
