@@ -124,3 +124,5 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */	/' | LC_ALL=C sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 -include $(OBJS:.o=.d) $(PROGS:%=$(BUILD)/obj/prog/%.d) $(UNIT:=.d)
+
+-include tests/fuzz/fuzz.mk

@@ -91,10 +91,9 @@ elf_bytes(const struct elf_image *elf, uint64_t off, uint64_t len)
 bool
 elf_phdr(const struct elf_image *elf, unsigned i, Elf64_Phdr *ret_ph)
 {
-        const unsigned char *p = elf->bytes + elf->phoff + (uint64_t)i * elf->phentsize;
-
         if (i >= elf->phnum)
                 return false;
+        const unsigned char *p = elf->bytes + elf->phoff + (uint64_t)i * elf->phentsize;
         if (elf->is_64) {
                 memcpy(ret_ph, p, sizeof(*ret_ph));
                 return true;
@@ -117,10 +116,9 @@ elf_phdr(const struct elf_image *elf, unsigned i, Elf64_Phdr *ret_ph)
 bool
 elf_shdr(const struct elf_image *elf, unsigned i, Elf64_Shdr *ret_sh)
 {
-        const unsigned char *p = elf->bytes + elf->shoff + (uint64_t)i * elf->shentsize;
-
         if (i >= elf->shnum)
                 return false;
+        const unsigned char *p = elf->bytes + elf->shoff + (uint64_t)i * elf->shentsize;
         if (elf->is_64) {
                 memcpy(ret_sh, p, sizeof(*ret_sh));
                 return true;

@@ -1,0 +1,52 @@
+# Fuzzing.  `make fuzz-check` drives every fuzzer for a few seconds over its
+# corpus and random inputs, with any compiler; `make fuzz` runs each under
+# clang's libFuzzer for FUZZ_SECONDS and keeps what it finds in build-fuzz/.
+
+FUZZ_SECONDS ?= 600
+FUZZ_CHECK_RUNS ?= 3000
+FUZZ_CC ?= clang
+FUZZ_SAN := address,undefined
+
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext part elf conf
+FUZZ_LIBS := -lz -lbz2 -lzstd
+
+FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
+FUZZ_SRC_part := tests/fuzz/fuzz_part.c src/boot/fs/part.c src/boot/fs/blkdev.c
+FUZZ_SRC_elf := tests/fuzz/fuzz_elf.c src/boot/elf.c src/mem/mem.c \
+    $(addprefix src/boot/fbsd/,env.c preload.c kernel.c kld.c modinfo.c metadata.c entry.c)
+FUZZ_SRC_conf := tests/fuzz/fuzz_conf.c src/boot/fbsd/conf.c src/boot/fbsd/words.c \
+    src/boot/fbsd/env.c src/boot/fs/unpack.c
+
+FUZZ_DEF_fs_ufs := -DFUZZ_OPS=ufs_ops -DFUZZ_IMAGES='"ufs1.img.zst","ufs2.img.zst"'
+FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.iso.zst"'
+FUZZ_DEF_fs_fat := -DFUZZ_OPS=fat_ops -DFUZZ_IMAGES='"fat12.img.zst","fat32.img.zst"'
+FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zst"'
+
+fuzz_sources = $(if $(FUZZ_SRC_$(1)),$(FUZZ_SRC_$(1)),$(FUZZ_SRC_fs))
+
+# One fuzzer twice: with a plain main, and for libFuzzer.
+define FUZZ_RULES
+$$(BUILD)/fuzz/$(1): $$(call fuzz_sources,$(1)) tests/fuzz/standalone.c tests/fuzz/fuzz.h
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) -g $$(FUZZ_DEF_$(1)) -o $$@ tests/fuzz/standalone.c $$(call fuzz_sources,$(1)) $$(FUZZ_LIBS)
+
+build-fuzz/$(1): $$(call fuzz_sources,$(1)) tests/fuzz/fuzz.h
+	@mkdir -p $$(@D)
+	$$(Q)$$(FUZZ_CC) $$(CPPFLAGS) -std=gnu17 -O1 -g -fsanitize=fuzzer,$(FUZZ_SAN) -fno-sanitize-recover=all $$(FUZZ_DEF_$(1)) -o $$@ $$(call fuzz_sources,$(1)) $$(FUZZ_LIBS)
+endef
+$(foreach f,$(FUZZERS),$(eval $(call FUZZ_RULES,$(f))))
+
+.PHONY: fuzz fuzz-check
+fuzz: $(FUZZERS:%=build-fuzz/%) ## fuzz every reader for FUZZ_SECONDS with clang
+	@for f in $(FUZZERS); do \
+		mkdir -p build-fuzz/corpus/$$f tests/fuzz/corpus/$$f; \
+		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		    -artifact_prefix=build-fuzz/$$f- build-fuzz/corpus/$$f tests/fuzz/corpus/$$f \
+		    >build-fuzz/$$f.log 2>&1 || { tail -30 build-fuzz/$$f.log; exit 1; }; \
+		echo "fuzz $$f: $$(grep -h number_of_executed build-fuzz/$$f.log)"; \
+	done
+
+fuzz-check: $(FUZZERS:%=$(BUILD)/fuzz/%) ## a short run of every fuzzer over the kept corpus
+	@for f in $(FUZZERS); do \
+		$(BUILD)/fuzz/$$f -n $(FUZZ_CHECK_RUNS) $$(ls -d tests/fuzz/corpus/$$f/* 2>/dev/null) || { echo "fuzz $$f failed"; exit 1; }; \
+	done; echo "fuzz-check: $(words $(FUZZERS)) fuzzers, no failure"
