@@ -1,88 +1,117 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Saving and restoring FPU state, and vector instructions whose memory
- * operands are more than one range.  SDM 1 chapters 10.5 and 13.
+ * State of the x87, SSE and AVX units: FXSAVE, the XSAVE family (SDM 1 chapter 13),
+ * FNSTENV and kin, and the vector instructions whose elements fault singly.
  *
- * The guest's state is in the host's registers.  A save runs the host's
- * instruction on a buffer and copies it to the guest; a restore copies,
- * checks what hardware checks, and runs the host's instruction.
+ * The guest's registers are live in the host's, so the host's own instructions
+ * save and load them, straight to guest memory where one page holds the area,
+ * otherwise by way of a buffer.  What is loaded always goes through a buffer:
+ * another vCPU could change it between check and use.
+ *
+ * The x87 instruction and data pointers would show addresses of translated
+ * code, so they always read as zero.  PKRU never is in the host's register; its
+ * part of an XSAVE area is handled here.
  */
 #include "cpu/soft/sys.h"
-#include "cpu/soft/code.h"
-#include "x86/cpuid.h"
 
-#define LEGACY_BYTES 512u
-#define HEADER_BYTES 64u
-#define AVX_OFFSET   576u
-#define AVX_BYTES    256u
-#define AREA_BYTES   (AVX_OFFSET + AVX_BYTES)
-#define XF_X87       1u
-#define XF_SSE       2u
-#define XF_AVX       4u
-#define XCOMP_COMPACT (1ull << 63)
+#define FXSAVE_BYTES  512u
+#define HEADER        512u
+#define AVX_OFFSET    576u
+#define AVX_BYTES     256u
+#define PKRU_BYTES    8u
+#define XMM_OFFSET    160u
+#define MXCSR_OFFSET  24u
+#define MXCSR_RSVD    0xffff0000u
 
+#define XF_X87  0x1ull
+#define XF_SSE  0x2ull
+#define XF_AVX  0x4ull
+#define XF_PKRU 0x200ull
+#define XF_HOST (XF_X87 | XF_SSE | XF_AVX)
+#define COMPACT (1ull << 63)
+
+/* An XSAVE area with all the components that the host saves. */
 struct area {
-        uint8_t b[AREA_BYTES] __attribute__((aligned(64)));
-};
+        uint8_t bytes[AVX_OFFSET + AVX_BYTES];
+} __attribute__((aligned(64)));
 
-static uint64_t
-area_u64(const struct area *a, unsigned offset)
+static uint64_t *
+header_of(void *area)
 {
-        uint64_t value;
+        return (uint64_t *)(void *)((uint8_t *)area + HEADER);
+}
 
-        memcpy(&value, a->b + offset, sizeof(value));
-        return value;
+/* FOP, FIP, FCS, FDP, FDS. */
+static void
+clear_pointers(void *area)
+{
+        uint8_t *b = area;
+
+        *(uint16_t *)(void *)(b + 6) = 0;
+        *(uint64_t *)(void *)(b + 8) = 0;
+        *(uint64_t *)(void *)(b + 16) = 0;
 }
 
 static void
-area_set_u64(struct area *a, unsigned offset, uint64_t value)
+clear_bytes(uint8_t *p, unsigned n)
 {
-        memcpy(a->b + offset, &value, sizeof(value));
+        for (unsigned i = 0; i < n; i++)
+                p[i] = 0;
 }
 
 static void
-area_zero(struct area *a)
+copy_bytes(uint8_t *to, const uint8_t *from, unsigned n)
 {
-        memset(a, 0, sizeof(*a));
+        for (unsigned i = 0; i < n; i++)
+                to[i] = from[i];
 }
 
-/* #UD with EM, #NM with TS: FXSAVE and FXRSTOR get #NM for both (SDM 2A). */
 static void
-check_fx(struct soft_cpu *v)
+host_fxsave(void *p)
 {
-        if (v->st.cr0 & (X86_CR0_EM | X86_CR0_TS))
+        __asm__ volatile("fxsave64 (%0)" : : "r"(p) : "memory");
+}
+
+static void
+host_fxrstor(const void *p)
+{
+        __asm__ volatile("fxrstor64 (%0)" : : "r"(p) : "memory");
+}
+
+static void
+host_xsave(void *p, uint64_t mask)
+{
+        __asm__ volatile("xsave64 (%0)" : : "r"(p), "a"((uint32_t)mask), "d"(0) : "memory");
+}
+
+static void
+host_xsavec(void *p, uint64_t mask)
+{
+        __asm__ volatile("xsavec64 (%0)" : : "r"(p), "a"((uint32_t)mask), "d"(0) : "memory");
+}
+
+static void
+host_xrstor(const void *p, uint64_t mask)
+{
+        __asm__ volatile("xrstor64 (%0)" : : "r"(p), "a"((uint32_t)mask), "d"(0) : "memory");
+}
+
+static _Noreturn void
+raise_gp0(struct soft_cpu *v)
+{
+        soft_raise_error(v, X86_VEC_GP, 0);
+}
+
+static void
+require_unit(struct soft_cpu *v, uint64_t traps)
+{
+        if (v->st.cr0 & traps)
                 soft_raise(v, X86_VEC_NM);
 }
 
-static void
-check_xsave(struct soft_cpu *v)
-{
-        if (!(v->st.cr4 & X86_CR4_OSXSAVE))
-                soft_raise(v, X86_VEC_UD);
-        if (v->st.cr0 & X86_CR0_TS)
-                soft_raise(v, X86_VEC_NM);
-}
+/* ---- FXSAVE and FXRSTOR ---- */
 
-static gva_t
-fpu_operand(struct soft_cpu *v, const struct x86_insn *insn, unsigned bytes, unsigned access, unsigned align)
-{
-        gva_t address = sys_operand(v, insn, bytes, access);
-
-        if (address % align != 0)
-                soft_raise_error(v, X86_VEC_GP, 0);
-        return address;
-}
-
-/* The host's code addresses are none of the guest's business. */
-static void
-hide_pointers(uint8_t *legacy)
-{
-        memset(legacy + 6, 0, 18); /* FOP, FIP, FDP */
-}
-
-/* ---- FXSAVE, FXRSTOR ---- */
-
-/* Outside 64-bit mode only XMM0-7 are saved. */
+/* Outside 64-bit mode XMM8 to XMM15 are neither stored nor loaded. */
 static unsigned
 fx_bytes(const struct soft_cpu *v)
 {
@@ -92,45 +121,53 @@ fx_bytes(const struct soft_cpu *v)
 void
 sys_fxsave(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        struct area a;
+        struct area area;
         gva_t address;
+        void *host;
 
-        check_fx(v);
-        address = fpu_operand(v, insn, LEGACY_BYTES, X86_ACC_W, 16);
-        __asm__ volatile("fxsave64 %0" : "=m"(a));
-        hide_pointers(a.b);
-        if (!(v->st.cr4 & X86_CR4_OSFXSR))
-                soft_st_bytes(v, address, a.b, 160, SOFT_ACC_DATA);
-        else
-                soft_st_bytes(v, address, a.b, fx_bytes(v), SOFT_ACC_DATA);
+        require_unit(v, X86_CR0_TS | X86_CR0_EM);
+        address = sys_operand(v, insn, FXSAVE_BYTES, X86_ACC_W);
+        if (address % 16 != 0)
+                raise_gp0(v);
+        host = (address & 0xfff) <= 0x1000 - FXSAVE_BYTES && x86_code64(&v->st) ?
+            soft_host_rw(v, address, FXSAVE_BYTES, SOFT_ACC_DATA) :
+            NULL;
+        soft_fpu_get(v);
+        if (host != NULL) {
+                host_fxsave(host);
+                clear_pointers(host);
+                return;
+        }
+        host_fxsave(&area);
+        clear_pointers(&area);
+        soft_probe_write(v, address, FXSAVE_BYTES, SOFT_ACC_DATA);
+        soft_st_bytes(v, address, area.bytes, fx_bytes(v), SOFT_ACC_DATA);
 }
 
-static void
-check_mxcsr(struct soft_cpu *v, const struct area *a)
+static uint32_t
+area_mxcsr(const struct area *area)
 {
-        if ((uint32_t)area_u64(a, 24) & ~0xffffu)
-                soft_raise_error(v, X86_VEC_GP, 0);
+        return *(const uint32_t *)(const void *)(area->bytes + MXCSR_OFFSET);
 }
 
 void
 sys_fxrstor(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        struct area a, now;
+        struct area area, new;
         gva_t address;
 
-        check_fx(v);
-        address = fpu_operand(v, insn, LEGACY_BYTES, X86_ACC_R, 16);
-        __asm__ volatile("fxsave64 %0" : "=m"(now));
-        soft_ld_bytes(v, address, a.b, LEGACY_BYTES, SOFT_ACC_DATA);
-        if (!(v->st.cr4 & X86_CR4_OSFXSR)) {
-                memcpy(a.b + 24, now.b + 24, LEGACY_BYTES - 24 - 128);
-                memcpy(a.b + 32, a.b + 32, 128);
-        } else if (!x86_code64(&v->st)) {
-                memcpy(a.b + 288, now.b + 288, 128);
-        }
-        check_mxcsr(v, &a);
-        hide_pointers(a.b);
-        __asm__ volatile("fxrstor64 %0" : : "m"(a));
+        require_unit(v, X86_CR0_TS | X86_CR0_EM);
+        address = sys_operand(v, insn, FXSAVE_BYTES, X86_ACC_R);
+        if (address % 16 != 0)
+                raise_gp0(v);
+        soft_ld_bytes(v, address, new.bytes, FXSAVE_BYTES, SOFT_ACC_DATA);
+        if (area_mxcsr(&new) & MXCSR_RSVD)
+                raise_gp0(v);
+        soft_fpu_get(v);
+        host_fxsave(&area);
+        copy_bytes(area.bytes, new.bytes, fx_bytes(v));
+        clear_pointers(&area);
+        host_fxrstor(&area);
 }
 
 /* ---- XSAVE ---- */
@@ -138,400 +175,511 @@ sys_fxrstor(struct soft_cpu *v, const struct x86_insn *insn)
 static uint64_t
 requested(const struct soft_cpu *v)
 {
-        return (v->st.gpr[X86_RDX] << 32 | (uint32_t)v->st.gpr[X86_RAX]) & v->st.xcr0;
+        uint64_t mask = v->st.gpr[X86_RDX] << 32 | (uint32_t)v->st.gpr[X86_RAX];
+
+        return mask & v->st.xcr0;
 }
 
-/* Saves all the host has of @rfbm in standard format, header zeroed first. */
 static void
-host_save(struct area *a, uint64_t rfbm)
+require_xsave(struct soft_cpu *v)
 {
-        memset(a->b + LEGACY_BYTES, 0, HEADER_BYTES);
-        __asm__ volatile("xsave64 %0" : "+m"(*a) : "a"((uint32_t)rfbm), "d"(0) : "memory");
-        hide_pointers(a->b);
+        if (!(v->st.cr4 & X86_CR4_OSXSAVE))
+                soft_raise(v, X86_VEC_UD);
+        require_unit(v, X86_CR0_TS);
 }
 
-/* XSAVE, XSAVEOPT (which may leave out nothing). */
+static gva_t
+xsave_operand(struct soft_cpu *v, const struct x86_insn *insn, unsigned access)
+{
+        gva_t address = sys_operand(v, insn, AVX_OFFSET, access);
+
+        if (address % 64 != 0)
+                raise_gp0(v);
+        return address;
+}
+
+/* Where PKRU lies in an area for the components @layout. */
+static unsigned
+pkru_offset(uint64_t layout, bool compact)
+{
+        if (!compact)
+                return X86_XSAVE_PKRU;
+        return layout & XF_AVX ? AVX_OFFSET + AVX_BYTES : AVX_OFFSET;
+}
+
+static unsigned
+area_bytes(uint64_t layout)
+{
+        return layout & XF_AVX ? AVX_OFFSET + AVX_BYTES : AVX_OFFSET;
+}
+
+/* Puts what the host does not know into the header that it has written. */
+static void
+finish_header(struct soft_cpu *v, uint64_t *header, uint64_t rfbm, bool compact)
+{
+        if (compact)
+                header[1] = rfbm | COMPACT;
+        if (!(rfbm & XF_PKRU))
+                return;
+        header[0] &= ~XF_PKRU;
+        if (x86_pkru(&v->st) != 0)
+                header[0] |= XF_PKRU;
+}
+
+static void
+save_direct(struct soft_cpu *v, uint8_t *host, uint64_t rfbm, bool compact)
+{
+        if (compact)
+                host_xsavec(host, rfbm & XF_HOST);
+        else
+                host_xsave(host, rfbm & XF_HOST);
+        if (rfbm & XF_X87)
+                clear_pointers(host);
+        finish_header(v, header_of(host), rfbm, compact);
+}
+
+/* Any address, and modes with 8 vector registers. */
+static void
+save_buffered(struct soft_cpu *v, gva_t address, uint64_t rfbm, bool compact)
+{
+        bool wide = x86_code64(&v->st);
+        struct area area;
+        uint64_t *header = header_of(&area), in_use;
+
+        clear_bytes(area.bytes, sizeof(area.bytes));
+        soft_probe_write(v, address, area_bytes(rfbm), SOFT_ACC_DATA);
+        if (!compact)
+                soft_ld_bytes(v, address + HEADER, header, 16, SOFT_ACC_DATA);
+        header[1] = 0;
+        soft_fpu_get(v);
+        host_xsave(&area, rfbm & XF_HOST);
+        clear_pointers(&area);
+        finish_header(v, header, rfbm, compact);
+        in_use = compact ? header[0] : ~0ull;
+        if (rfbm & in_use & XF_X87) {
+                soft_st_bytes(v, address, area.bytes, 24, SOFT_ACC_DATA);
+                soft_st_bytes(v, address + 32, area.bytes + 32, 128, SOFT_ACC_DATA);
+        }
+        if (rfbm & (XF_SSE | XF_AVX))
+                soft_st_bytes(v, address + MXCSR_OFFSET, area.bytes + MXCSR_OFFSET, 8, SOFT_ACC_DATA);
+        if (rfbm & in_use & XF_SSE)
+                soft_st_bytes(v, address + XMM_OFFSET, area.bytes + XMM_OFFSET, wide ? 256 : 128, SOFT_ACC_DATA);
+        if (rfbm & in_use & XF_AVX)
+                soft_st_bytes(v, address + AVX_OFFSET, area.bytes + AVX_OFFSET, wide ? 256 : 128, SOFT_ACC_DATA);
+        soft_st_bytes(v, address + HEADER, header, compact ? 16 : 8, SOFT_ACC_DATA);
+}
+
+static void
+save(struct soft_cpu *v, const struct x86_insn *insn, bool compact)
+{
+        uint64_t rfbm = requested(v);
+        gva_t address = xsave_operand(v, insn, X86_ACC_W);
+        unsigned bytes = area_bytes(rfbm);
+        void *host = NULL;
+
+        if ((rfbm & XF_PKRU) && !(compact && x86_pkru(&v->st) == 0))
+                soft_st(v, address + pkru_offset(rfbm, compact), 8, x86_pkru(&v->st), SOFT_ACC_DATA);
+        if (x86_code64(&v->st) && (address & 0xfff) <= 0x1000 - bytes)
+                host = soft_host_rw(v, address, bytes, SOFT_ACC_DATA);
+        if (host != NULL) {
+                soft_fpu_get(v);
+                save_direct(v, host, rfbm, compact);
+        } else {
+                save_buffered(v, address, rfbm, compact);
+        }
+}
+
+/* XSAVE and XSAVEOPT: the latter may save as much as the former does. */
 void
 sys_xsave(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        uint64_t rfbm = requested(v), bv;
-        unsigned bytes = x86_xsave_bytes(v->st.xcr0);
-        struct area a;
-        gva_t address;
-
-        check_xsave(v);
-        address = fpu_operand(v, insn, bytes, X86_ACC_W, 64);
-        soft_probe_write(v, address, bytes, SOFT_ACC_DATA);
-        host_save(&a, rfbm);
-        bv = soft_ld(v, address + LEGACY_BYTES, 8, SOFT_ACC_DATA);
-        bv = (bv & ~rfbm) | (area_u64(&a, LEGACY_BYTES) & rfbm);
-        if (rfbm & XF_X87) {
-                soft_st_bytes(v, address, a.b, 24, SOFT_ACC_DATA);
-                soft_st_bytes(v, address + 32, a.b + 32, 128, SOFT_ACC_DATA);
-        }
-        if (rfbm & (XF_SSE | XF_AVX))
-                soft_st(v, address + 24, 8, area_u64(&a, 24) | 0xffffull << 32, SOFT_ACC_DATA);
-        if (rfbm & XF_SSE)
-                soft_st_bytes(v, address + 160, a.b + 160, x86_code64(&v->st) ? 256 : 128, SOFT_ACC_DATA);
-        if (rfbm & XF_AVX)
-                soft_st_bytes(v, address + AVX_OFFSET, a.b + AVX_OFFSET, x86_code64(&v->st) ? 256 : 128,
-                    SOFT_ACC_DATA);
-        soft_st(v, address + LEGACY_BYTES, 8, bv, SOFT_ACC_DATA);
-}
-
-static void
-save_compact(struct soft_cpu *v, const struct x86_insn *insn)
-{
-        uint64_t rfbm = requested(v), bv;
-        unsigned bytes = x86_xsavec_bytes(rfbm);
-        struct area a;
-        gva_t address = fpu_operand(v, insn, bytes, X86_ACC_W, 64);
-
-        soft_probe_write(v, address, bytes, SOFT_ACC_DATA);
-        host_save(&a, rfbm);
-        bv = area_u64(&a, LEGACY_BYTES) & rfbm;
-        /* MXCSR counts as SSE state for XSAVEC (SDM 1 13.10). */
-        if ((rfbm & XF_SSE) && (uint32_t)area_u64(&a, 24) != 0x1f80)
-                bv |= XF_SSE;
-        if (bv & XF_X87) {
-                soft_st_bytes(v, address, a.b, 24, SOFT_ACC_DATA);
-                soft_st_bytes(v, address + 32, a.b + 32, 128, SOFT_ACC_DATA);
-        }
-        if (bv & XF_SSE) {
-                soft_st(v, address + 24, 8, area_u64(&a, 24) | 0xffffull << 32, SOFT_ACC_DATA);
-                soft_st_bytes(v, address + 160, a.b + 160, x86_code64(&v->st) ? 256 : 128, SOFT_ACC_DATA);
-        }
-        if (bv & XF_AVX)
-                soft_st_bytes(v, address + AVX_OFFSET, a.b + AVX_OFFSET, x86_code64(&v->st) ? 256 : 128,
-                    SOFT_ACC_DATA);
-        soft_st(v, address + LEGACY_BYTES, 8, bv, SOFT_ACC_DATA);
-        soft_st(v, address + LEGACY_BYTES + 8, 8, rfbm | XCOMP_COMPACT, SOFT_ACC_DATA);
+        require_xsave(v);
+        save(v, insn, false);
 }
 
 void
 sys_xsavec(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        check_xsave(v);
-        save_compact(v, insn);
+        require_xsave(v);
+        save(v, insn, true);
 }
 
-/* No supervisor state is offered, so IA32_XSS is 0 and this is XSAVEC at CPL 0. */
+/* With IA32_XSS zero, XSAVES saves what XSAVEC does. */
 void
 sys_xsaves(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        check_xsave(v);
+        require_xsave(v);
         sys_require_cpl0(v);
-        save_compact(v, insn);
+        save(v, insn, true);
 }
 
-static bool
-header_is_valid(const struct soft_cpu *v, const struct area *a, uint64_t bv, uint64_t xcomp)
-{
-        for (unsigned offset = LEGACY_BYTES + 16; offset < LEGACY_BYTES + HEADER_BYTES; offset += 8)
-                if (area_u64(a, offset) != 0)
-                        return false;
-        if (xcomp & XCOMP_COMPACT)
-                return (xcomp & ~(v->st.xcr0 | XCOMP_COMPACT)) == 0 && (bv & ~xcomp) == 0;
-        return xcomp == 0 && (bv & ~v->st.xcr0) == 0;
-}
+/* ---- XRSTOR ---- */
 
-/* Reads the guest's area in either format into @a, standard format. */
+/* SDM 1 13.8.1 and 13.8.2: what makes a header invalid. */
 static void
-area_load(struct soft_cpu *v, gva_t address, uint64_t rfbm, struct area *a)
+check_header(struct soft_cpu *v, const uint64_t header[8], bool compact_only)
 {
-        uint64_t bv, xcomp;
+        bool compact = (header[1] & COMPACT) != 0;
+        unsigned first = compact ? 2 : 1, last = compact ? 8 : 3;
 
-        soft_ld_bytes(v, address, a->b, LEGACY_BYTES + HEADER_BYTES, SOFT_ACC_DATA);
-        bv = area_u64(a, LEGACY_BYTES);
-        xcomp = area_u64(a, LEGACY_BYTES + 8);
-        if (!header_is_valid(v, a, bv, xcomp))
-                soft_raise_error(v, X86_VEC_GP, 0);
-        if (bv & rfbm & XF_AVX)
-                soft_ld_bytes(v, address + AVX_OFFSET, a->b + AVX_OFFSET, AVX_BYTES, SOFT_ACC_DATA);
-        /* The standard format loads MXCSR whenever SSE or AVX is asked for, the compacted with SSE only. */
-        if (xcomp & XCOMP_COMPACT ? rfbm & bv & XF_SSE : rfbm & (XF_SSE | XF_AVX))
-                check_mxcsr(v, a);
-        else if (xcomp & XCOMP_COMPACT)
-                area_set_u64(a, 24, 0x1f80);
-        area_set_u64(a, LEGACY_BYTES, bv & rfbm);
-        area_set_u64(a, LEGACY_BYTES + 8, 0);
+        if (compact_only && !compact)
+                raise_gp0(v);
+        if (compact && (((header[1] & ~COMPACT) & ~v->st.xcr0) || (header[0] & ~header[1])))
+                raise_gp0(v);
+        if (header[0] & ~v->st.xcr0)
+                raise_gp0(v);
+        for (unsigned i = first; i < last; i++)
+                if (header[i] != 0)
+                        raise_gp0(v);
 }
 
 static void
-restore(struct soft_cpu *v, const struct x86_insn *insn)
+set_pkru(struct soft_cpu *v, uint32_t pkru)
+{
+        if (pkru == x86_pkru(&v->st))
+                return;
+        x86_set_pkru(&v->st, pkru);
+        soft_tlb_flush_all(v);
+}
+
+/* Outside 64-bit mode the upper eight vector registers keep what they hold. */
+static void
+keep_upper(struct area *area, uint64_t rfbm)
+{
+        uint64_t *header = header_of(area);
+        struct area now;
+
+        clear_bytes(now.bytes + HEADER, 64);
+        host_xsave(&now, XF_HOST & rfbm);
+        if (rfbm & XF_SSE) {
+                if (!(header[0] & XF_SSE))
+                        clear_bytes(area->bytes + XMM_OFFSET, 128);
+                copy_bytes(area->bytes + XMM_OFFSET + 128, now.bytes + XMM_OFFSET + 128, 128);
+        }
+        if (rfbm & XF_AVX) {
+                if (!(header[0] & XF_AVX))
+                        clear_bytes(area->bytes + AVX_OFFSET, 128);
+                copy_bytes(area->bytes + AVX_OFFSET + 128, now.bytes + AVX_OFFSET + 128, 128);
+        }
+        header[0] |= rfbm & (XF_SSE | XF_AVX);
+        if (header[1] & COMPACT)
+                header[1] |= rfbm & (XF_SSE | XF_AVX);
+}
+
+static void
+restore(struct soft_cpu *v, const struct x86_insn *insn, bool compact_only)
 {
         uint64_t rfbm = requested(v);
-        struct area a, now;
-        gva_t address;
+        gva_t address = xsave_operand(v, insn, X86_ACC_R);
+        uint64_t *header, load;
+        uint32_t pkru = 0;
+        struct area area;
+        bool compact;
 
-        address = fpu_operand(v, insn, LEGACY_BYTES + HEADER_BYTES, X86_ACC_R, 64);
-        area_load(v, address, rfbm, &a);
-        hide_pointers(a.b);
-        if (!x86_code64(&v->st)) { /* XMM8-15 stay */
-                area_zero(&now);
-                host_save(&now, v->st.xcr0);
-                memcpy(a.b + 288, now.b + 288, 128);
-                memcpy(a.b + AVX_OFFSET + 128, now.b + AVX_OFFSET + 128, 128);
-        }
-        __asm__ volatile("xrstor64 %0" : : "m"(a), "a"((uint32_t)rfbm), "d"(0) : "memory");
+        soft_ld_bytes(v, address, area.bytes, AVX_OFFSET, SOFT_ACC_DATA);
+        header = header_of(&area);
+        check_header(v, header, compact_only);
+        compact = (header[1] & COMPACT) != 0;
+        load = rfbm & header[0];
+        if ((rfbm & (XF_SSE | XF_AVX)) && (!compact || (load & XF_SSE)) && (area_mxcsr(&area) & MXCSR_RSVD))
+                raise_gp0(v);
+        if (load & XF_AVX)
+                soft_ld_bytes(v, address + AVX_OFFSET, area.bytes + AVX_OFFSET, AVX_BYTES, SOFT_ACC_DATA);
+        if (load & XF_PKRU)
+                pkru = (uint32_t)soft_ld(v, address + pkru_offset(header[1], compact), 4, SOFT_ACC_DATA);
+        clear_pointers(&area);
+        header[0] &= XF_HOST;
+        header[1] &= COMPACT | XF_HOST;
+        for (unsigned i = 2; i < 8; i++)
+                header[i] = 0;
+        soft_fpu_get(v);
+        if (!x86_code64(&v->st))
+                keep_upper(&area, rfbm);
+        host_xrstor(&area, rfbm & XF_HOST);
+        if (rfbm & XF_PKRU)
+                set_pkru(v, pkru);
 }
 
 void
 sys_xrstor(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        check_xsave(v);
-        restore(v, insn);
+        require_xsave(v);
+        restore(v, insn, false);
 }
 
 void
 sys_xrstors(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        check_xsave(v);
+        require_xsave(v);
         sys_require_cpl0(v);
-        restore(v, insn);
+        restore(v, insn, true);
 }
 
 /* ---- FNSTENV, FLDENV, FNSAVE, FRSTOR: SDM 1 8.1.10 ---- */
 
-/* 14 or 28 bytes; FNSTENV in 64-bit and 32-bit mode has the 28-byte format without 66. */
-static unsigned
-env_bytes(const struct x86_insn *insn)
+#define ENV32_BYTES  28u
+#define ENV16_BYTES  14u
+#define REGS_BYTES   80u
+
+struct env {
+        uint8_t bytes[ENV32_BYTES + REGS_BYTES];
+};
+
+static uint32_t *
+env_word(struct env *env, unsigned i)
 {
-        return insn->opsize == 2 ? 14 : 28;
-}
-
-/* The host's environment is always the 28-byte one: @env holds 7 words of 32 bits. */
-static void
-env_to_guest(const struct x86_insn *insn, const uint32_t env[7], uint8_t *out)
-{
-        for (unsigned i = 0; i < 7; i++) {
-                /* Control, status and tag words are as they are; the pointers are not told. */
-                uint32_t word = i < 3 ? env[i] : 0;
-
-                if (insn->opsize == 2) {
-                        uint16_t half = (uint16_t)word;
-
-                        memcpy(out + 2 * i, &half, 2);
-                } else {
-                        word |= 0xffff0000u * (i < 3);
-                        memcpy(out + 4 * i, &word, 4);
-                }
-        }
+        return (uint32_t *)(void *)(env->bytes + 4 * i);
 }
 
 static void
-env_from_guest(const struct x86_insn *insn, const uint8_t *in, uint32_t env[7])
+env_store(struct soft_cpu *v, gva_t address, struct env *env, unsigned size, bool regs)
 {
-        for (unsigned i = 0; i < 7; i++) {
-                env[i] = 0;
-                if (i >= 3)
-                        continue;
-                memcpy(&env[i], in + (insn->opsize == 2 ? 2 : 4) * i, 2);
+        unsigned head = size == 2 ? ENV16_BYTES : ENV32_BYTES;
+
+        for (unsigned i = 3; i < 6; i++)
+                *env_word(env, i) = 0;
+        *env_word(env, 6) = 0xffff0000;
+        if (size == 2) {
+                uint16_t short_env[ENV16_BYTES / 2];
+
+                for (unsigned i = 0; i < ENV16_BYTES / 2; i++)
+                        short_env[i] = (uint16_t)*env_word(env, i);
+                soft_st_bytes(v, address, short_env, ENV16_BYTES, SOFT_ACC_DATA);
+        } else {
+                soft_st_bytes(v, address, env->bytes, ENV32_BYTES, SOFT_ACC_DATA);
         }
+        if (regs)
+                soft_st_bytes(v, address + head, env->bytes + ENV32_BYTES, REGS_BYTES, SOFT_ACC_DATA);
+}
+
+static void
+env_load(struct soft_cpu *v, gva_t address, struct env *env, unsigned size, bool regs)
+{
+        unsigned head = size == 2 ? ENV16_BYTES : ENV32_BYTES;
+
+        for (unsigned i = 0; i < 3; i++)
+                *env_word(env, i) = (uint32_t)soft_ld(v, address + i * (head / 7), 2, SOFT_ACC_DATA) | 0xffff0000;
+        for (unsigned i = 3; i < 7; i++)
+                *env_word(env, i) = 0;
+        if (regs)
+                soft_ld_bytes(v, address + head, env->bytes + ENV32_BYTES, REGS_BYTES, SOFT_ACC_DATA);
+}
+
+static void
+raise_pending(struct soft_cpu *v)
+{
+        uint16_t status;
+
+        __asm__ volatile("fnstsw %0" : "=a"(status));
+        if (status & 0x80)
+                soft_raise(v, X86_VEC_MF);
 }
 
 void
 sys_fenv(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        bool load = (insn->modrm >> 3 & 7) == 4;
-        bool whole = insn->opcode == 0xdd; /* FNSAVE, FRSTOR: the registers too */
-        unsigned head = env_bytes(insn), bytes = head + (whole ? 80 : 0);
-        uint8_t guest[108], host[108];
-        uint32_t env[7];
+        unsigned size = insn->opsize == 2 ? 2 : 4;
+        bool regs = insn->opcode == 0xdd, store = (insn->modrm >> 3 & 7) == 6;
+        unsigned bytes = (size == 2 ? ENV16_BYTES : ENV32_BYTES) + (regs ? REGS_BYTES : 0);
+        struct env env;
         gva_t address;
 
-        if (v->st.cr0 & (X86_CR0_EM | X86_CR0_TS))
-                soft_raise(v, X86_VEC_NM);
-        address = sys_operand(v, insn, bytes, load ? X86_ACC_R : X86_ACC_W);
-        if (load) {
-                soft_ld_bytes(v, address, guest, bytes, SOFT_ACC_DATA);
-                env_from_guest(insn, guest, env);
-                memcpy(host, env, sizeof(env));
-                memcpy(host + 28, guest + head, whole ? 80 : 0);
-                if (whole)
-                        __asm__ volatile("frstor %0" : : "m"(host));
+        require_unit(v, X86_CR0_TS | X86_CR0_EM);
+        address = sys_operand(v, insn, bytes, store ? X86_ACC_W : X86_ACC_R);
+        soft_fpu_get(v);
+        if (store) {
+                soft_probe_write(v, address, bytes, SOFT_ACC_DATA);
+                soft_fpu_get(v);
+                if (regs)
+                        __asm__ volatile("fnsave %0" : "=m"(env));
                 else
-                        __asm__ volatile("fldenv %0" : : "m"(host));
+                        __asm__ volatile("fnstenv %0" : "=m"(*(uint8_t (*)[ENV32_BYTES])env.bytes));
+                env_store(v, address, &env, size, regs);
                 return;
         }
-        soft_probe_write(v, address, bytes, SOFT_ACC_DATA);
-        if (whole)
-                __asm__ volatile("fnsave %0" : "=m"(host));
+        raise_pending(v);
+        env_load(v, address, &env, size, regs);
+        soft_fpu_get(v);
+        if (regs)
+                __asm__ volatile("frstor %0" : : "m"(env));
         else
-                __asm__ volatile("fnstenv %0" : "=m"(host));
-        memcpy(env, host, sizeof(env));
-        env_to_guest(insn, env, guest);
-        memcpy(guest + head, host + 28, whole ? 80 : 0);
-        soft_st_bytes(v, address, guest, bytes, SOFT_ACC_DATA);
+                __asm__ volatile("fldenv %0" : : "m"(*(uint8_t (*)[ENV32_BYTES])env.bytes));
 }
 
-/* ---- vector registers as bytes ---- */
+/* ---- vector instructions with elements: on the saved registers ---- */
 
-/* Register @n of all 16 YMM (upper halves zero where the host has no AVX). */
+/* Makes the saved copy of component @bit real, if it is in its initial state. */
 static void
-read_vector(struct soft_cpu *v, unsigned n, uint8_t out[32])
+materialise(struct soft_cpu *v, uint64_t bit, unsigned offset, unsigned bytes)
 {
-        struct area a;
+        uint64_t *header = header_of(v->st.xsave);
 
-        area_zero(&a);
-        if (v->engine->xsave_mask & XF_AVX)
-                host_save(&a, XF_SSE | XF_AVX);
+        if (header[0] & bit)
+                return;
+        clear_bytes(v->st.xsave + offset, bytes);
+        header[0] |= bit;
+}
+
+static void
+vectors_to_memory(struct soft_cpu *v)
+{
+        require_unit(v, X86_CR0_TS);
+        soft_fpu_put(v);
+        materialise(v, XF_SSE, XMM_OFFSET, 256);
+        materialise(v, XF_AVX, AVX_OFFSET, AVX_BYTES);
+}
+
+/* Byte @i of a YMM register. */
+static uint8_t *
+vector_byte(struct soft_cpu *v, unsigned reg, unsigned i)
+{
+        return i < 16 ? &v->st.xsave[XMM_OFFSET + reg * 16 + i] : &v->st.xsave[AVX_OFFSET + reg * 16 + i - 16];
+}
+
+static uint64_t
+element_get(struct soft_cpu *v, unsigned reg, unsigned i, unsigned size)
+{
+        const uint8_t *p = vector_byte(v, reg, i * size);
+
+        return size == 8 ? *(const uint64_t *)(const void *)p : *(const uint32_t *)(const void *)p;
+}
+
+static void
+element_set(struct soft_cpu *v, unsigned reg, unsigned i, unsigned size, uint64_t value)
+{
+        uint8_t *p = vector_byte(v, reg, i * size);
+
+        if (size == 8)
+                *(uint64_t *)(void *)p = value;
         else
-                __asm__ volatile("fxsave64 %0" : "=m"(a));
-        memcpy(out, a.b + 160 + 16 * n, 16);
-        memcpy(out + 16, a.b + AVX_OFFSET + 16 * n, 16);
+                *(uint32_t *)(void *)p = (uint32_t)value;
 }
 
-/* Writes a whole YMM register. */
-static void
-write_vector(struct soft_cpu *v, unsigned n, const uint8_t in[32])
+/* The element's top bit. */
+static bool
+element_selected(struct soft_cpu *v, unsigned reg, unsigned i, unsigned size)
 {
-        struct area a;
-
-        area_zero(&a);
-        host_save(&a, XF_SSE | XF_AVX);
-        memcpy(a.b + 160 + 16 * n, in, 16);
-        memcpy(a.b + AVX_OFFSET + 16 * n, in + 16, 16);
-        area_set_u64(&a, LEGACY_BYTES, area_u64(&a, LEGACY_BYTES) | XF_SSE | XF_AVX);
-        __asm__ volatile("xrstor64 %0" : : "m"(a), "a"(XF_SSE | XF_AVX), "d"(0) : "memory");
+        return *vector_byte(v, reg, i * size + size - 1) >> 7;
 }
 
 static void
-check_avx(struct soft_cpu *v)
+zero_from(struct soft_cpu *v, unsigned reg, unsigned first_byte)
 {
-        if (!(v->st.cr4 & X86_CR4_OSXSAVE) || (v->st.xcr0 & 6) != 6 || !sys_protected(v))
+        for (unsigned i = first_byte; i < 32; i++)
+                *vector_byte(v, reg, i) = 0;
+}
+
+void
+sys_vmaskmov(struct soft_cpu *v, const struct x86_insn *insn)
+{
+        bool store = insn->opcode == 0x2e || insn->opcode == 0x2f || insn->opcode == 0x8e;
+        bool integer = insn->opcode >= 0x80;
+        unsigned size = (integer ? insn->rex_w : insn->opcode & 1) ? 8 : 4;
+        unsigned count = (insn->vex_l ? 32 : 16) / size;
+        uint64_t ea = soft_ea(v, insn, v->next_rip), mask = sys_mask(insn->asize);
+        uint64_t value[8] = { 0 };
+        gva_t at[8] = { 0 };
+
+        vectors_to_memory(v);
+        for (unsigned i = 0; i < count; i++) {
+                if (!element_selected(v, insn->vvvv, i, size))
+                        continue;
+                at[i] = soft_linear(v, insn->mem_seg, (ea + i * size) & mask, size, store ? X86_ACC_W : X86_ACC_R);
+                if (store)
+                        soft_probe_write(v, at[i], size, SOFT_ACC_DATA);
+                else
+                        value[i] = soft_ld(v, at[i], size, SOFT_ACC_DATA);
+        }
+        for (unsigned i = 0; i < count; i++) {
+                if (!store)
+                        element_set(v, insn->reg, i, size, value[i]);
+                else if (element_selected(v, insn->vvvv, i, size))
+                        soft_st(v, at[i], size, element_get(v, insn->reg, i, size), SOFT_ACC_DATA);
+        }
+        if (!store)
+                zero_from(v, insn->reg, count * size);
+}
+
+/* SDM 2C, VPGATHERDD and others: each element that was loaded leaves the mask, so a fault can be resumed. */
+void
+sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
+{
+        unsigned size = insn->rex_w ? 8 : 4;
+        unsigned index_size = insn->opcode & 1 ? 8 : 4;
+        unsigned wider = size > index_size ? size : index_size;
+        unsigned count = (insn->vex_l ? 32 : 16) / wider;
+        unsigned index = (unsigned)insn->mem_index, mask = insn->vvvv, dest = insn->reg;
+        uint64_t base = (uint64_t)insn->disp;
+
+        if (insn->mem_base >= 0)
+                base += v->st.gpr[insn->mem_base];
+        if (dest == mask || dest == index || mask == index)
                 soft_raise(v, X86_VEC_UD);
-        if (v->st.cr0 & X86_CR0_TS)
-                soft_raise(v, X86_VEC_NM);
+        vectors_to_memory(v);
+        for (unsigned i = 0; i < count; i++) {
+                uint64_t offset = element_get(v, index, i, index_size);
+
+                if (!element_selected(v, mask, i, size))
+                        continue;
+                if (index_size == 4)
+                        offset = (uint64_t)(int64_t)(int32_t)offset;
+                offset = (base + offset * insn->mem_scale) & sys_mask(insn->asize);
+                element_set(v, dest, i, size,
+                    soft_ld(v, soft_linear(v, insn->mem_seg, offset, size, X86_ACC_R), size, SOFT_ACC_DATA));
+                element_set(v, mask, i, size, 0);
+        }
+        zero_from(v, mask, 0);
+        zero_from(v, dest, count * size);
 }
 
-/* ---- MASKMOVDQU, MASKMOVQ ---- */
+/* An MMX instruction leaves all x87 registers valid with TOP 0: SDM 1 9.5.1. */
+static void
+enter_mmx(struct soft_cpu *v)
+{
+        uint8_t *x = v->st.xsave;
+        uint16_t *fsw = (uint16_t *)(void *)(x + 2);
+        unsigned top = *fsw >> 11 & 7;
+        uint8_t physical[8][16];
+
+        materialise(v, XF_X87, 32, 128);
+        for (unsigned i = 0; i < 8; i++)
+                copy_bytes(physical[(top + i) & 7], x + 32 + 16 * i, 16);
+        for (unsigned i = 0; i < 8; i++)
+                copy_bytes(x + 32 + 16 * i, physical[i], 16);
+        *fsw &= (uint16_t)~0x3800;
+        x[4] = 0xff;
+}
 
 static void
-read_mmx(unsigned n, uint8_t out[8])
+maskmov_store(struct soft_cpu *v, const struct x86_insn *insn, const uint8_t *data, const uint8_t *mask, unsigned n)
 {
-        struct area a;
+        unsigned seg = insn->seg_override == 0xff ? X86_DS : insn->seg_override;
+        uint64_t offset = v->st.gpr[X86_RDI];
+        gva_t at[16] = { 0 };
 
-        __asm__ volatile("fxsave64 %0" : "=m"(a));
-        memcpy(out, a.b + 32 + 16 * n, 8);
+        for (unsigned i = 0; i < n; i++) {
+                if (!(mask[i] & 0x80))
+                        continue;
+                at[i] = soft_linear(v, seg, (offset + i) & sys_mask(insn->asize), 1, X86_ACC_W);
+                soft_probe_write(v, at[i], 1, SOFT_ACC_DATA);
+        }
+        for (unsigned i = 0; i < n; i++)
+                if (mask[i] & 0x80)
+                        soft_st(v, at[i], 1, data[i], SOFT_ACC_DATA);
 }
 
 void
 sys_maskmov(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        bool mmx = !insn->opsize_prefix && !insn->vex;
-        unsigned bytes = mmx ? 8 : 16;
-        unsigned seg = insn->seg_override == 0xff ? X86_DS : insn->seg_override;
-        uint8_t data[32], mask[32];
-        gva_t address;
+        const uint8_t *x = v->st.xsave;
 
-        if (v->st.cr0 & X86_CR0_EM)
-                soft_raise(v, X86_VEC_UD);
-        if (v->st.cr0 & X86_CR0_TS)
-                soft_raise(v, X86_VEC_NM);
-        address = soft_linear(v, seg, v->st.gpr[X86_RDI] & sys_mask(insn->asize), bytes, X86_ACC_W);
-        if (mmx) {
-                read_mmx(insn->reg & 7, data);
-                read_mmx(insn->rm & 7, mask);
-        } else {
-                read_vector(v, insn->reg, data);
-                read_vector(v, insn->rm, mask);
+        if (insn->vex || insn->opsize_prefix) {
+                vectors_to_memory(v);
+                maskmov_store(v, insn, x + XMM_OFFSET + insn->reg * 16u, x + XMM_OFFSET + insn->rm * 16u, 16);
+                return;
         }
-        for (unsigned i = 0; i < bytes; i++)
-                if (mask[i] & 0x80)
-                        soft_probe_write(v, address + i, 1, SOFT_ACC_DATA);
-        for (unsigned i = 0; i < bytes; i++)
-                if (mask[i] & 0x80)
-                        soft_st(v, address + i, 1, data[i], SOFT_ACC_DATA);
-        if (mmx) /* like every MMX instruction it ends x87 use: the tags become valid */
-                __asm__ volatile("movq %%mm0, %%mm0" : : : "memory");
-}
-
-/* ---- VMASKMOV, VPMASKMOV: SDM 2C; VEX.0F38 2C-2F, 8C, 8E ---- */
-
-void
-sys_vmaskmov(struct soft_cpu *v, const struct x86_insn *insn)
-{
-        bool integer = insn->opcode >= 0x8c;
-        bool store = insn->opcode == 0x2e || insn->opcode == 0x2f || insn->opcode == 0x8e;
-        unsigned size = integer ? (insn->rex_w ? 8 : 4) : (insn->opcode & 1 ? 8 : 4);
-        unsigned count = (insn->vex_l ? 32 : 16) / size;
-        uint64_t offset = soft_ea(v, insn, v->next_rip);
-        uint8_t data[32] = { 0 }, mask[32];
-
-        check_avx(v);
-        read_vector(v, insn->vvvv, mask);
-        if (store)
-                read_vector(v, insn->reg, data);
-        for (unsigned pass = store ? 0 : 1; pass < 2; pass++) {
-                for (unsigned i = 0; i < count; i++) {
-                        uint64_t value = 0;
-                        gva_t at;
-
-                        if (!(mask[i * size + size - 1] & 0x80))
-                                continue;
-                        at = soft_linear(v, insn->mem_seg, (offset + i * size) & sys_mask(insn->asize), size,
-                            store ? X86_ACC_W : X86_ACC_R);
-                        if (!store) {
-                                value = soft_ld(v, at, size, SOFT_ACC_DATA);
-                                memcpy(data + i * size, &value, size);
-                        } else if (pass == 0) {
-                                soft_probe_write(v, at, size, SOFT_ACC_DATA);
-                        } else {
-                                memcpy(&value, data + i * size, size);
-                                soft_st(v, at, size, value, SOFT_ACC_DATA);
-                        }
-                }
-        }
-        if (!store)
-                write_vector(v, insn->reg, data);
-}
-
-/* ---- VGATHER, VPGATHER: SDM 2C; VEX.0F38 90-93 ---- */
-
-void
-sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
-{
-        unsigned size = insn->rex_w ? 8 : 4, index_size = insn->opcode & 1 ? 8 : 4;
-        unsigned lanes = (insn->vex_l ? 32u : 16u) / (size > index_size ? size : index_size);
-        uint8_t data[32], mask[32], index[32];
-
-        check_avx(v);
-        if (insn->mem_index < 0 || insn->reg == insn->vvvv || insn->reg == (unsigned)insn->mem_index ||
-            insn->vvvv == (unsigned)insn->mem_index)
-                soft_raise(v, X86_VEC_UD);
-        read_vector(v, insn->reg, data);
-        read_vector(v, insn->vvvv, mask);
-        read_vector(v, (unsigned)insn->mem_index, index);
-        for (unsigned i = 0; i < lanes; i++) {
-                uint64_t base = insn->mem_base >= 0 ? v->st.gpr[insn->mem_base] : 0;
-                int64_t n;
-                uint64_t value;
-
-                if (mask[i * size + size - 1] & 0x80) {
-                        if (index_size == 4) {
-                                int32_t n32;
-
-                                memcpy(&n32, index + 4 * i, 4);
-                                n = n32;
-                        } else {
-                                memcpy(&n, index + 8 * i, 8);
-                        }
-                        base = (base + (uint64_t)n * insn->mem_scale + (uint64_t)insn->disp) &
-                            sys_mask(insn->asize);
-                        value = soft_ld(v, soft_linear(v, insn->mem_seg, base, size, X86_ACC_R), size,
-                            SOFT_ACC_DATA);
-                        memcpy(data + i * size, &value, size);
-                }
-                /* A fault at a later element finds this one done. */
-                memset(mask + i * size, 0, size);
-                if (i + 1 < lanes) {
-                        write_vector(v, insn->reg, data);
-                        write_vector(v, insn->vvvv, mask);
-                }
-        }
-        memset(mask, 0, sizeof(mask));
-        memset(data + lanes * size, 0, sizeof(data) - lanes * size);
-        write_vector(v, insn->reg, data);
-        write_vector(v, insn->vvvv, mask);
+        require_unit(v, X86_CR0_TS | X86_CR0_EM);
+        soft_fpu_put(v);
+        enter_mmx(v);
+        maskmov_store(v, insn, x + 32 + (insn->reg & 7) * 16u, x + 32 + (insn->rm & 7) * 16u, 8);
 }
