@@ -75,8 +75,6 @@ struct soft_cpu {
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
         bool ac_data;         /* SMAP: RFLAGS.AC allows supervisor access to user pages */
         bool exit_requested;
-        bool exit_on_pause;       /* of cpu_config */
-        bool ignore_unknown_msrs; /* of cpu_config */
         struct cpu_exit exit;
 
         unsigned id;
