@@ -91,10 +91,22 @@ bench: ## compare with qemu-system-x86 -accel tcg, boot and workloads
 	@tools/guest.sh $(BUILD)/guest
 	@python3 tests/bench/bench.py --bhyve $(BUILD)/bhyve --guest $(BUILD)/guest $(BENCH)
 
+# The list of keys in bhyve_config(5) is printed from the schema.
+$(BUILD)/keys: tools/keys.c $(LIB)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+
+man/bhyve_config.5: man/bhyve_config.5.in tools/keys.c src/config/schema.c
+	@$(MAKE) -s $(BUILD)/keys
+	$(Q)$(BUILD)/keys >$(BUILD)/keys.mdoc
+	$(Q)sed -e '/@KEYS@/r $(BUILD)/keys.mdoc' -e '/@KEYS@/d' $< >$@
+
+.PHONY: man
+man: man/bhyve_config.5 ## write bhyve_config.5 anew from the schema
+
 MAN8 := $(wildcard man/*.8)
 MAN5 := $(wildcard man/*.5)
 
-install: all ## programs and manual pages to $(DESTDIR)$(PREFIX)
+install: all man ## programs and manual pages to $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 755 $(PROGS:%=$(BUILD)/%) $(DESTDIR)$(PREFIX)/sbin
 	for f in $(wildcard tools/vmrun.sh share/vmrun.sh); do install -m 755 $$f $(DESTDIR)$(PREFIX)/sbin/vmrun.sh; done
