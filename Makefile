@@ -63,6 +63,16 @@ $(PROGS:%=$(BUILD)/%): $(BUILD)/%: $(BUILD)/obj/prog/%.o $(LIB)
 	@[ $(V) != 0 ] || echo "LD $@"
 	$(Q)$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
+# A helper of the network tests.
+$(BUILD)/tests/net/%: tests/net/%.c $(LIB)
+	@mkdir -p $(@D)
+	@[ $(V) != 0 ] || echo "LD $@"
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP $(LDFLAGS) -o $@ $< $(LIB)
+
+.PHONY: net-tests
+net-tests: $(BUILD)/bhyvenet $(BUILD)/tests/net/tapwire ## networks of guests, in namespaces (as root)
+	@for t in tests/net/test_*.py; do echo "$$t"; BUILD=$(BUILD) python3 $$t || exit 1; done
+
 $(BUILD)/tests/unit/%: tests/unit/%.c $(LIB)
 	@mkdir -p $(@D)
 	@[ $(V) != 0 ] || echo "LD $@"

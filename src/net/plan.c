@@ -266,17 +266,30 @@ undo_unwanted(struct net *net, const struct plan *plan)
         return error;
 }
 
+/* The plan for the host as it is, with what it does not want undone. */
+static int
+plan_prepare(struct plan *plan, struct net *net)
+{
+        int error = plan_make(plan, net);
+
+        if (error != 0)
+                log_error("cannot plan the changes: %s", strerror(-error));
+        return error != 0 ? error : undo_unwanted(net, plan);
+}
+
 int
 plan_up(struct net *net)
 {
         struct plan plan = { 0 };
         bool fresh = journal_count(net->journal) == 0;
-        int error = plan_make(&plan, net);
+        int error = plan_prepare(&plan, net);
 
-        if (error != 0)
-                log_error("cannot plan the changes: %s", strerror(-error));
-        else
-                error = undo_unwanted(net, &plan);
+        /* A link that went away may have matched a glob before. */
+        if (error == 0 && !fresh) {
+                plan_finish(&plan);
+                plan = (struct plan){ 0 };
+                error = plan_prepare(&plan, net);
+        }
         for (size_t i = 0; error == 0 && i < plan.count; i++)
                 error = fulfil(net, &plan.wants[i]);
         plan_finish(&plan);
