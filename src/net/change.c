@@ -144,24 +144,38 @@ tap_users(const struct netconf *conf, int *ret_uid, int *ret_gid)
 }
 
 static int
-tap_make(struct net *net, const struct journal_record *record)
+tap_create(struct net *net, const struct journal_record *record)
 {
-        struct link link;
         uint8_t mac[6];
         char text[256];
-        int uid, gid, error;
+        int uid, gid;
+        int error = tap_users(net->conf, &uid, &gid);
 
-        if (link_get(net->nl, record->name, &link) == 0)
-                return link.kind == LINK_TUN ? 0 : tap_look(net, record, NULL);
-        error = tap_users(net->conf, &uid, &gid);
         if (error != 0)
                 return error;
         error = mac_parse(record->arg, mac) ? tap_create_persistent(record->name, uid, gid, mac)
                                             : -EINVAL;
-        if (error != 0) {
+        if (error != 0)
                 log_error("%s", tap_explain(record->name, error, text, sizeof(text)));
+        return error;
+}
+
+static int
+tap_make(struct net *net, const struct journal_record *record)
+{
+        struct link link;
+        bool exists = link_get(net->nl, record->name, &link) == 0;
+        int error = 0;
+
+        if (exists && link.kind != LINK_TUN)
+                return tap_look(net, record, NULL);
+        /* Another's tap that came meanwhile serves as well, and stays another's. */
+        if (exists && !change_owns_link(record, &link))
+                return 0;
+        if (!exists)
+                error = tap_create(net, record);
+        if (error != 0)
                 return error;
-        }
         error = link_set_alias(net->nl, record->name, LINK_ALIAS);
         return error == 0 ? 0 : fail(record, error, "name it");
 }

@@ -321,14 +321,26 @@ def who_asks(server, client, address, port=7000):
         serving.stdout.close()
 
 
+def differences(before, after, where):
+    """Lines that name each value that differs."""
+    if type(before) is type(after) is dict:
+        for key in sorted(set(before) | set(after), key=str):
+            yield from differences(before.get(key), after.get(key), "%s.%s" % (where, key))
+    elif type(before) is type(after) is list and before != after:
+        for x in before:
+            if x not in after:
+                twin = [y for y in after if isinstance(x, dict) and y.get("ifname") == x.get("ifname", 0)]
+                yield from differences(x, twin[0], where) if twin else ["%s: gone: %r" % (where, x)]
+        for x in after:
+            if x not in before and not (isinstance(x, dict) and x.get("ifname") in [y.get("ifname", 0) for y in before]):
+                yield "%s: new: %r" % (where, x)
+    elif before != after:
+        yield "%s: %r became %r" % (where, before, after)
+
+
 def same(before, after):
-    for key in before:
-        if before[key] != after[key]:
-            if isinstance(before[key], list):
-                gone = [x for x in before[key] if x not in after[key]]
-                new = [x for x in after[key] if x not in before[key]]
-                raise Failed("%s differ:\n  before: %s\n  after:  %s" % (key, gone, new))
-            raise Failed("%s differ:\n  before: %s\n  after:  %s" % (key, before[key], after[key]))
+    found = list(differences(before, after, ""))
+    check(not found, "\n    ".join(["the host is not as it was:"] + found))
 
 
 def need(program):
