@@ -172,6 +172,8 @@ fill_flags(struct vm_config *vm)
         vm->acpi = config_get_bool(config, "acpi_tables") && config_get_bool(config, "acpi_tables_in_memory");
         vm->mptable = config_get_bool(config, "x86.mptable");
         vm->x2apic = config_get_bool(config, "x86.x2apic");
+        vm->pc_testdev = config_get_bool(config, "lpc.pc-testdev");
+        vm->fwcfg = strcmp(config_get(config, "lpc.fwcfg"), "qemu") == 0;
         vm->strict_io = config_get_bool(config, "x86.strictio");
         vm->strict_msr = config_get_bool(config, "x86.strictmsr");
         vm->exit_on_pause = config_get_bool(config, "x86.vmexit_on_pause");

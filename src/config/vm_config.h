@@ -46,6 +46,8 @@ struct vm_config {
         bool rtc_localtime;
         bool virtio_msix;
         bool destroy_on_poweroff;
+        bool pc_testdev;
+        bool fwcfg;
         bool has_uuid;
         uint8_t uuid[16];
 

@@ -25,6 +25,7 @@ enum machine_end {
         MACHINE_END_ERROR = 4,
         MACHINE_END_SIGNAL = 5, /* *ret_signal should be raised again with its default action */
         MACHINE_RUNNING = 6,
+        MACHINE_END_TEST = 0x100, /* added to the exit status that pc-testdev was given */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The fixed devices of a PC, in the order they are put in. */
 #include "dev/isa/pc.h"
+#include "dev/isa/pc_testdev.h"
 #include "machine/private.h"
 
 #include "dev/isa/pc.h"
@@ -26,6 +27,12 @@ static void
 platform_poweroff(void *ctx)
 {
         machine_end(ctx, MACHINE_END_POWEROFF);
+}
+
+static void
+platform_test_exit(void *ctx, uint8_t status)
+{
+        machine_end(ctx, (enum machine_end)(MACHINE_END_TEST + status));
 }
 
 static const struct pc_ops pc_ops = {
@@ -80,6 +87,28 @@ create_pc(struct machine *machine, struct config_error *err)
         return pc_create(&config, &machine->pc, err);
 }
 
+static int
+create_testdev(struct machine *machine, struct config_error *err)
+{
+        const struct pc_testdev_config config = { .ports = machine->ports,
+                .mmio = machine->mmio,
+                .irq = irqchip_router(machine->irqchip),
+                .device = machine->config->pc_testdev,
+                .fwcfg = machine->config->fwcfg,
+                .cpus = machine->config->cpus,
+                .ram_bytes = mem_low_bytes(machine->mem) + mem_high_bytes(machine->mem),
+                .exit = platform_test_exit,
+                .ctx = machine };
+        int error;
+
+        if (!config.device && !config.fwcfg)
+                return 0;
+        error = pc_testdev_create(&config, &machine->testdev);
+        if (error != 0)
+                config_fail(err, "test device: %s", strerror(-error));
+        return error;
+}
+
 int
 platform_create(struct machine *machine, struct config_error *err)
 {
@@ -91,7 +120,8 @@ platform_create(struct machine *machine, struct config_error *err)
                 config_fail(err, "platform: %s", strerror(-error));
                 return error;
         }
-        return create_pc(machine, err);
+        error = create_pc(machine, err);
+        return error != 0 ? error : create_testdev(machine, err);
 }
 
 int
@@ -104,6 +134,7 @@ void
 platform_destroy(struct machine *machine)
 {
         pci_bus_destroy(machine->pci);
+        pc_testdev_destroy(machine->testdev);
         pc_destroy(machine->pc);
         irqchip_destroy(machine->irqchip);
 }

@@ -44,6 +44,7 @@ struct machine {
         struct irqchip *irqchip;
         struct pci_bus *pci;
         struct pc *pc;
+        struct pc_testdev *testdev; /* NULL: none */
         struct x86_cpu_model *model;
         uint64_t tsc_hz;
         uint64_t tsc_offset;
