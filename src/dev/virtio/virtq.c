@@ -239,9 +239,10 @@ virtq_pop(struct virtq *q, struct virtq_chain *ret_chain)
 }
 
 void
-virtq_unpop(struct virtq *q)
+virtq_rewind(struct virtq *q, unsigned popped, unsigned pushed)
 {
-        q->avail_next--;
+        q->avail_next = (uint16_t)(q->avail_next - popped);
+        q->used_next = (uint16_t)(q->used_next - pushed);
 }
 
 bool
@@ -252,14 +253,14 @@ virtq_has_chain(struct virtq *q)
         return virtq_map(q, &r) && avail_index(&r) != q->avail_next;
 }
 
-static void
-chain_written(struct guest_mem *mem, const struct virtq_chain *chain, uint64_t written)
+void
+virtq_chain_written(struct virtq *q, const struct virtq_chain *chain, uint64_t bytes)
 {
-        for (unsigned i = chain->out_count; i < chain->out_count + chain->in_count && written != 0; i++) {
-                uint64_t n = written < chain->iov[i].iov_len ? written : chain->iov[i].iov_len;
+        for (unsigned i = chain->out_count; i < chain->out_count + chain->in_count && bytes != 0; i++) {
+                uint64_t n = bytes < chain->iov[i].iov_len ? bytes : chain->iov[i].iov_len;
 
-                mem_written(mem, chain->gpa[i], n);
-                written -= n;
+                mem_written(q->mem, chain->gpa[i], n);
+                bytes -= n;
         }
 }
 
@@ -269,7 +270,7 @@ virtq_push(struct virtq *q, const struct virtq_chain *chain, uint64_t written)
         struct rings r;
         size_t offset;
 
-        chain_written(q->mem, chain, written);
+        virtq_chain_written(q, chain, written);
         if (!virtq_map(q, &r))
                 return;
         offset = RING_HEADER_BYTES + (size_t)(q->used_next & (q->size - 1)) * USED_ENTRY_BYTES;
@@ -319,24 +320,38 @@ virtq_notify_disable(struct virtq *q)
         mem_written(q->mem, q->used, RING_HEADER_BYTES);
 }
 
-bool
-virtq_notify_enable(struct virtq *q)
+/* Asks for a notification of the chain with index @seen; true if it is there by now. */
+static bool
+notify_enable_at(struct virtq *q, const struct rings *r, uint16_t seen)
 {
-        struct rings r;
         size_t event = RING_HEADER_BYTES + (size_t)q->size * USED_ENTRY_BYTES;
 
-        if (!virtq_map(q, &r))
-                return false;
         if (q->event_index) {
-                ring_store(r.used + event, q->avail_next);
+                ring_store(r->used + event, seen);
                 mem_written(q->mem, q->used + event, EVENT_BYTES);
         } else {
-                ring_store(r.used, 0);
+                ring_store(r->used, 0);
                 mem_written(q->mem, q->used, RING_HEADER_BYTES);
         }
         /* Pairs with the driver's barrier between storing its index and reading flags or event. */
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
-        return avail_index(&r) != q->avail_next;
+        return avail_index(r) != seen;
+}
+
+bool
+virtq_notify_enable(struct virtq *q)
+{
+        struct rings r;
+
+        return virtq_map(q, &r) && notify_enable_at(q, &r, q->avail_next);
+}
+
+bool
+virtq_notify_more(struct virtq *q)
+{
+        struct rings r;
+
+        return virtq_map(q, &r) && notify_enable_at(q, &r, avail_index(&r));
 }
 
 /* Copies through @iov from @offset on; @to_chain gives the direction. */

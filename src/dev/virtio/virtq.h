@@ -61,18 +61,25 @@ int virtq_start(struct virtq *q);
 
 /* 1 with a chain, 0 if none is waiting, -EPROTO if the queue is broken. */
 int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain);
-/* Gives back the chain that virtq_pop gave last, so that it comes again. */
-void virtq_unpop(struct virtq *q);
+/*
+ * Takes back the last @popped chains, so that they come again, of which the first
+ * @pushed were pushed; none of these may have been published.
+ */
+void virtq_rewind(struct virtq *q, unsigned popped, unsigned pushed);
 bool virtq_has_chain(struct virtq *q);
 
 /* Returns a chain to the driver with @written bytes put into its writable part. */
 void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint64_t written);
+/* The first @bytes of the writable part were changed once more after virtq_push. */
+void virtq_chain_written(struct virtq *q, const struct virtq_chain *chain, uint64_t bytes);
 /* Shows the driver what was pushed; true if it wants an interrupt for it. */
 bool virtq_publish(struct virtq *q);
 
 void virtq_notify_disable(struct virtq *q);
 /* True if chains came in the meantime: the caller goes round again. */
 bool virtq_notify_enable(struct virtq *q);
+/* The same, but for chains beyond those that are there now, which were not enough. */
+bool virtq_notify_more(struct virtq *q);
 
 /* Copies between a chain and a buffer from byte @offset on; the number of bytes copied. */
 size_t virtq_chain_read(const struct virtq_chain *chain, size_t offset, void *buf, size_t len);
