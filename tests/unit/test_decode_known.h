@@ -139,7 +139,7 @@ settle_memory(const struct x86_insn *in, struct summary *ours, struct summary *t
                 ours->index = theirs->index, ours->scale = theirs->scale;
         /* 3E before an indirect branch is NOTRACK to Zydis; it overrides the segment all the same. */
         if ((in->desc->class == X86_CLASS_JMP_IND || in->desc->class == X86_CLASS_CALL_IND) && in->seg_override == X86_DS)
-                theirs->seg = X86_DS;
+                theirs->seg = ours->seg;
         /* moffs is zero-extended; Zydis extends its sign. */
         if (in->desc->imm == X86_IMM_MOFFS)
                 theirs->disp = ours->disp;
