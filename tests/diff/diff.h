@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Differential test of the soft engine against the processor it runs on.
+ *
+ * gen.c makes a case: a short instruction sequence with registers, FPU state and
+ * memory.  native.c runs it in a child process, guest.c in a tiny long-mode guest at
+ * CPL 3 whose page tables map the same addresses.  Both end at the first exception
+ * (INT3 closes every sequence).  fuzz_cpu.c compares, minimises and prints.
+ */
+#ifndef DIFF_H
+#define DIFF_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DIFF_PAGE 4096u
+
+/* What is mapped, at the same addresses natively and in the guest; all else faults. */
+#define DIFF_CODE       0x10000000u
+#define DIFF_CODE_PAGES 2u /* readable, writable, executable */
+#define DIFF_DATA       0x20000000u
+#define DIFF_DATA_PAGES 2u
+#define DIFF_RO         0x20004000u /* one page, read-only */
+#define DIFF_STACK      0x20008000u /* one page */
+
+/* Order of the pages in images: code, data, stack, and last the read-only one. */
+#define DIFF_IMAGE_PAGES (DIFF_CODE_PAGES + DIFF_DATA_PAGES + 2u)
+#define DIFF_IMAGE_BYTES (DIFF_IMAGE_PAGES * DIFF_PAGE)
+#define DIFF_DATA_AT     (DIFF_CODE_PAGES * DIFF_PAGE)
+#define DIFF_STACK_AT    (DIFF_DATA_AT + DIFF_DATA_PAGES * DIFF_PAGE)
+#define DIFF_RO_AT       (DIFF_STACK_AT + DIFF_PAGE)
+
+/* Selectors of a 64-bit Linux process; the guest's are the same. */
+#define DIFF_CS64 0x33u
+#define DIFF_CS32 0x23u
+#define DIFF_DS   0x2bu
+
+#define DIFF_XSAVE_BYTES 832u /* legacy area, header, YMM */
+#define DIFF_INSNS_MAX   24u
+#define DIFF_TIMEOUT     0xfeu /* in diff_result.vector: it did not end */
+#define DIFF_SYSCALL     0xfdu /* a system call was tried */
+
+enum diff_fix {
+        FIX_NONE,
+        FIX_REL8,  /* branch to another instruction of the sequence */
+        FIX_REL32,
+        FIX_ABS32, /* its address */
+        FIX_RIP,   /* RIP-relative to fix_address */
+        FIX_SMC_RIP, /* RIP-relative to the last byte of another instruction */
+        FIX_SMC_ABS,
+};
+
+struct diff_insn {
+        uint8_t bytes[16];
+        uint8_t len;
+        uint8_t fix;      /* enum diff_fix */
+        uint8_t fix_at;   /* offset of the field in bytes[] */
+        uint8_t target;   /* index of an instruction; the count is the INT3 at the end */
+        uint32_t fix_address;
+};
+
+struct diff_case {
+        uint64_t seed;
+        bool compat;
+        unsigned count;
+        struct diff_insn insns[DIFF_INSNS_MAX];
+        uint64_t start; /* address of the first instruction */
+        uint64_t gpr[16];
+        uint64_t rflags;
+        uint64_t fs_base, gs_base;
+        uint8_t xsave[DIFF_XSAVE_BYTES] __attribute__((aligned(64)));
+        uint8_t image[DIFF_IMAGE_BYTES]; /* with the code in place after diff_layout() */
+};
+
+struct diff_result {
+        uint32_t vector;
+        uint32_t error;
+        uint64_t cr2;
+        uint64_t rip;
+        uint64_t rflags;
+        uint64_t gpr[16];
+        uint64_t fs_base, gs_base;
+        uint8_t xsave[DIFF_XSAVE_BYTES] __attribute__((aligned(64)));
+        uint8_t image[DIFF_IMAGE_BYTES];
+};
+
+struct diff_rng {
+        uint64_t state;
+};
+
+static inline uint64_t
+diff_random(struct diff_rng *rng)
+{
+        rng->state ^= rng->state << 13;
+        rng->state ^= rng->state >> 7;
+        rng->state ^= rng->state << 17;
+        return rng->state * 0x2545f4914f6cdd1dull;
+}
+
+static inline unsigned
+diff_below(struct diff_rng *rng, unsigned n)
+{
+        return (unsigned)((diff_random(rng) >> 32) % n);
+}
+
+/* True in @percent of 100 calls. */
+static inline bool
+diff_chance(struct diff_rng *rng, unsigned percent)
+{
+        return diff_below(rng, 100) < percent;
+}
+
+/* ---- gen.c ---- */
+
+/* What to leave out of the generated code. */
+struct diff_options {
+        bool only64;
+        bool only32;
+        const char *only;   /* nothing but instructions whose name begins so; NULL: all */
+        const char *avoid;  /* names, separated by commas, that are left out */
+        unsigned max_insns;
+        uint64_t features;  /* 1 << enum x86_feature: what guest and host both have */
+};
+
+struct diff_gen;
+
+int diff_gen_create(const struct diff_options *options, struct diff_gen **ret_gen);
+void diff_gen_destroy(struct diff_gen *gen);
+/* Makes the case that belongs to @seed; all of @c is set. */
+void diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed);
+/* Puts the instructions into the image with all fields fixed; again after a change of insns[]. */
+void diff_layout(struct diff_case *c);
+
+/* ---- native.c ---- */
+struct diff_native;
+
+int diff_native_create(unsigned batch, struct diff_native **ret_native);
+void diff_native_destroy(struct diff_native *native);
+/* Slots for cases, @batch of them. */
+struct diff_case *diff_native_case(struct diff_native *native, unsigned index);
+const struct diff_result *diff_native_result(struct diff_native *native, unsigned index);
+/* Runs the first @count cases.  False if the child died (it is started again). */
+bool diff_native_run(struct diff_native *native, unsigned count);
+
+/* ---- guest.c ---- */
+struct diff_guest;
+
+int diff_guest_create(struct diff_guest **ret_guest);
+void diff_guest_destroy(struct diff_guest *guest);
+void diff_guest_run(struct diff_guest *guest, const struct diff_case *c, struct diff_result *ret_result);
+/* Features that the guest's CPUID offers, as in diff_options. */
+uint64_t diff_guest_features(const struct diff_guest *guest);
+
+#endif

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fuzz_cpu [options]: runs random cases natively and in the soft engine and compares.
+ *
+ *   -s SEED    first seed (default: from the clock, printed); case N has seed SEED + N
+ *   -n COUNT   stop after so many cases
+ *   -t SECONDS stop after so long (default 20)
+ *   -m INSNS   longest sequence (default 20)
+ *   -o NAME    only instructions whose name begins with NAME
+ *   -a LIST    avoid the instructions in the comma-separated LIST
+ *   -b 32|64   only compatibility mode, or only 64-bit mode
+ *   -f COUNT   stop after so many failures (default 5)
+ *   -1         run the one case of -s and print it
+ *   -N         compare the processor with itself: what differs then is not worth comparing
+ *
+ * The last line says "N passed, N failed"; the exit status is 1 if a case failed.
+ */
+#include "diff.h"
+
+#include "base/util.h"
+#include "x86/decode.h"
+#include "x86/state.h"
+
+#include <Zydis/Zydis.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BATCH 64
+
+struct run {
+        struct diff_options options;
+        struct diff_gen *gen;
+        struct diff_native *native;
+        struct diff_guest *guest;
+        uint64_t seed;
+        unsigned long count, passed, failed, skipped, max_failures;
+        unsigned long vectors[256];
+        unsigned seconds;
+        bool one, self;
+        struct diff_result *theirs;
+};
+
+/* ---- comparison ---- */
+
+/* What a difference consists of, as text. */
+struct findings {
+        char text[8192];
+        size_t len;
+        unsigned count;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+found(struct findings *f, const char *format, ...)
+{
+        va_list ap;
+        int n;
+
+        f->count++;
+        if (f->len > sizeof(f->text) - 200)
+                return;
+        va_start(ap, format);
+        n = vsnprintf(f->text + f->len, sizeof(f->text) - f->len, format, ap);
+        va_end(ap);
+        f->len += (size_t)n;
+}
+
+static uint64_t
+read_bytes(const uint8_t *p, unsigned n)
+{
+        uint64_t value = 0;
+
+        memcpy(&value, p, n);
+        return value;
+}
+
+/* Puts components that XSTATE_BV says are in their initial state into that state (SDM 1 13.6). */
+static void
+normalise_fpu(const uint8_t *from, uint8_t *to)
+{
+        uint64_t components = read_bytes(from + 512, 8);
+        uint16_t fcw = 0x37f;
+
+        memcpy(to, from, DIFF_XSAVE_BYTES);
+        if (!(components & 1)) {
+                memset(to, 0, 24);
+                memset(to + 32, 0, 128);
+                memcpy(to, &fcw, 2);
+        }
+        if (!(components & 2))
+                memset(to + 160, 0, 256);
+        if (!(components & 4))
+                memset(to + 576, 0, 256);
+        memset(to + 6, 0, 18);  /* FOP, FIP, FDP: addresses of the host's code */
+        memset(to + 28, 0, 4);  /* MXCSR_MASK */
+        memset(to + 416, 0, 160);
+        for (unsigned i = 0; i < 8; i++)
+                memset(to + 32 + 16 * i + 10, 0, 6);
+}
+
+static void
+compare_fpu(const struct diff_case *c, const struct diff_result *a, const struct diff_result *b, struct findings *f)
+{
+        uint8_t x[DIFF_XSAVE_BYTES], y[DIFF_XSAVE_BYTES];
+        unsigned registers = c->compat ? 8 : 16;
+
+        normalise_fpu(a->xsave, x);
+        normalise_fpu(b->xsave, y);
+        if (memcmp(x, y, sizeof(x)) == 0)
+                return;
+        if (memcmp(x, y, 5) != 0)
+                found(f, "  x87 native FCW %04lx FSW %04lx FTW %02x  engine %04lx %04lx %02x\n", read_bytes(x, 2),
+                    read_bytes(x + 2, 2), x[4], read_bytes(y, 2), read_bytes(y + 2, 2), y[4]);
+        if (memcmp(x + 24, y + 24, 4) != 0)
+                found(f, "  MXCSR native %08lx engine %08lx\n", read_bytes(x + 24, 4), read_bytes(y + 24, 4));
+        for (unsigned i = 0; i < 8; i++)
+                if (memcmp(x + 32 + 16 * i, y + 32 + 16 * i, 10) != 0)
+                        found(f, "  st%u native %04lx:%016lx engine %04lx:%016lx\n", i, read_bytes(x + 40 + 16 * i, 2),
+                            read_bytes(x + 32 + 16 * i, 8), read_bytes(y + 40 + 16 * i, 2), read_bytes(y + 32 + 16 * i, 8));
+        for (unsigned i = 0; i < registers; i++)
+                for (unsigned h = 0; h < 2; h++) {
+                        const uint8_t *p = x + (h ? 576 : 160) + 16 * i, *q = y + (h ? 576 : 160) + 16 * i;
+
+                        if (memcmp(p, q, 16) != 0)
+                                found(f, "  %cmm%u native %016lx:%016lx engine %016lx:%016lx\n", h ? 'y' : 'x', i,
+                                    read_bytes(p + 8, 8), read_bytes(p, 8), read_bytes(q + 8, 8), read_bytes(q, 8));
+                }
+}
+
+static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10",
+        "r11", "r12", "r13", "r14", "r15" };
+
+static void
+compare_registers(const struct diff_case *c, const struct diff_result *a, const struct diff_result *b, struct findings *f)
+{
+        uint64_t mask = c->compat ? 0xffffffff : ~0ull;
+
+        for (unsigned i = 0; i < (c->compat ? 8u : 16u); i++)
+                if ((a->gpr[i] ^ b->gpr[i]) & mask)
+                        found(f, "  %s native %016lx engine %016lx (was %016lx)\n", gpr_names[i], a->gpr[i], b->gpr[i], c->gpr[i]);
+        if ((a->rip ^ b->rip) & mask)
+                found(f, "  rip native %lx engine %lx\n", a->rip, b->rip);
+        if (a->rflags != b->rflags)
+                found(f, "  rflags native %lx engine %lx differ in %lx\n", a->rflags, b->rflags, a->rflags ^ b->rflags);
+        if (a->fs_base != b->fs_base || a->gs_base != b->gs_base)
+                found(f, "  bases native %lx %lx engine %lx %lx\n", a->fs_base, a->gs_base, b->fs_base, b->gs_base);
+}
+
+static void
+compare_memory(const struct diff_case *c, const struct diff_result *a, const struct diff_result *b, struct findings *f)
+{
+        if (memcmp(a->image, b->image, DIFF_RO_AT) == 0)
+                return;
+        for (unsigned i = 0; i < DIFF_RO_AT; i++) {
+                uint32_t address = i < DIFF_DATA_AT ? DIFF_CODE + i :
+                    i < DIFF_STACK_AT ? DIFF_DATA + i - DIFF_DATA_AT : DIFF_STACK + i - DIFF_STACK_AT;
+
+                if (a->image[i] != b->image[i])
+                        found(f, "  [%x] native %02x engine %02x (was %02x)\n", address, a->image[i], b->image[i], c->image[i]);
+        }
+}
+
+static bool
+has_error(unsigned vector)
+{
+        return vector == X86_VEC_DF || (vector >= X86_VEC_TS && vector <= X86_VEC_PF) || vector == X86_VEC_AC;
+}
+
+static void
+compare_fault(const struct diff_result *a, const struct diff_result *b, struct findings *f)
+{
+        uint32_t ignore = 0;
+
+        if (a->vector != b->vector) {
+                found(f, "  vector native %u (error %x) engine %u (error %x)\n", a->vector, a->error, b->vector, b->error);
+                return;
+        }
+        if (a->vector == X86_VEC_PF && a->cr2 != b->cr2)
+                found(f, "  cr2 native %lx engine %lx\n", a->cr2, b->cr2);
+        /* Linux maps its own half of the address space: present there, absent in the guest */
+        if (a->vector == X86_VEC_PF && a->cr2 >> 47)
+                ignore = 1;
+        if (has_error(a->vector) && ((a->error ^ b->error) & ~ignore))
+                found(f, "  vector %u error native %x engine %x\n", a->vector, a->error, b->error);
+}
+
+static bool
+differs(const struct diff_case *c, const struct diff_result *a, const struct diff_result *b, struct findings *f)
+{
+        f->len = 0;
+        f->count = 0;
+        f->text[0] = 0;
+        compare_fault(a, b, f);
+        compare_registers(c, a, b, f);
+        compare_fpu(c, a, b, f);
+        compare_memory(c, a, b, f);
+        return f->count != 0;
+}
+
+/* ---- printing ---- */
+
+static void
+print_insn(const struct diff_case *c, uint64_t at, const uint8_t *bytes, unsigned len)
+{
+        ZydisDisassembledInstruction insn;
+        ZydisMachineMode mode = c->compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64;
+        bool ok = ZYAN_SUCCESS(ZydisDisassembleIntel(mode, at, bytes, len, &insn));
+
+        printf("  %lx:", at);
+        for (unsigned i = 0; i < 15; i++)
+                printf(i < len ? " %02x" : "   ", bytes[i]);
+        printf(" %s\n", ok ? insn.text : "(undefined)");
+}
+
+static void
+print_case(const struct diff_case *c)
+{
+        uint64_t at = c->start;
+
+        printf("seed %lu, %s mode, flags %lx\n", c->seed, c->compat ? "compatibility" : "64-bit", c->rflags);
+        for (unsigned i = 0; i < c->count; i++) {
+                print_insn(c, at, c->image + (at - DIFF_CODE), c->insns[i].len);
+                at += c->insns[i].len;
+        }
+        for (unsigned i = 0; i < 16; i++)
+                printf("  %-3s %016lx%s", gpr_names[i], c->gpr[i], i % 4 == 3 ? "\n" : "");
+        printf("  mxcsr %lx fcw %lx fsw %lx ftw %x\n", read_bytes(c->xsave + 24, 4), read_bytes(c->xsave, 2),
+            read_bytes(c->xsave + 2, 2), c->xsave[4]);
+}
+
+/* ---- running ---- */
+
+/* Runs the case in slot 0 on both sides; false where it cannot be judged. */
+static bool
+run_both(struct run *r, struct findings *f, bool *ret_differs)
+{
+        struct diff_case *c = diff_native_case(r->native, 0);
+        const struct diff_result *ours = diff_native_result(r->native, 0);
+
+        if (!diff_native_run(r->native, 1) || ours->vector >= DIFF_SYSCALL)
+                return false;
+        diff_guest_run(r->guest, c, r->theirs);
+        *ret_differs = differs(c, ours, r->theirs, f);
+        return true;
+}
+
+static void
+drop_insn(struct diff_case *c, unsigned index)
+{
+        memmove(&c->insns[index], &c->insns[index + 1], (c->count - index - 1) * sizeof(c->insns[0]));
+        c->count--;
+        for (unsigned i = 0; i < c->count; i++)
+                if (c->insns[i].target > index)
+                        c->insns[i].target--;
+        diff_layout(c);
+}
+
+/* Leaves out instructions as long as the case in slot 0 goes on failing. */
+static void
+minimise(struct run *r, struct findings *f)
+{
+        struct diff_case *c = diff_native_case(r->native, 0);
+        struct diff_case *keep = malloc(sizeof(*keep));
+        bool again = keep != NULL, fails;
+
+        while (again) {
+                again = false;
+                for (unsigned i = c->count; i-- > 0 && c->count > 1;) {
+                        *keep = *c;
+                        drop_insn(c, i);
+                        if (run_both(r, f, &fails) && fails)
+                                again = true;
+                        else
+                                *c = *keep;
+                }
+        }
+        free(keep);
+        if (!run_both(r, f, &fails) || !fails)
+                printf("(it does not fail every time)\n");
+}
+
+static void
+report(struct run *r, uint64_t seed)
+{
+        struct diff_case *c = diff_native_case(r->native, 0);
+        static const char line[] = "----------------------------------------";
+        struct findings *f = calloc(1, sizeof(*f));
+        bool fails = false;
+
+        diff_generate(r->gen, c, seed);
+        if (f && run_both(r, f, &fails) && fails) {
+                minimise(r, f);
+                printf("%s\n", line);
+                print_case(c);
+                printf("%s", f->text);
+        } else {
+                printf("%s\nseed %lu failed once, and not again alone\n", line, seed);
+        }
+        fflush(stdout);
+        free(f);
+}
+
+static void
+judge_batch(struct run *r, unsigned count, uint64_t first)
+{
+        uint64_t failed[BATCH];
+        unsigned failures = 0;
+        struct findings *f = calloc(1, sizeof(*f));
+
+        for (unsigned i = 0; f && i < count; i++) {
+                const struct diff_case *c = diff_native_case(r->native, i);
+                const struct diff_result *ours = diff_native_result(r->native, i);
+
+                if (ours->vector >= DIFF_SYSCALL) {
+                        r->skipped++;
+                        continue;
+                }
+                r->vectors[ours->vector & 255]++;
+                diff_guest_run(r->guest, c, r->theirs);
+                if (differs(c, ours, r->theirs, f))
+                        failed[failures++] = first + i;
+                else
+                        r->passed++;
+        }
+        free(f);
+        for (unsigned i = 0; i < failures && r->failed < r->max_failures; i++, r->failed++)
+                report(r, failed[i]);
+}
+
+/* One batch at a time; a batch in which the child died is skipped. */
+static void
+run_all(struct run *r)
+{
+        time_t end = time(NULL) + r->seconds;
+        uint64_t seed = r->seed;
+        unsigned long done = 0;
+
+        while (done < r->count && time(NULL) < end && r->failed < r->max_failures) {
+                unsigned n = r->count - done < BATCH ? (unsigned)(r->count - done) : BATCH;
+
+                for (unsigned i = 0; i < n; i++)
+                        diff_generate(r->gen, diff_native_case(r->native, i), seed + i);
+                if (diff_native_run(r->native, n))
+                        judge_batch(r, n, seed);
+                else
+                        r->skipped += n;
+                seed += n;
+                done += n;
+        }
+}
+
+/* The processor against itself: twice the same batch. */
+static void
+run_self(struct run *r)
+{
+        struct diff_result *before = malloc(BATCH * sizeof(*before));
+        struct findings *f = calloc(1, sizeof(*f));
+        time_t end = time(NULL) + r->seconds;
+
+        for (uint64_t seed = r->seed; before && f && time(NULL) < end && r->failed < r->max_failures; seed += BATCH) {
+                for (unsigned i = 0; i < BATCH; i++)
+                        diff_generate(r->gen, diff_native_case(r->native, i), seed + i);
+                if (!diff_native_run(r->native, BATCH))
+                        continue;
+                for (unsigned i = 0; i < BATCH; i++)
+                        before[i] = *diff_native_result(r->native, i);
+                if (!diff_native_run(r->native, BATCH))
+                        continue;
+                for (unsigned i = 0; i < BATCH; i++) {
+                        const struct diff_result *again = diff_native_result(r->native, i);
+
+                        if (again->vector >= DIFF_SYSCALL || before[i].vector >= DIFF_SYSCALL) {
+                                r->skipped++;
+                        } else if (differs(diff_native_case(r->native, i), &before[i], again, f)) {
+                                r->failed++;
+                                print_case(diff_native_case(r->native, i));
+                                printf("%s", f->text);
+                        } else {
+                                r->passed++;
+                                r->vectors[again->vector & 255]++;
+                        }
+                }
+        }
+        free(before);
+        free(f);
+}
+
+static void
+run_one(struct run *r)
+{
+        struct diff_case *c = diff_native_case(r->native, 0);
+        struct findings *f = calloc(1, sizeof(*f));
+        bool fails = false;
+
+        diff_generate(r->gen, c, r->seed);
+        print_case(c);
+        fflush(stdout);
+        if (f && run_both(r, f, &fails)) {
+                printf("native vector %u rip %lx\n%s", diff_native_result(r->native, 0)->vector,
+                    diff_native_result(r->native, 0)->rip, f->text);
+                r->failed += fails;
+                r->passed += !fails;
+        } else {
+                r->skipped++;
+        }
+        free(f);
+}
+
+static bool
+parse_options(struct run *r, int argc, char **argv)
+{
+        int c;
+
+        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1N")) >= 0) {
+                switch (c) {
+                case 's':
+                        r->seed = strtoull(optarg, NULL, 0);
+                        break;
+                case 'n':
+                        r->count = strtoul(optarg, NULL, 0);
+                        break;
+                case 't':
+                        r->seconds = (unsigned)strtoul(optarg, NULL, 0);
+                        break;
+                case 'm':
+                        r->options.max_insns = (unsigned)strtoul(optarg, NULL, 0);
+                        break;
+                case 'o':
+                        r->options.only = optarg;
+                        break;
+                case 'a':
+                        r->options.avoid = optarg;
+                        break;
+                case 'b':
+                        r->options.only32 = strcmp(optarg, "32") == 0;
+                        r->options.only64 = !r->options.only32;
+                        break;
+                case 'f':
+                        r->max_failures = strtoul(optarg, NULL, 0);
+                        break;
+                case '1':
+                        r->one = true;
+                        break;
+                case 'N':
+                        r->self = true;
+                        break;
+                default:
+                        return false;
+                }
+        }
+        return optind == argc && r->options.max_insns > 0 && r->options.max_insns <= DIFF_INSNS_MAX - 4;
+}
+
+static void
+print_totals(const struct run *r)
+{
+        for (unsigned i = 0; i < 256; i++)
+                if (r->vectors[i])
+                        printf("ended by vector %u: %lu\n", i, r->vectors[i]);
+        printf("%lu not judged (no end in time, system calls)\n", r->skipped);
+        printf("%lu passed, %lu failed\n", r->passed, r->failed);
+}
+
+int
+main(int argc, char **argv)
+{
+        struct run r = { .seed = (uint64_t)time(NULL) * 1000003, .count = ~0ul, .seconds = 20, .max_failures = 5,
+                .options.max_insns = 20 };
+
+        if (!parse_options(&r, argc, argv)) {
+                fprintf(stderr, "usage: fuzz_cpu [-1N] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
+                return 2;
+        }
+        printf("seed %lu\n", r.seed);
+        fflush(stdout);
+        r.theirs = malloc(sizeof(*r.theirs));
+        if (!r.theirs || diff_native_create(BATCH, &r.native) || diff_guest_create(&r.guest)) {
+                fprintf(stderr, "fuzz_cpu: cannot set up the two sides\n");
+                return 2;
+        }
+        r.options.features = diff_guest_features(r.guest);
+        if (diff_gen_create(&r.options, &r.gen))
+                return 2;
+        if (r.one)
+                run_one(&r);
+        else if (r.self)
+                run_self(&r);
+        else
+                run_all(&r);
+        print_totals(&r);
+        diff_gen_destroy(r.gen);
+        diff_native_destroy(r.native);
+        diff_guest_destroy(r.guest);
+        free(r.theirs);
+        return r.failed != 0;
+}
