@@ -88,6 +88,8 @@ $(BUILD)/hello.elf: tests/guest/hello.S
 	$(Q)$(CC) -m32 -c -o $(BUILD)/hello.o $<
 	$(Q)$(LD) -m elf_i386 -N --no-warn-rwx-segments -Ttext=0x100010 --section-start=.multiboot=0x100000 -e _start -o $@ $(BUILD)/hello.o
 
+include $(wildcard tests/diff/*.mk)
+
 .PHONY: run check bench install format lint
 run: ## boot Debian's kernel in this terminal (KERNEL= INITRD= DISK= ENGINE= CPUS= MEMORY=)
 	@SANITIZE="$(SANITIZE)" KERNEL="$(KERNEL)" INITRD="$(INITRD)" DISK="$(DISK)" sh tools/run.sh

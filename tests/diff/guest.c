@@ -2,7 +2,7 @@
 /*
  * The guest side: a machine of one vCPU and 16 MB that runs cases at CPL 3.
  *
- * Its page tables map the arena of diff.h; a large supervisor page at 1 GB holds GDT,
+ * Its page tables map the arena of diff.h; a large supervisor page in the upper half holds GDT,
  * IDT, TSS, the kernel stack and one HLT for each vector.  A case ends when a vector's
  * HLT leaves cpu_run(); the frame on the kernel stack says where and how.
  */
@@ -19,11 +19,12 @@
 #include <string.h>
 
 #define MEM_BYTES  (16u << 20)
-#define KERNEL     0x40000000u /* linear address of physical 0 */
+#define KERNEL     0xffff800000000000ull /* linear address of physical 0 */
 #define PML4       0x1000u
 #define PDPT       0x2000u
 #define PD_LOW     0x3000u
 #define PD_KERNEL  0x4000u
+#define PDPT_KERNEL 0xb000u
 #define PT_CODE    0x5000u
 #define PT_DATA    0x6000u
 #define GDT        0x7000u
@@ -162,7 +163,8 @@ build_page_tables(struct diff_guest *g)
 
         put64(g, PML4, PDPT | table);
         put64(g, PDPT, PD_LOW | table);
-        put64(g, PDPT + 8, PD_KERNEL | PTE_P | PTE_W);
+        put64(g, PML4 + 256 * 8, PDPT_KERNEL | PTE_P | PTE_W);
+        put64(g, PDPT_KERNEL, PD_KERNEL | PTE_P | PTE_W);
         put64(g, PD_KERNEL, 0 | PTE_P | PTE_W | PTE_PS);
         put64(g, PD_LOW + (DIFF_CODE >> 21) * 8, PT_CODE | table);
         put64(g, PD_LOW + (DIFF_DATA >> 21) * 8, PT_DATA | table);
@@ -189,6 +191,7 @@ build_tables(struct diff_guest *g)
         put64(g, GDT + DIFF_DS - 3, descriptor(ATTR_DATA | DPL3));
         put64(g, GDT + DIFF_CS64 - 3, descriptor(ATTR_CODE64 | DPL3));
         put64(g, TSS + 4, KERNEL + STACK_TOP);
+        put64(g, TSS + 0x60, 0xffffull << 48); /* no I/O bitmap */
         for (unsigned v = 0; v < 256; v++, handler += 16) {
                 /* INT3, INTO and INT1 may be used from CPL 3, as under Linux */
                 uint64_t dpl = v == X86_VEC_BP || v == X86_VEC_OF || v == 0x80 ? 3 : 0;
@@ -243,7 +246,6 @@ load_case(struct diff_guest *g, const struct diff_case *c)
         st->seg[X86_FS].base = c->fs_base;
         st->seg[X86_GS].base = c->gs_base;
         memcpy(st->xsave, c->xsave, DIFF_XSAVE_BYTES);
-        (void)g->engine;
 }
 
 static bool
@@ -265,7 +267,7 @@ save_case(struct diff_guest *g, struct diff_result *r)
         r->gs_base = st->seg[X86_GS].base;
         r->cr2 = st->cr2;
         r->vector = (uint32_t)((st->rip - KERNEL - HANDLERS) / 16);
-        if (st->rip < KERNEL + HANDLERS || r->vector > 255) {
+        if (st->rip < KERNEL + HANDLERS || st->rip >= KERNEL + HANDLERS + 0x1000) {
                 r->vector = DIFF_TIMEOUT;
                 return;
         }

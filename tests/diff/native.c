@@ -141,8 +141,8 @@ handler(int sig, siginfo_t *info, void *context)
 {
         struct shared *s = child_shared;
 
-        /* the case may have set AC, with which our own accesses would trap */
-        __asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" : : : "cc", "memory");
+        /* AC would trap our own accesses; NT and ID would stay, for sigreturn does not set them */
+        __asm__ volatile("pushfq; andl $~0x244000, (%%rsp); popfq" : : : "cc", "memory");
         if (sig == SIGALRM && !s->running)
                 return;
         if (s->running) {
