@@ -63,6 +63,7 @@ struct diff_insn {
 struct diff_case {
         uint64_t seed;
         bool compat;
+        bool all_flags; /* compare flags that are overwritten unread, too */
         unsigned count;
         struct diff_insn insns[DIFF_INSNS_MAX];
         uint64_t start; /* address of the first instruction */
@@ -120,6 +121,7 @@ struct diff_options {
         const char *only;   /* nothing but instructions whose name begins so; NULL: all */
         const char *avoid;  /* names, separated by commas, that are left out */
         unsigned max_insns;
+        bool all_flags;
         uint64_t features;  /* 1 << enum x86_feature: what guest and host both have */
 };
 

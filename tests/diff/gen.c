@@ -891,6 +891,7 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         for (unsigned i = 0; i < 4; i++)
                 diff_random(&g.rng);
         c->seed = seed;
+        c->all_flags = o->all_flags;
         c->count = 0;
         c->compat = o->only32 || (!o->only64 && diff_chance(&g.rng, 30));
         g.leaves = &gen->leaves[c->compat];

@@ -62,7 +62,7 @@ struct soft_block {
         uint8_t *entry_saved;         /* the same, flags in flags_saved */
         uint32_t host_len;
         uint32_t cold_off;            /* where the cold paths start */
-        uint64_t flags_host;          /* bit n: the flags are in the host's register before instruction n */
+        uint64_t flags_host;          /* bit n: the flags are in the host's register where instruction n may fault */
         struct soft_exit *incoming;
         struct soft_exit exit[SOFT_BLOCK_EXITS];
         uint8_t exit_count;

@@ -164,7 +164,8 @@ emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm)
 
         if (i->lock)
                 emit8(e, 0xf0);
-        if (is_simd(i) ? i->opsize_prefix : i->opsize == 2 && !(i->desc->flags & X86_OD_BYTE))
+        if (is_simd(i) || (i->desc->flags & X86_OD_IGN66) ? i->opsize_prefix :
+                                                           i->opsize == 2 && !(i->desc->flags & X86_OD_BYTE))
                 emit8(e, 0x66);
         if (i->rep != 0 && i->map != X86_MAP_1B && i->map != X86_MAP_X87)
                 emit8(e, i->rep);
@@ -250,6 +251,7 @@ plain_access(struct tr *t, const struct x86_insn *i)
 
         map_operands(&m, i);
         tr_flags_for(t);
+        tr_flags_note(t);
         load_operands(t, &m);
         emit_operation(t, i, &m);
         store_operands(t, &m);

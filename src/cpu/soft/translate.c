@@ -66,6 +66,14 @@ tr_flags_written(struct tr *t)
                 t->flags = TR_FLAGS_HOST;
 }
 
+void
+tr_flags_note(struct tr *t)
+{
+        uint64_t bit = 1ull << t->at;
+
+        t->b->flags_host = (t->b->flags_host & ~bit) | (t->flags == TR_FLAGS_HOST ? bit : 0);
+}
+
 struct tr_cold *
 tr_cold_add(struct tr *t, int kind, uint8_t *from)
 {
@@ -295,7 +303,7 @@ tr_emit_block(struct tr *t)
                 t->next = t->rip_of[t->at + 1];
                 b->host_off[t->at] = (uint16_t)(emit_here(&t->e) - b->entry);
                 b->guest_off[t->at] = (uint16_t)(t->rip - b->vaddr);
-                b->flags_host |= (uint64_t)(t->flags == TR_FLAGS_HOST) << t->at;
+                tr_flags_note(t);
                 if (tr_is_flow(&t->insn[t->at]))
                         tr_flow(t, &t->insn[t->at]);
                 else

@@ -70,6 +70,7 @@ void tr_flags_save(struct tr *t);      /* HOST to SAVED */
 void tr_flags_clobber(struct tr *t);   /* the host's flags are about to be lost: save them if they are live */
 void tr_flags_for(struct tr *t);       /* the instruction needs or keeps flags: bring them back */
 void tr_flags_written(struct tr *t);
+void tr_flags_note(struct tr *t);      /* the host may raise an exception here: notes where the flags are */
 struct tr_cold *tr_cold_add(struct tr *t, int kind, uint8_t *from);
 void tr_raise(struct tr *t, unsigned vector);
 gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
