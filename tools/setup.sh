@@ -14,7 +14,8 @@ packages() {
 	build) echo gcc make libc6-dev liburing-dev libslirp-dev libglib2.0-dev zlib1g-dev libbz2-dev libzstd-dev \
 		libnl-3-dev libnl-route-3-dev libnftables-dev ;;
 	guest) echo busybox-static cpio gzip xz-utils zstd e2fsprogs ;;
-	check) echo libcmocka-dev libzydis-dev python3-pexpect mandoc acpica-tools binutils e2fsprogs ;;
+	check) echo libcmocka-dev libzydis-dev python3-pexpect mandoc acpica-tools binutils e2fsprogs \
+		makefs xorriso mtools dosfstools ;;
 	bench) echo qemu-system-x86 python3 ;;
 	lint) echo clang-format clang-tidy mandoc ;;
 	*) echo "setup.sh: no such set: $1" >&2; exit 2 ;;

@@ -187,9 +187,10 @@ detect_rock_ridge(struct cd9660 *iso)
         unsigned start = 33u + rec[32] + !(rec[32] & 1);
         /* CD-ROM XA puts 14 bytes of its own in front. */
         for (unsigned xa = 0; xa <= 14; xa += 14) {
+                if (start + xa + 7 > rec[0])
+                        return;
                 const unsigned char *e = rec + start + xa;
-                if (start + xa + 7 > rec[0] || memcmp(e, "SP", 2) != 0 || e[4] != 0xbe ||
-                    e[5] != 0xef)
+                if (memcmp(e, "SP", 2) != 0 || e[4] != 0xbe || e[5] != 0xef)
                         continue;
                 iso->rock_ridge = true;
                 iso->skip = e[6];
