@@ -5,8 +5,6 @@
 #include <cpuid.h>
 #include <string.h>
 
-#pragma weak cpu_engine_soft
-
 /* VT-x is CPUID 1 ECX bit 5 (SDM 3C 24.6), SVM is CPUID 80000001h ECX bit 2 (APM 2 15.4). */
 static bool
 host_has_virtualisation(void)
@@ -33,7 +31,7 @@ select_auto(const char **ret_why)
                 *ret_why = "chosen because this processor offers hardware virtualisation";
                 return &cpu_engine_kvm;
         }
-        return &cpu_engine_soft != NULL && cpu_engine_soft.probe(&unused) == 0 ? &cpu_engine_soft : NULL;
+        return cpu_engine_soft.probe(&unused) == 0 ? &cpu_engine_soft : NULL;
 }
 
 const struct cpu_engine_ops *
@@ -52,9 +50,5 @@ cpu_engine_select(const char *name, const char **ret_why)
                 return NULL;
         }
         *ret_why = "asked for";
-        if (ops == NULL) {
-                *ret_why = "this build does not have it";
-                return NULL;
-        }
         return ops->probe(ret_why) == 0 ? ops : NULL;
 }

@@ -6,6 +6,7 @@
 #include "dev/registry.h"
 #include "machine/private.h"
 #include "machine/tsc.h"
+#include "x86/cpuid.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -227,12 +228,34 @@ choose_engine(struct machine *machine, struct config_error *err)
 }
 
 static int
+build_model(struct machine *machine, struct config_error *err)
+{
+        const struct vm_config *vm = machine->config;
+        const struct x86_model_config config = {
+                .spec = vm->cpu_model,
+                .sockets = vm->sockets,
+                .cores = vm->cores,
+                .threads = vm->threads,
+                .x2apic = true,
+                .tsc_hz = machine->tsc_hz,
+                .lapic_hz = LAPIC_TIMER_HZ,
+        };
+        char why[256];
+        int error = x86_model_create(&config, &machine->model, why, sizeof(why));
+
+        if (error == -EINVAL)
+                return config_fail(err, "cpu.model=%s: %s", vm->cpu_model, why);
+        return fail_with(err, "cpu.model", error);
+}
+
+static int
 build(struct machine *machine, struct config_error *err)
 {
         gpa_t rsdp = 0;
         int error;
 
-        if ((error = choose_engine(machine, err)) != 0 || (error = build_buses(machine, err)) != 0 ||
+        if ((error = choose_engine(machine, err)) != 0 || (error = build_model(machine, err)) != 0 ||
+            (error = build_buses(machine, err)) != 0 ||
             (error = life_start(machine, err)) != 0 || (error = build_memory(machine, err)) != 0 ||
             (error = advise_memory(machine, err)) != 0 || (error = platform_create(machine, err)) != 0 ||
             (error = build_pci_devices(machine, err)) != 0 ||
@@ -278,6 +301,7 @@ machine_destroy(struct machine *machine)
         life_stop(machine);
         pthread_mutex_unlock(&machine->device_lock);
         vcpus_destroy(machine);
+        x86_model_destroy(machine->model);
         mem_destroy(machine->mem);
         io_space_destroy(machine->mmio);
         io_space_destroy(machine->ports);
