@@ -508,6 +508,18 @@ finish_segments(struct x86_insn *in)
         }
 }
 
+/* Outside 64-bit mode there are no 64-bit general registers and no vector registers above 7: SDM 2A 2.3.5. */
+static void
+narrow_vex(struct x86_insn *in)
+{
+        const struct x86_opdesc *d = in->desc;
+
+        if (d->reg_kind == X86_OPK_GPR || d->rm_kind == X86_OPK_GPR || d->vvvv_kind == X86_OPK_GPR)
+                in->rex_w = 0;
+        if (d->imm == X86_IMM_IS4)
+                in->imm &= 0x7f;
+}
+
 /* Shifts by an immediate of which no bit counts leave the flags alone. */
 static void
 apply_zero_count(struct x86_insn *in)
@@ -573,6 +585,8 @@ decode_rest(struct cursor *c, struct x86_insn *in, const struct prefixes *p, uin
         }
         read_imm(c, in);
         finish_segments(in);
+        if (in->vex && in->mode != X86_MODE_64)
+                narrow_vex(in);
         if (in->desc->flags & X86_OD_ZEROCOUNT)
                 apply_zero_count(in);
         return !c->over && encoding_valid(in);

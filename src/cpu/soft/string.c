@@ -94,23 +94,20 @@ one_element(struct string *s)
 {
         struct soft_cpu *v = s->v;
         uint64_t *rax = &v->st.gpr[X86_RAX];
-        uint64_t a, m = size_mask(s->size);
-        gva_t src, dst;
+        uint64_t a, b, m = size_mask(s->size);
 
         switch (s->op) {
         case STRING_MOVS:
-                src = source(s);
-                dst = destination(s, X86_ACC_W);
-                a = soft_ld(v, src, s->size, SOFT_ACC_DATA);
-                soft_st(v, dst, s->size, a, SOFT_ACC_DATA);
+                a = soft_ld(v, source(s), s->size, SOFT_ACC_DATA);
+                soft_st(v, destination(s, X86_ACC_W), s->size, a, SOFT_ACC_DATA);
                 advance(s, X86_RSI, 1);
                 advance(s, X86_RDI, 1);
                 break;
         case STRING_CMPS:
-                src = source(s);
-                dst = destination(s, X86_ACC_R);
-                a = soft_ld(v, src, s->size, SOFT_ACC_DATA);
-                set_compare_flags(s, a, soft_ld(v, dst, s->size, SOFT_ACC_DATA));
+                /* processors look at the second operand first */
+                b = soft_ld(v, destination(s, X86_ACC_R), s->size, SOFT_ACC_DATA);
+                a = soft_ld(v, source(s), s->size, SOFT_ACC_DATA);
+                set_compare_flags(s, a, b);
                 advance(s, X86_RSI, 1);
                 advance(s, X86_RDI, 1);
                 break;

@@ -413,11 +413,15 @@ static void
 aad(struct soft_cpu *v, uint8_t base)
 {
         uint16_t ax = (uint16_t)v->st.gpr[X86_RAX];
-        uint8_t al = (uint8_t)((ax & 0xff) + (ax >> 8) * base);
+        uint8_t old = (uint8_t)ax, product = (uint8_t)((ax >> 8) * base);
+        uint8_t al = (uint8_t)(old + product);
 
         sys_set_gpr(v, X86_RAX, 2, al);
         set_szp(v, al);
-        set_flag(v, X86_FL_AF | X86_FL_CF | X86_FL_OF, false);
+        /* undefined (SDM 2A, AAD); processors set them as the addition does */
+        set_flag(v, X86_FL_CF, al < old);
+        set_flag(v, X86_FL_AF, (al ^ old ^ product) & 0x10);
+        set_flag(v, X86_FL_OF, (al ^ old) & (al ^ product) & 0x80);
 }
 
 void

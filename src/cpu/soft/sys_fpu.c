@@ -616,6 +616,9 @@ sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
         if (dest == mask || dest == index || mask == index)
                 soft_raise(v, X86_VEC_UD);
         vectors_to_memory(v);
+        for (unsigned i = 0; i < count; i++)
+                element_set(v, mask, i, size, element_selected(v, mask, i, size) ? ~0ull : 0);
+        zero_from(v, mask, count * size);
         for (unsigned i = 0; i < count; i++) {
                 uint64_t offset = element_get(v, index, i, index_size);
 

@@ -121,6 +121,7 @@ io_string(struct soft_cpu *v, const struct x86_insn *insn,
                 one(v, insn, port, size);
                 return;
         }
+        check_port(v, port, size); /* even if nothing is to be done */
         while ((v->st.gpr[X86_RCX] & mask) != 0) {
                 check_port(v, port, size);
                 one(v, insn, port, size);

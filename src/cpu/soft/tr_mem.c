@@ -198,13 +198,38 @@ tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access
         c->arg = t->at;
 }
 
+/* T0: linear address of an operand that must be aligned: that comes before page faults (SDM 3A 6.9). */
+static void
+emit_align_check(struct tr *t, const struct tr_cold *c)
+{
+        struct emit *e = &t->e;
+        uint8_t *aligned;
+
+        emit_rr(e, EMIT_D, 0xf7, 0, T0); /* test r11d, imm32 */
+        emit32(e, x86_insn_mem_bytes(c->insn) - 1);
+        aligned = emit_jcc32(e, CC_E);
+        emit_mov_imm(e, T1, c->rip);
+        emit_mov_imm(e, T0, X86_VEC_GP);
+        emit_jmp_to(e, t->eng->thunks.raise);
+        emit_fix32(aligned, e->p);
+}
+
+/* Whether a store may leave memory as it is: FIST and its kin with an unmasked invalid operation. */
+static bool
+may_not_store(const struct tr_cold *c)
+{
+        const uint32_t both = X86_OD_FPU | X86_OD_RAISES;
+
+        return (c->insn->desc->flags & both) == both;
+}
+
 void
 tr_emit_cold_access(struct tr *t, struct tr_cold *c)
 {
         struct emit *e = &t->e;
         const struct soft_thunks *th = &t->eng->thunks;
         uint8_t *const *thunk = !(c->acc & X86_ACC_W) ? th->load[c->ss] :
-            c->acc & X86_ACC_R                        ? th->rmw[c->ss] :
+            c->acc & X86_ACC_R || may_not_store(c)    ? th->rmw[c->ss] :
                                                         th->store[c->ss];
         uint8_t *f;
 
@@ -212,6 +237,8 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
                 emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         else
                 emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tag_offset(c->acc));
+        if (c->insn->desc->flags & X86_OD_ALIGN)
+                emit_align_check(t, c);
         emit_mov_imm(e, T1, c->rip);
         emit_call_to(e, thunk[c->size_class]);
         if (!(c->acc & X86_ACC_W)) {
