@@ -72,13 +72,14 @@ struct soft_block {
 
 /* One entry of a vCPU's cache of indirect jumps: linear address to entry_saved. */
 struct soft_jump {
-        gva_t address; /* SOFT_JUMP_NONE in an empty one */
+        gva_t address; /* SOFT_JUMP_NONE(slot) in an empty one */
         uint8_t *code;
 };
 
 #define SOFT_JUMP_BITS 11
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
-#define SOFT_JUMP_NONE  0x8000000000000000ull /* not canonical: never a fetch address */
+/* An address of another slot: no address looked up in this one equals it, canonical or not. */
+#define SOFT_JUMP_NONE(slot) ((gva_t)(slot) ^ 1)
 
 /* A futex lock that touches no vector register and that sanitizers understand. */
 struct soft_lock {

@@ -184,7 +184,7 @@ static void
 jumps_clear(struct soft_jump *j)
 {
         for (unsigned i = 0; i < SOFT_JUMP_COUNT; i++)
-                j[i] = (struct soft_jump){ SOFT_JUMP_NONE, NULL };
+                j[i] = (struct soft_jump){ SOFT_JUMP_NONE(i), NULL };
 }
 
 static struct soft_jump *
