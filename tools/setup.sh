@@ -15,7 +15,8 @@ packages() {
 		libnl-3-dev libnl-route-3-dev libnftables-dev ;;
 	guest) echo busybox-static cpio gzip xz-utils zstd e2fsprogs ;;
 	check) echo libcmocka-dev libzydis-dev python3-pexpect mandoc acpica-tools binutils e2fsprogs \
-		makefs xorriso mtools dosfstools ;;
+		makefs xorriso mtools dosfstools \
+		dnsmasq-base iproute2 nftables procps strace ;;
 	bench) echo qemu-system-x86 python3 ;;
 	lint) echo clang-format clang-tidy mandoc ;;
 	*) echo "setup.sh: no such set: $1" >&2; exit 2 ;;

@@ -355,6 +355,9 @@ def need_namespaces():
         raise Skip("needs /dev/net/tun")
     if subprocess.run(["unshare", "-n", "-m", "-u", "true"], stderr=subprocess.DEVNULL).returncode != 0:
         raise Skip("needs network namespaces")
+    if not os.path.exists(TAPWIRE):
+        subprocess.run(["make", "-s", "-C", TOP, "SANITIZE=" + os.environ.get("SANITIZE", ""),
+                        os.path.relpath(TAPWIRE, TOP)], check=True)
     for program in "ip", "nft", "nsenter", "sysctl":
         need(program)
 

@@ -109,6 +109,43 @@ def without_permission():
         host.bhyvenet("down")
 
 
+def a_firewall_that_drops_is_warned_of():
+    with World() as world:
+        host, router, server = world.lan()
+        path = host.conf(PRIVATE)
+        check("firewall" not in host.bhyvenet("check", "-f", path), "warned without a reason")
+        host("nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy accept; }")
+        check("firewall" not in host.bhyvenet("check", "-f", path), "warned of a firewall that accepts")
+        host("nft", "add chain ip filter FORWARD { policy drop; }")
+        contains(host.bhyvenet("check", "-f", path), "a firewall on this host drops what is forwarded")
+
+
+def state_of_another_namespace():
+    with World() as world:
+        host, other = world.node("host"), world.node("other")
+        run = os.path.join(world.dir, "run")
+        host.bhyvenet("up", "-f", host.conf(PRIVATE.replace("dnsmasq_enable=\"YES\"", "")), env={"BHYVE_RUN": run})
+        for verb in "up", "down":
+            other.bhyvenet(verb, env={"BHYVE_RUN": run}, fails="belongs to another network namespace")
+        host.bhyvenet("down", env={"BHYVE_RUN": run})
+
+
+def completion_of(words):
+    script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _bhyvenet; echo "${COMPREPLY[@]}"'
+    return subprocess.run(["bash", "-c", script, "bash", os.path.join(TOP, "share/completions/bhyvenet")] + words,
+                          stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+
+def completion():
+    need("bash")
+    equal(completion_of(["bhyvenet", ""]), ["up", "down", "check", "status", "addm", "deletem"], "verbs")
+    equal(completion_of(["bhyvenet", "-f", "x", "d"]), ["down", "deletem"], "verbs that begin with d")
+    equal(completion_of(["bhyvenet", "status", "--j"]), ["--json"], "options of status")
+    equal(completion_of(["bhyvenet", "up", "--j"]), [], "options of up")
+    check("lo" in completion_of(["bhyvenet", "addm", "bridge0", "l"]), "interfaces")
+    equal(completion_of(["bhyvenet", "up", ""]), [], "nothing behind up")
+
+
 def command_line():
     with World() as world:
         host = world.node("host")
@@ -123,4 +160,5 @@ def command_line():
 
 
 main(mistakes_in_the_file, what_the_host_has_already, a_foreign_table_is_left_alone,
-     a_member_of_another_bridge_is_left_there, dnsmasq_that_is_missing_or_hindered, without_permission, command_line)
+     a_member_of_another_bridge_is_left_there, dnsmasq_that_is_missing_or_hindered, without_permission,
+     a_firewall_that_drops_is_warned_of, state_of_another_namespace, completion, command_line)
