@@ -145,11 +145,28 @@ load_if_present(struct journal *journal)
         return error;
 }
 
+/*
+ * dnsmasq, which is not root, and users who ask for the status must pass
+ * through the directory of all virtual machines; each of these is closed.
+ */
+static int
+open_to_all(const char *path)
+{
+        struct stat st;
+
+        if (stat(path, &st) < 0)
+                return -errno;
+        if ((st.st_mode & 0011) == 0011 || st.st_uid != geteuid())
+                return 0;
+        return chmod(path, (st.st_mode & 07777) | 0011) < 0 ? -errno : 0;
+}
+
 static int
 make_directory(const char *path)
 {
         char parent[PATH_MAX];
         char *slash;
+        int error;
 
         snprintf(parent, sizeof(parent), "%s", path);
         slash = strrchr(parent, '/');
@@ -157,6 +174,9 @@ make_directory(const char *path)
                 *slash = '\0';
                 if (mkdir(parent, 0755) < 0 && errno != EEXIST)
                         return -errno;
+                error = open_to_all(parent);
+                if (error != 0)
+                        return error;
         }
         return mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
 }

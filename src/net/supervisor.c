@@ -7,12 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -113,6 +115,33 @@ is_our_server(pid_t pid)
         return false;
 }
 
+/* Waits for the end of the process, when its sockets are closed as well. */
+static bool
+ends_within(int pidfd, int limit_ms)
+{
+        struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+        return poll(&ended, 1, limit_ms) == 1;
+}
+
+static void
+end_if_our_server(pid_t pid)
+{
+        int pidfd = pidfd_open(pid, 0);
+
+        if (pidfd < 0)
+                return;
+        /* Looked at through the descriptor's life, the number cannot have passed to another. */
+        if (is_our_server(pid)) {
+                (void)pidfd_send_signal(pidfd, SIGTERM, NULL, 0);
+                if (!ends_within(pidfd, STOP_MS)) {
+                        (void)pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+                        (void)ends_within(pidfd, STOP_MS);
+                }
+        }
+        close(pidfd);
+}
+
 /* Ends a server whose supervisor was killed. */
 static void
 end_stray_servers(void)
@@ -123,13 +152,8 @@ end_stray_servers(void)
 
         while (dir != NULL && (entry = readdir(dir)) != NULL) {
                 pid = (pid_t)strtol(entry->d_name, NULL, 10);
-                if (pid <= 1 || pid == getpid() || !is_our_server(pid))
-                        continue;
-                kill(pid, SIGTERM);
-                for (unsigned ms = 0; ms < STOP_MS && is_our_server(pid); ms += STEP_MS)
-                        sleep_ms(STEP_MS);
-                if (is_our_server(pid))
-                        kill(pid, SIGKILL);
+                if (pid > 1 && pid != getpid() && is_our_server(pid))
+                        end_if_our_server(pid);
         }
         if (dir != NULL)
                 closedir(dir);
@@ -327,10 +351,13 @@ static void
 read_words(char *words, size_t bytes)
 {
         char path[PATH_MAX];
+        size_t skip;
 
         netconf_state_path(LOG_FILE, path);
         if (file_read(path, words, bytes) != 0)
                 words[0] = '\0';
+        skip = strspn(words, "\n");
+        memmove(words, words + skip, strlen(words + skip) + 1);
         for (char *p = words; *p != '\0'; p++)
                 if (*p == '\n')
                         *p = p[1] != '\0' ? ' ' : '\0';

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -328,6 +329,7 @@ main(int argc, char **argv)
         int status;
 
         log_set_program("bhyvenet");
+        umask(022);
         make_run_absolute();
         status = parse_options(argc, argv, &options);
         if (status != 0)

@@ -12,6 +12,7 @@ from netlib import *
 def private_network(world, text=PRIVATE):
     host, router, server = world.lan()
     host.write("hosts", "127.0.0.1 localhost\n127.0.1.1 host\n203.0.113.9 printer\n")
+    host("mkdir", "-m", "700", "/run/bhyve")  # as the first virtual machine leaves it
     before = host.snapshot()
     host.bhyvenet("up", "-f", host.conf(text))
     return host, router, server, before
