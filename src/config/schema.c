@@ -107,7 +107,7 @@ const struct config_key config_keys[] = {
         STRING("soft.disable", NULL, "comma-separated optimisations of the translator to switch off"),
 
         /* lpc, by -l */
-        STRING("lpc.com1.path", NULL, "first serial port: stdio, a terminal device, or tcp=address:port"),
+        STRING("lpc.com1.path", NULL, "first serial port: stdio, a terminal device, a null modem (nmdmXA or B), tcp=[address:]port, or unix=path"),
         STRING("lpc.com2.path", NULL, "second serial port"),
         STRING("lpc.com3.path", NULL, "third serial port"),
         STRING("lpc.com4.path", NULL, "fourth serial port"),
@@ -166,7 +166,7 @@ const struct config_key config_keys[] = {
         DEV(NET, CONFIG_STRING, "socket", NULL, "socket of the back end"),
         DEV(NET, CONFIG_STRING, "peerhook", NULL, "netgraph"),
         DEV(NET, CONFIG_STRING, "hook", NULL, "netgraph"),
-        DEV("uart", CONFIG_STRING, "path", NULL, "stdio, a terminal device, or tcp=address:port"),
+        DEV("uart", CONFIG_STRING, "path", NULL, "stdio, a terminal device, a null modem (nmdmXA or B), tcp=[address:]port, or unix=path"),
         DEV("virtio-console", CONFIG_STRING, "port.#.name", NULL, "name of the port"),
         DEV("virtio-console", CONFIG_STRING, "port.#.path", NULL, "Unix socket of the port"),
         DEV("virtio-9p", CONFIG_STRING, "sharename", NULL, "name of the share"),

@@ -152,15 +152,127 @@ got_wanted(void *ctx)
 }
 
 static bool
-has_carrier(void *ctx)
+is_attached(void *ctx)
 {
-        return ((struct rig *)ctx)->carrier;
+        return chardev_attached(((struct rig *)ctx)->dev);
 }
 
 static bool
-no_carrier(void *ctx)
+is_detached(void *ctx)
 {
-        return !((struct rig *)ctx)->carrier;
+        return !chardev_attached(((struct rig *)ctx)->dev);
+}
+
+/* A null modem in a directory of its own; the terminal at the other end is the user's. */
+static void
+open_nmdm(struct rig *rig, char *dir, char *peer, size_t size)
+{
+        char spec[128];
+
+        strcpy(dir, "/tmp/bhyve-nmdm-XXXXXX");
+        assert_non_null(mkdtemp(dir));
+        snprintf(spec, sizeof(spec), "%s/nmdm0B", dir);
+        snprintf(peer, size, "%s/nmdm0A", dir);
+        open_dev(rig, spec);
+}
+
+static void
+chardev_nmdm_joins_and_cleans_up(void **state)
+{
+        struct rig *rig = *state;
+        char dir[64], peer[128];
+        uint8_t buf[16];
+        int fd;
+
+        open_nmdm(rig, dir, peer, sizeof(peer));
+        assert_false(chardev_carrier(rig->dev));
+        send_out(rig, "missed", 6);
+        fd = open(peer, O_RDWR | O_NOCTTY);
+        assert_true(fd >= 0);
+        assert_true(loop_rig_wait(&rig->loop, is_attached, rig));
+        assert_true(rig->carrier && chardev_carrier(rig->dev));
+        read_exactly(fd, buf, 6);
+        assert_memory_equal(buf, "missed", 6);
+        assert_int_equal(write(fd, "\003\rx", 3), 3);
+        rig->want = 3;
+        assert_true(loop_rig_wait(&rig->loop, got_wanted, rig));
+        assert_memory_equal(rig->in, "\003\rx", 3);
+        close(fd);
+        assert_true(loop_rig_wait(&rig->loop, is_detached, rig));
+        assert_false(rig->carrier);
+        fd = open(peer, O_RDWR | O_NOCTTY); /* and again */
+        assert_true(loop_rig_wait(&rig->loop, is_attached, rig));
+        loop_rig_stop(&rig->loop);
+        chardev_close(rig->dev);
+        rig->dev = NULL;
+        assert_int_equal(read(fd, buf, 1), 0); /* hung up */
+        close(fd);
+        assert_int_equal(rmdir(dir), 0); /* nothing is left */
+        assert_int_equal(pthread_create(&rig->loop.thread, NULL, loop_rig_main, rig->loop.loop), 0);
+}
+
+static void
+chardev_nmdm_joins_two_vms_and_survives_the_maker(void **state)
+{
+        struct rig *rig = *state;
+        struct rig other = {.room = BIG, .in = malloc(BIG), .loop = rig->loop};
+        char dir[64], peer[128];
+        const char *why = NULL;
+        struct chardev *third = NULL;
+
+        open_nmdm(rig, dir, peer, sizeof(peer));
+        pthread_mutex_lock(&rig->loop.lock);
+        assert_int_equal(chardev_open(rig->loop.loop, peer, &other.dev, &why), 0);
+        chardev_set_handler(other.dev, &handler, &other);
+        assert_int_equal(chardev_open(rig->loop.loop, peer, &third, &why), 0); /* a terminal may be shared */
+        chardev_close(third);
+        pthread_mutex_unlock(&rig->loop.lock);
+        assert_true(loop_rig_wait(&rig->loop, is_attached, rig));
+        send_out(rig, "to A", 4);
+        other.want = 4;
+        assert_true(loop_rig_wait(&rig->loop, got_wanted, &other));
+        assert_memory_equal(other.in, "to A", 4);
+        pthread_mutex_lock(&rig->loop.lock);
+        chardev_close(rig->dev); /* the maker goes */
+        pthread_mutex_unlock(&rig->loop.lock);
+        usleep(300000);
+        snprintf(peer, sizeof(peer), "%s/nmdm0B", dir);
+        open_dev(rig, peer); /* and comes back to the other's pair */
+        pthread_mutex_lock(&rig->loop.lock);
+        assert_int_equal(chardev_write(other.dev, (const uint8_t *)"to B", 4), 4);
+        pthread_mutex_unlock(&rig->loop.lock);
+        rig->want = 4;
+        assert_true(loop_rig_wait(&rig->loop, got_wanted, rig));
+        assert_memory_equal(rig->in, "to B", 4);
+        pthread_mutex_lock(&rig->loop.lock);
+        chardev_close(other.dev);
+        pthread_mutex_unlock(&rig->loop.lock);
+        loop_rig_stop(&rig->loop);
+        chardev_close(rig->dev);
+        rig->dev = NULL;
+        assert_int_equal(rmdir(dir), 0);
+        assert_int_equal(pthread_create(&rig->loop.thread, NULL, loop_rig_main, rig->loop.loop), 0);
+        free(other.in);
+}
+
+static void
+chardev_nmdm_replaces_a_stale_link(void **state)
+{
+        struct rig *rig = *state;
+        char dir[] = "/tmp/bhyve-nmdm-XXXXXX", spec[128], link[128], target[128] = "";
+
+        assert_non_null(mkdtemp(dir));
+        snprintf(link, sizeof(link), "%s/nmdm7A", dir);
+        snprintf(spec, sizeof(spec), "%s/nmdm7B", dir);
+        assert_int_equal(symlink("/dev/null", link), 0);
+        open_dev(rig, spec);
+        assert_true(readlink(link, target, sizeof(target) - 1) > 0);
+        assert_memory_equal(target, "/dev/pts/", 9);
+        pthread_mutex_lock(&rig->loop.lock);
+        chardev_close(rig->dev);
+        rig->dev = NULL;
+        pthread_mutex_unlock(&rig->loop.lock);
+        assert_int_equal(rmdir(dir), 0);
 }
 
 static bool
@@ -186,7 +298,7 @@ chardev_socket_passes_both_ways(void **state)
         read_exactly(fd, buf, 5);
         assert_memory_equal(buf, "world", 5);
         close(fd);
-        assert_true(loop_rig_wait(&rig->loop, no_carrier, rig));
+        assert_true(loop_rig_wait(&rig->loop, is_detached, rig));
 }
 
 static void
@@ -205,7 +317,7 @@ chardev_late_client_sees_the_last_64k(void **state)
         read_exactly(fd, seen, CHARDEV_BACKLOG);
         assert_memory_equal(seen, text + 100000 - CHARDEV_BACKLOG, CHARDEV_BACKLOG);
         close(fd);
-        assert_true(loop_rig_wait(&rig->loop, no_carrier, rig));
+        assert_true(loop_rig_wait(&rig->loop, is_detached, rig));
         send_out(rig, "again", 5);
         fd = attach(rig);
         read_exactly(fd, seen, 5);
@@ -225,7 +337,7 @@ chardev_slow_reader_loses_nothing(void **state)
 
         open_unix(rig);
         fd = attach(rig);
-        assert_true(loop_rig_wait(&rig->loop, has_carrier, rig));
+        assert_true(loop_rig_wait(&rig->loop, is_attached, rig));
         fcntl(fd, F_SETFL, O_NONBLOCK);
         while (got < BIG) {
                 ssize_t n;
@@ -263,7 +375,7 @@ chardev_full_output_says_when_to_go_on(void **state)
 
         open_unix(rig);
         fd = attach(rig);
-        assert_true(loop_rig_wait(&rig->loop, has_carrier, rig));
+        assert_true(loop_rig_wait(&rig->loop, is_attached, rig));
         for (int stalled = 0; stalled < 20;) {
                 n = send_out(rig, chunk, sizeof(chunk));
                 sent += n;
@@ -312,7 +424,7 @@ chardev_second_client_is_turned_away(void **state)
 
         open_unix(rig);
         first = attach(rig);
-        assert_true(loop_rig_wait(&rig->loop, has_carrier, rig));
+        assert_true(loop_rig_wait(&rig->loop, is_attached, rig));
         second = attach(rig);
         while (read(second, buf, sizeof(buf)) > 0)
                 ;
@@ -479,6 +591,9 @@ main(void)
             cmocka_unit_test_setup_teardown(chardev_bad_specs_are_refused, setup, teardown),
             cmocka_unit_test_setup_teardown(chardev_tty_is_raw_while_open, setup, teardown),
             cmocka_unit_test(chardev_terminal_is_restored_after_sigkill),
+            cmocka_unit_test_setup_teardown(chardev_nmdm_joins_and_cleans_up, setup, teardown),
+            cmocka_unit_test_setup_teardown(chardev_nmdm_joins_two_vms_and_survives_the_maker, setup, teardown),
+            cmocka_unit_test_setup_teardown(chardev_nmdm_replaces_a_stale_link, setup, teardown),
             cmocka_unit_test_setup_teardown(loop_timers_run_in_order_and_can_be_cancelled, setup, teardown),
         };
 

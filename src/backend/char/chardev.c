@@ -274,7 +274,7 @@ set_carrier(struct chardev *dev, bool up)
         if (dev->carrier == up)
                 return;
         dev->carrier = up;
-        if (dev->handler && dev->handler->carrier)
+        if (dev->kind->has_carrier && dev->handler && dev->handler->carrier)
                 dev->handler->carrier(dev->handler_ctx, up);
 }
 
@@ -340,9 +340,15 @@ chardev_set_handler(struct chardev *dev, const struct chardev_handler *handler, 
 }
 
 bool
+chardev_attached(const struct chardev *dev)
+{
+        return dev->out_fd >= 0;
+}
+
+bool
 chardev_carrier(const struct chardev *dev)
 {
-        return dev->carrier;
+        return dev->carrier || !dev->kind->has_carrier;
 }
 
 static const struct {
@@ -359,6 +365,10 @@ static const struct {
 static const struct chardev_kind *
 find_kind(const char *spec, const char **ret_arg)
 {
+        if (chardev_is_nmdm(spec)) {
+                *ret_arg = spec;
+                return &chardev_nmdm;
+        }
         for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
                 size_t len = strlen(kinds[i].prefix);
 
@@ -379,7 +389,7 @@ chardev_open(struct loop *loop, const char *spec, struct chardev **ret_dev, cons
         int error = -ENOMEM;
 
         if (!kind) {
-                *ret_why = "not stdio, tcp=[addr:]port, unix=path or the path of a terminal";
+                *ret_why = "not stdio, tcp=[addr:]port, unix=path, a null modem or the path of a terminal";
                 return -EINVAL;
         }
         *ret_why = "out of memory";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Host ends of serial lines: standard input and output, a terminal device, a
- * listening TCP or Unix socket.
+ * listening TCP or Unix socket, one side of a virtual null modem.
  *
  * Whoever owns a line opens a chardev by its text form, sets a handler, and
  * calls chardev_resume whenever it can take input again.  Output is collected
@@ -32,12 +32,12 @@ struct chardev_handler {
         void (*input)(void *ctx, const uint8_t *data, size_t len);
         /* chardev_write has space again after it took less than it was given. */
         void (*writable)(void *ctx);
-        /* The other side came or went; optional. */
+        /* DCD changed: the other side came or went; optional. */
         void (*carrier)(void *ctx, bool up);
 };
 
 /*
- * @spec: "stdio", "tcp=[addr:]port", "unix=path", or the path of a terminal.
+ * @spec: "stdio", "tcp=[addr:]port", "unix=path", ".../nmdmXA" or "...B", or the path of a terminal.
  * On failure -errno and, in *ret_why, static text that says what is wrong.
  */
 int chardev_open(struct loop *loop, const char *spec, struct chardev **ret_dev, const char **ret_why);
@@ -49,6 +49,9 @@ void chardev_set_handler(struct chardev *dev, const struct chardev_handler *hand
 void chardev_resume(struct chardev *dev);
 /* The number of bytes taken. */
 size_t chardev_write(struct chardev *dev, const uint8_t *data, size_t len);
+/* Whether somebody reads what is written now, or it goes to the backlog. */
+bool chardev_attached(const struct chardev *dev);
+/* What DCD says: whether somebody is attached; always true of lines without a carrier of their own. */
 bool chardev_carrier(const struct chardev *dev);
 
 #endif

@@ -15,6 +15,8 @@ struct chardev_kind {
         void (*close)(struct chardev *dev);
         /* The other side hung up; the core has detached already. */
         void (*hangup)(struct chardev *dev);
+        /* The guest sees DCD fall while nobody is attached; else the line seems always up. */
+        bool has_carrier;
 };
 
 struct chardev {
@@ -44,6 +46,10 @@ extern const struct chardev_kind chardev_stdio;
 extern const struct chardev_kind chardev_tty;
 extern const struct chardev_kind chardev_tcp;
 extern const struct chardev_kind chardev_unix;
+extern const struct chardev_kind chardev_nmdm;
+
+/* A path whose last part is nmdm...A or nmdm...B. */
+bool chardev_is_nmdm(const char *path);
 
 /* Descriptors stay the kind's; @in_fd and @out_fd may be the same; an @in_fd of -1: output only. */
 int chardev_attach(struct chardev *dev, int in_fd, int out_fd);

@@ -84,10 +84,20 @@ line_writable(void *ctx)
         ns16550_tx_ready(&serial->uart);
 }
 
+/* DTR of the other side is our DSR and DCD; it never holds us off by CTS. */
+static void
+line_carrier(void *ctx, bool up)
+{
+        struct serial *serial = ctx;
+
+        ns16550_set_lines(&serial->uart, true, up, up);
+}
+
 static const struct chardev_handler line_handler = {
     .room = line_room,
     .input = line_input,
     .writable = line_writable,
+    .carrier = line_carrier,
 };
 
 static void
@@ -116,8 +126,7 @@ serial_create(struct loop *loop, struct chardev *chardev, serial_intr_fn *intr, 
         serial->ctx = ctx;
         serial->chardev = chardev;
         ns16550_init(&serial->uart, &uart_ops, serial);
-        /* The line is always up, so that who attaches again finds the session he left. */
-        ns16550_set_lines(&serial->uart, true, true, true);
+        line_carrier(serial, !chardev || chardev_carrier(chardev));
         ns16550_read(&serial->uart, REG_MSR); /* power-on: no change is pending */
         if (chardev)
                 chardev_set_handler(chardev, &line_handler, serial);
