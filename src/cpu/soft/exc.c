@@ -326,6 +326,8 @@ exc_deliver_at(struct soft_cpu *v, const struct soft_event *event, uint64_t retu
                 .ext = is_software(event) ? 0 : 1,
         };
 
+        /* What MOV SS held back does not outlive the exception of the instruction after it. */
+        v->st.pending_dbg = 0;
         if (is_fault(event))
                 d.flags |= X86_FL_RF;
         else if (event->kind == SOFT_EV_EXCEPTION || is_software(event))
@@ -410,6 +412,7 @@ software(struct soft_cpu *v, enum soft_event_kind kind, unsigned vector)
         const struct soft_event event = { .kind = (uint8_t)kind, .vector = (uint8_t)vector };
 
         exc_deliver_at(v, &event, v->next_rip);
+        v->entered_handler = true;
         v->next_rip = v->st.rip;
 }
 
@@ -445,6 +448,7 @@ int_v86_redirected(struct soft_cpu *v, unsigned vector)
         push_real(v, &d, flags);
         v->st.rflags &= ~(uint64_t)(X86_FL_TF | X86_FL_NT | (sys_iopl(v) < 3 ? X86_FL_VIF : X86_FL_IF));
         sys_set_real(v, X86_CS, (uint16_t)(target >> 16), true);
+        v->entered_handler = true;
         v->next_rip = target & 0xffff;
 }
 

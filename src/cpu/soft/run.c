@@ -357,6 +357,7 @@ const uint8_t *
 soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
 {
         const struct soft_jump *j;
+        bool step = v->mode & SOFT_MODE_STEP; /* POPF may end stepping, yet its own trap is due */
 
         flags_in(v);
         v->next_rip = rip_after(v, insn);
@@ -365,7 +366,7 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
         flags_out(v);
         soft_mode_update(v);
         soft_fpu_get(v);
-        if (v->kick || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss || v->intr_hint ||
+        if (v->kick || step || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss || v->intr_hint ||
             v->st.pending_dbg)
                 return NULL;
         j = &v->jump_cache[v->st.rip & (SOFT_JUMP_COUNT - 1)];
@@ -533,7 +534,7 @@ deliver_pending(struct soft_cpu *v)
         if (ev.kind != SOFT_EV_NONE) {
                 v->event.kind = SOFT_EV_NONE;
         } else if (v->st.pending_dbg != 0 && !v->st.shadow_ss) {
-                v->st.dr6 |= v->st.pending_dbg;
+                v->st.dr6 = (v->st.dr6 & ~0xfull) | v->st.pending_dbg;
                 v->st.pending_dbg = 0;
                 ev = (struct soft_event){ SOFT_EV_EXCEPTION, X86_VEC_DB, false, 0 };
         } else if (v->st.nmi_pending && !v->st.nmi_blocked && !shadow) {
@@ -584,6 +585,7 @@ run_code(struct soft_cpu *v)
         struct soft_block *b = NULL;
         bool shadow = v->st.shadow_ss || v->st.shadow_sti;
         bool trap = v->st.rflags & X86_FL_TF;
+        bool resume = v->st.rflags & X86_FL_RF;
         enum soft_left left;
 
         if (shadow)
@@ -593,13 +595,15 @@ run_code(struct soft_cpu *v)
         left = (enum soft_left)e->thunks.guard(v, guarded_find, &b);
         if (left == SOFT_LEFT_NORMAL && b != NULL) {
                 v->st.shadow_ss = v->st.shadow_sti = 0;
+                v->entered_handler = false;
                 left = (enum soft_left)e->thunks.enter(v, b->entry_saved);
                 flags_in(v);
         }
         world_leave(e);
-        if (left != SOFT_LEFT_EVENT)
+        /* RF that IRET has just loaded is for the next instruction. */
+        if (resume && left != SOFT_LEFT_EVENT)
                 v->st.rflags &= ~(uint64_t)X86_FL_RF;
-        if (trap && left == SOFT_LEFT_NORMAL && b != NULL)
+        if (trap && left == SOFT_LEFT_NORMAL && b != NULL && !v->entered_handler)
                 v->st.pending_dbg |= DR6_BS;
         if (shadow)
                 soft_mode_update(v);

@@ -79,6 +79,7 @@ struct soft_cpu {
 
         unsigned id;
         struct soft_engine *engine;
+        bool entered_handler; /* by INT n and the like, which no single-step trap follows */
         bool exit_on_pause;
         bool ignore_unknown_msrs;
         struct guest_mem *mem;

@@ -239,7 +239,7 @@ debug_register(struct soft_cpu *v, unsigned reg)
                 soft_raise(v, X86_VEC_UD);
         sys_require_cpl0(v);
         if (v->st.dr7 & DR7_GD) {
-                v->st.dr6 |= DR6_BD;
+                v->st.dr6 = (v->st.dr6 & ~0xfull) | DR6_BD;
                 soft_raise(v, X86_VEC_DB);
         }
         return reg == 4 || reg == 5 ? reg + 2 : reg;
@@ -388,8 +388,6 @@ write_policy(struct soft_cpu *v, uint32_t msr, uint64_t value)
 
         if (result == X86_MSR_UNKNOWN && v->ignore_unknown_msrs)
                 return 0;
-        if (result == X86_MSR_OK && msr == X86_MSR_PKRS)
-                soft_tlb_flush_all(v);
         return result == X86_MSR_OK ? 0 : -1;
 }
 
@@ -640,10 +638,7 @@ sys_wrpkru(struct soft_cpu *v, const struct x86_insn *insn)
         require_pkru(v);
         if ((uint32_t)v->st.gpr[X86_RDX] != 0)
                 raise_gp0(v);
-        if (value == x86_pkru(&v->st))
-                return;
-        x86_set_pkru(&v->st, value);
-        soft_tlb_flush_all(v);
+        x86_set_pkru(&v->st, value); /* the TLB keeps no translation that depends on keys */
 }
 
 /* ---- random numbers: the host's ---- */

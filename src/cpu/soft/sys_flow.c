@@ -704,7 +704,9 @@ void
 sys_hlt(struct soft_cpu *v, const struct x86_insn *insn)
 {
         sys_require_cpl0(v);
-        leave(v, CPU_EXIT_HLT);
+        /* A single-step trap that is due wakes the processor at once. */
+        if (!(v->st.rflags & X86_FL_TF))
+                leave(v, CPU_EXIT_HLT);
 }
 
 void

@@ -333,15 +333,6 @@ check_header(struct soft_cpu *v, const uint64_t header[8], bool compact_only)
                         raise_gp0(v);
 }
 
-static void
-set_pkru(struct soft_cpu *v, uint32_t pkru)
-{
-        if (pkru == x86_pkru(&v->st))
-                return;
-        x86_set_pkru(&v->st, pkru);
-        soft_tlb_flush_all(v);
-}
-
 /* Outside 64-bit mode the upper eight vector registers keep what they hold. */
 static void
 keep_upper(struct area *area, uint64_t rfbm)
@@ -397,7 +388,7 @@ restore(struct soft_cpu *v, const struct x86_insn *insn, bool compact_only)
                 keep_upper(&area, rfbm);
         host_xrstor(&area, rfbm & XF_HOST);
         if (rfbm & XF_PKRU)
-                set_pkru(v, pkru);
+                x86_set_pkru(&v->st, pkru);
 }
 
 void

@@ -154,14 +154,16 @@ sys_drop_segments(struct soft_cpu *v, unsigned cpl)
         static const uint8_t sregs[] = { X86_ES, X86_DS, X86_FS, X86_GS };
 
         for (unsigned i = 0; i < sizeof(sregs); i++) {
-                const struct x86_seg *seg = &v->st.seg[sregs[i]];
+                struct x86_seg *seg = &v->st.seg[sregs[i]];
                 unsigned dpl = (seg->attr & X86_SEG_DPL) >> X86_SEG_DPL_SHIFT;
 
                 if ((seg->attr & X86_SEG_UNUSABLE) || dpl >= cpl)
                         continue;
                 if ((seg->attr & X86_SEG_CODE) && (seg->attr & X86_SEG_DOWN))
                         continue;
-                sys_set_null(v, sregs[i], 0, 0);
+                /* The base stays: 64-bit mode goes on using that of FS and GS. */
+                seg->sel = 0;
+                seg->attr |= X86_SEG_UNUSABLE;
         }
 }
 
