@@ -70,6 +70,8 @@ struct cpu_env_ops {
          */
         int (*msr_read)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t *ret_value);
         int (*msr_write)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value);
+        /* The guest moved its TSC, which its local APIC's deadline is told in.  May be NULL. */
+        void (*tsc_moved)(void *ctx, unsigned vcpu, uint64_t tsc_offset);
 };
 
 struct cpu_env {

@@ -206,6 +206,7 @@ set_boot_states(struct machine *machine, gpa_t rsdp, struct config_error *err)
                 if (error != 0)
                         break;
                 st->tsc_offset = machine->tsc_offset;
+                lapic_set_tsc_offset(irqchip_lapic(machine->irqchip, i), st->tsc_offset);
                 st->apic_base = lapic_base_msr(irqchip_lapic(machine->irqchip, i));
                 error = fail_with(err, "processor state", machine->engine_ops->set_state(machine->vcpu[i].cpu, st));
         }

@@ -103,6 +103,12 @@ env_msr_write(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value)
         return lapic_msr_write(env_lapic(ctx, vcpu), msr, value);
 }
 
+static void
+env_tsc_moved(void *ctx, unsigned vcpu, uint64_t tsc_offset)
+{
+        lapic_set_tsc_offset(env_lapic(ctx, vcpu), tsc_offset);
+}
+
 const struct cpu_env_ops machine_env_ops = {
         .port_in = env_port_in,
         .port_out = env_port_out,
@@ -114,4 +120,5 @@ const struct cpu_env_ops machine_env_ops = {
         .tpr_write = env_tpr_write,
         .msr_read = env_msr_read,
         .msr_write = env_msr_write,
+        .tsc_moved = env_tsc_moved,
 };

@@ -434,11 +434,21 @@ write_machine_msr(struct soft_cpu *v, uint32_t msr, uint64_t value)
         return 0;
 }
 
+/* TSC and TSC_ADJUST move together: SDM 3B 17.17.3. */
+static void
+move_tsc(struct soft_cpu *v, uint64_t delta)
+{
+        v->st.tsc_offset += delta;
+        v->st.tsc_adjust += delta;
+        if (v->env->ops->tsc_moved == NULL)
+                return;
+        soft_fpu_put(v);
+        v->env->ops->tsc_moved(v->env->ctx, v->id, v->st.tsc_offset);
+}
+
 int
 soft_wrmsr(struct soft_cpu *v, uint32_t msr, uint64_t value)
 {
-        uint64_t delta;
-
         switch (msr) {
         case X86_MSR_FS_BASE:
                 return write_segment_base(v, X86_FS, value);
@@ -447,15 +457,12 @@ soft_wrmsr(struct soft_cpu *v, uint32_t msr, uint64_t value)
         case X86_MSR_EFER:
                 return write_efer(v, value);
         case X86_MSR_TSC:
-                delta = value - guest_tsc(v);
-                v->st.tsc_offset += delta;
-                v->st.tsc_adjust += delta;
+                move_tsc(v, value - guest_tsc(v));
                 return 0;
         case X86_MSR_TSC_ADJUST:
                 if (!(x86_model_msr_features(v->model) & X86_MF_TSC_ADJUST))
                         return -1;
-                v->st.tsc_offset += value - v->st.tsc_adjust;
-                v->st.tsc_adjust = value;
+                move_tsc(v, value - v->st.tsc_adjust);
                 return 0;
         default:
                 if (is_machine_msr(msr))
