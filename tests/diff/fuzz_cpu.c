@@ -214,8 +214,17 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
 {
         struct x86_insn in;
 
+        /* A store that an unmasked x87 error suppresses may fault or not. */
+        if (faulting_insn(c, b, &in) && b->vector == X86_VEC_PF && in.map == X86_MAP_X87 && a->vector != X86_VEC_PF)
+                return true;
         if (a->vector == X86_VEC_BP || !faulting_insn(c, a, &in))
                 return false;
+        /* Across the end of the 4 GiB of a flat segment: SDM 3A 5.3. */
+        if (c->compat && in.desc->class == X86_CLASS_STRING && b->vector == X86_VEC_GP)
+                return true;
+        /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
+        if (in.desc->feature == X86_F_F16C && a->vector == X86_VEC_PF && b->vector == X86_VEC_PF)
+                return true;
         /* A mask of zeros may fault or not: SDM 2B, MASKMOVDQU. */
         if (in.desc->sys == X86_SYS_MASKMOV && a->vector == X86_VEC_PF && b->vector != X86_VEC_PF)
                 return true;
@@ -232,8 +241,8 @@ cr2_mask(const struct diff_case *c, const struct diff_result *a)
 
         if (!faulting_insn(c, a, &in))
                 return ~0ull;
-        if (in.desc->sys == X86_SYS_MASKMOV || in.desc->sys == X86_SYS_VMASKMOV || in.desc->sys == X86_SYS_GATHER)
-                return ~0x3full;
+        if (in.desc->sys == X86_SYS_MASKMOV || in.desc->sys == X86_SYS_VMASKMOV || in.desc->sys == X86_SYS_GATHER || in.desc->sys == X86_SYS_FXRSTOR)
+                return ~0xfffull;
         return ~0ull;
 }
 

@@ -184,30 +184,27 @@ bulk(struct string *s, uint64_t count)
 {
         struct soft_cpu *v = s->v;
         gva_t dst_at, src_at;
-        uint8_t *dst, *src;
+        uint8_t *dst, *src = NULL;
 
         /* Only where linear addresses are offsets: no segment limit can end it early. */
         if (s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) ||
             (s->op != STRING_MOVS && s->op != STRING_STOS))
                 return 0;
-        dst_at = destination(s, X86_ACC_W);
-        count = elements_in_page(s, dst_at, count);
-        if (s->op == STRING_STOS) {
-                if (count == 0)
-                        return 0;
-                dst = soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
-                if (dst == NULL)
-                        return 0;
-                fill_up(dst, v->st.gpr[X86_RAX], count, s->size);
-        } else {
+        if (s->op == STRING_MOVS) {
                 src_at = source(s);
                 count = elements_in_page(s, src_at, count);
-                if (count == 0)
+                src = count == 0 ? NULL : soft_host_read(v, src_at, s->size);
+                if (src == NULL)
                         return 0;
-                src = soft_host_read(v, src_at, s->size);
-                dst = src == NULL ? NULL : soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
-                if (dst == NULL)
-                        return 0;
+        }
+        dst_at = destination(s, X86_ACC_W);
+        count = elements_in_page(s, dst_at, count);
+        dst = count == 0 ? NULL : soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
+        if (dst == NULL)
+                return 0;
+        if (s->op == STRING_STOS) {
+                fill_up(dst, v->st.gpr[X86_RAX], count, s->size);
+        } else {
                 copy_up(dst, src, count * s->size, s->size);
                 advance(s, X86_RSI, count);
         }

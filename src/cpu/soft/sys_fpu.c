@@ -598,7 +598,7 @@ sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
         unsigned size = insn->rex_w ? 8 : 4;
         unsigned index_size = insn->opcode & 1 ? 8 : 4;
         unsigned wider = size > index_size ? size : index_size;
-        unsigned count = (insn->vex_l ? 32 : 16) / wider;
+        unsigned vector_bytes = insn->vex_l ? 32 : 16, count = vector_bytes / wider;
         unsigned index = (unsigned)insn->mem_index, mask = insn->vvvv, dest = insn->reg;
         uint64_t base = (uint64_t)insn->disp;
 
@@ -607,9 +607,9 @@ sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
         if (dest == mask || dest == index || mask == index)
                 soft_raise(v, X86_VEC_UD);
         vectors_to_memory(v);
-        for (unsigned i = 0; i < count; i++)
+        for (unsigned i = 0; i < vector_bytes / size; i++)
                 element_set(v, mask, i, size, element_selected(v, mask, i, size) ? ~0ull : 0);
-        zero_from(v, mask, count * size);
+        zero_from(v, mask, vector_bytes);
         for (unsigned i = 0; i < count; i++) {
                 uint64_t offset = element_get(v, index, i, index_size);
 
