@@ -514,7 +514,8 @@ narrow_vex(struct x86_insn *in)
 {
         const struct x86_opdesc *d = in->desc;
 
-        if (d->reg_kind == X86_OPK_GPR || d->rm_kind == X86_OPK_GPR || d->vvvv_kind == X86_OPK_GPR)
+        if (d->reg_kind == X86_OPK_GPR || d->rm_kind == X86_OPK_GPR || d->vvvv_kind == X86_OPK_GPR ||
+            d->implicit_read != 0) /* VPCMPESTRI */
                 in->rex_w = 0;
         if (d->imm == X86_IMM_IS4)
                 in->imm &= 0x7f;

@@ -220,13 +220,22 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (a->vector == X86_VEC_BP || !faulting_insn(c, a, &in))
                 return false;
         /* Across the end of the 4 GiB of a flat segment: SDM 3A 5.3. */
-        if (c->compat && in.desc->class == X86_CLASS_STRING && b->vector == X86_VEC_GP)
+        if (c->compat && a->vector == X86_VEC_PF && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
                 return true;
         /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
-        if (in.desc->feature == X86_F_F16C && a->vector == X86_VEC_PF && b->vector == X86_VEC_PF)
+        if (in.desc->feature == X86_F_F16C && in.has_mem && a->vector == b->vector)
                 return true;
-        /* A mask of zeros may fault or not: SDM 2B, MASKMOVDQU. */
-        if (in.desc->sys == X86_SYS_MASKMOV && a->vector == X86_VEC_PF && b->vector != X86_VEC_PF)
+        /* What the mask leaves out may fault or not: SDM 2B, MASKMOVDQU. */
+        if (in.desc->sys == X86_SYS_MASKMOV && a->rip != b->rip)
+                return true;
+        /* A pending x87 error comes before the operand's own fault on some processors. */
+        if (a->vector == X86_VEC_MF && (b->vector == X86_VEC_PF || b->vector == X86_VEC_GP))
+                return true;
+        /* Stores of 10 bytes may have written the first 8. */
+        if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == X86_VEC_PF && b->vector == X86_VEC_PF)
+                return true;
+        /* #AC: the engine does not check alignment for RFLAGS.AC (doc/soft-cpu.md). */
+        if (a->vector == X86_VEC_AC)
                 return true;
         /* A branch to a non-canonical address faults before or after it (Intel, AMD). */
         return a->vector == X86_VEC_GP && b->vector == X86_VEC_GP &&
@@ -241,8 +250,10 @@ cr2_mask(const struct diff_case *c, const struct diff_result *a)
 
         if (!faulting_insn(c, a, &in))
                 return ~0ull;
-        if (in.desc->sys == X86_SYS_MASKMOV || in.desc->sys == X86_SYS_VMASKMOV || in.desc->sys == X86_SYS_GATHER || in.desc->sys == X86_SYS_FXRSTOR)
+        if (in.desc->sys == X86_SYS_VMASKMOV || in.desc->sys == X86_SYS_GATHER)
                 return ~0xfffull;
+        if (in.desc->sys == X86_SYS_FXRSTOR || in.desc->sys == X86_SYS_MASKMOV)
+                return 0;
         return ~0ull;
 }
 

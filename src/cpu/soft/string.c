@@ -225,6 +225,13 @@ repeat(struct string *s)
         uint64_t *rcx = &v->st.gpr[X86_RCX];
         unsigned batch = STRING_BATCH;
 
+        if (s->mask == 0xffffffff) { /* 32-bit addresses: processors clear the upper halves before they look */
+                v->st.gpr[X86_RCX] &= s->mask;
+                if (s->op == STRING_MOVS && *rcx != 0)
+                        v->st.gpr[X86_RSI] &= s->mask;
+                if ((s->op == STRING_MOVS || s->op == STRING_STOS) && *rcx != 0)
+                        v->st.gpr[X86_RDI] &= s->mask;
+        }
         while ((*rcx & s->mask) != 0) {
                 uint64_t done = bulk(s, *rcx & s->mask);
 
