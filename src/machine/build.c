@@ -178,7 +178,7 @@ load_kernel(struct machine *machine, gpa_t rsdp, struct x86_state *st, struct co
 static int
 load_saved(struct machine *machine, struct x86_state *st, struct config_error *err)
 {
-        struct instance_state *state = malloc(sizeof(*state));
+        struct instance_state *state = aligned_alloc(_Alignof(struct instance_state), sizeof(*state));
         int error;
 
         if (state == NULL)
@@ -193,7 +193,7 @@ load_saved(struct machine *machine, struct x86_state *st, struct config_error *e
 static int
 set_boot_states(struct machine *machine, gpa_t rsdp, struct config_error *err)
 {
-        struct x86_state *st = malloc(sizeof(*st));
+        struct x86_state *st = aligned_alloc(_Alignof(struct x86_state), sizeof(*st));
         int error = st == NULL ? fail_with(err, "processor state", -ENOMEM) : 0;
 
         for (unsigned i = 0; error == 0 && i < machine->config->cpus; i++) {
@@ -222,7 +222,7 @@ choose_engine(struct machine *machine, struct config_error *err)
         machine->engine_ops = cpu_engine_select(machine->config->engine, &why);
         if (machine->engine_ops == NULL)
                 return config_fail(err, "cpu.engine=%s: %s", machine->config->engine, why);
-        log_debug("CPU engine %s: %s", machine->engine_ops->name, why);
+        machine->engine_why = why;
         machine->tsc_hz = tsc_hz();
         machine->tsc_offset = 0 - __builtin_ia32_rdtsc();
         return 0;

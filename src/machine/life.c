@@ -120,6 +120,8 @@ machine_run(struct machine *machine, int *ret_signal)
 {
         enum machine_end end;
 
+        if (strcmp(machine->config->engine, "auto") == 0)
+                log_info("CPU engine %s, %s", machine->engine_ops->name, machine->engine_why);
         if (vcpus_start(machine) != 0)
                 machine_end(machine, MACHINE_END_ERROR);
         else

@@ -50,6 +50,7 @@ struct machine {
         uint64_t tsc_offset;
 
         const struct cpu_engine_ops *engine_ops;
+        const char *engine_why; /* why cpu.engine=auto chose it */
         struct cpu_engine *engine;
         struct vcpu vcpu[VM_CPUS_MAX];
 

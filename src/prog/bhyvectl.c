@@ -139,7 +139,7 @@ request(struct ctl *ctl, FILE *out, const char *fmt, ...)
 static int
 load_state(struct ctl *ctl, struct instance_state **ret_state)
 {
-        struct instance_state *state = malloc(sizeof(*state));
+        struct instance_state *state = aligned_alloc(_Alignof(struct instance_state), sizeof(*state));
         int error;
 
         if (state == NULL)

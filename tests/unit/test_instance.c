@@ -119,8 +119,9 @@ static void
 instance_state_is_saved_whole(void **state)
 {
         struct instance *instance = make("st");
-        struct instance_state *a = calloc(2, sizeof(*a)), *b = a + 1;
+        struct instance_state *a = aligned_alloc(64, 2 * sizeof(*a)), *b = a + 1;
 
+        memset(a, 0, 2 * sizeof(*a));
         a->cpu_count = 2;
         memset(&a->cpu[1], 0x5a, sizeof(a->cpu[1]));
         a->cpu[0].rip = 0xffffffff80100000;
@@ -140,10 +141,11 @@ static void
 instance_state_of_another_version_is_refused(void **state)
 {
         struct instance *instance = make("old");
-        struct instance_state *st = calloc(1, sizeof(*st));
+        struct instance_state *st = aligned_alloc(64, sizeof(*st));
         uint32_t version = 99;
         int fd;
 
+        memset(st, 0, sizeof(*st));
         st->cpu_count = 1;
         assert_int_equal(instance_state_save(instance, st, &err), 0);
         fd = openat(instance_dir_fd(instance), "state", O_RDWR);
@@ -181,10 +183,11 @@ check_register(void *ctx, const char *name)
 static void
 regs_names_reach_their_fields(void **state)
 {
-        struct x86_state *st = calloc(1, sizeof(*st) + 64);
+        struct x86_state *st = aligned_alloc(64, sizeof(*st));
         struct x86_seg seg = { .base = 0x1000, .limit = 0xffff, .attr = 0x93 }, back;
         uint64_t value;
 
+        memset(st, 0, sizeof(*st));
         regs_for_each(check_register, st);
         assert_int_equal(regs_set(st, "rip", 42), 0);
         assert_int_equal(st->rip, 42);

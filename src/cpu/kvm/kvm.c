@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cpu/kvm/kvm.h"
 #include "base/util.h"
+#include "x86/cpuid.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,11 @@
 #define TSS_ADDRESS    0xfffbd000ul /* three pages that no device of ours uses; VT-x real mode needs them */
 #define IDENTITY_MAP   0xfffbc000ul
 #define CPUID_MAX      128
+
+/* CPUID 1, ECX. */
+#define CPUID1_X2APIC       (1u << 21)
+#define CPUID1_TSC_DEADLINE (1u << 24)
+#define CPUID1_HYPERVISOR   (1u << 31)
 
 static const char *
 open_error(int error)
@@ -66,30 +72,103 @@ add_slot(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
                 engine->slot_error = -errno;
 }
 
-/* What KVM supports, without what only a local APIC in the kernel could do. */
-static int
-read_cpuid(struct cpu_engine *engine)
+#define FEATURE_EAX 1u
+#define FEATURE_EBX 2u
+#define FEATURE_ECX 4u
+#define FEATURE_EDX 8u
+
+/* Registers of CPUID that hold feature bits: what KVM lacks is taken out of them. */
+static const struct {
+        uint32_t leaf, subleaf;
+        unsigned registers;
+} feature_leaves[] = {
+        { 1, 0, FEATURE_ECX | FEATURE_EDX },
+        { 7, 0, FEATURE_EBX | FEATURE_ECX | FEATURE_EDX },
+        { 7, 1, FEATURE_EAX },
+        { 0xd, 0, FEATURE_EAX | FEATURE_EDX },
+        { 0xd, 1, FEATURE_EAX },
+        { 0x80000001u, 0, FEATURE_ECX | FEATURE_EDX },
+};
+
+static const struct kvm_cpuid_entry2 *
+find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t subleaf)
+{
+        for (unsigned i = 0; i < cpuid->nent; i++) {
+                const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+                if (e->function == leaf &&
+                    (e->index == subleaf || !(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
+                        return e;
+        }
+        return NULL;
+}
+
+/* KVM knows some feature bits by the guest's control registers, and says 0 for them. */
+static void
+cut_features(struct kvm_cpuid_entry2 *e, const struct kvm_cpuid2 *supported)
+{
+        const struct kvm_cpuid_entry2 *has = find_leaf(supported, e->function, e->index);
+        unsigned registers = 0;
+
+        for (unsigned i = 0; i < ARRAY_LEN(feature_leaves); i++) {
+                if (feature_leaves[i].leaf == e->function && feature_leaves[i].subleaf == e->index)
+                        registers = feature_leaves[i].registers;
+        }
+        e->eax &= (registers & FEATURE_EAX) ? (has == NULL ? 0 : has->eax) : ~0u;
+        e->ebx &= (registers & FEATURE_EBX) ? (has == NULL ? 0 : has->ebx) : ~0u;
+        e->ecx &= (registers & FEATURE_ECX) ? (has == NULL ? 0 : has->ecx | (e->function == 1 ? CPUID1_HYPERVISOR : 0))
+                                            : ~0u;
+        e->edx &= (registers & FEATURE_EDX) ? (has == NULL ? 0 : has->edx) : ~0u;
+        if (e->function == 1)
+                e->ecx &= ~(CPUID1_X2APIC | CPUID1_TSC_DEADLINE);
+}
+
+static struct kvm_cpuid2 *
+alloc_cpuid(void)
 {
         struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
 
-        if (cpuid == NULL)
-                return -ENOMEM;
-        engine->cpuid = cpuid;
-        cpuid->nent = CPUID_MAX;
-        if (ioctl(engine->kvm, KVM_GET_SUPPORTED_CPUID, cpuid) != 0)
-                return -errno;
-        for (unsigned i = 0; i < cpuid->nent; i++) {
-                struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+        if (cpuid != NULL)
+                cpuid->nent = CPUID_MAX;
+        return cpuid;
+}
 
-                if (e->function == 1)
-                        e->ecx &= ~(1u << 21 | 1u << 24); /* x2APIC, TSC deadline */
-                if (e->function == 0x40000000u) {
-                        e->eax = 0x40000000u;
-                        memcpy(&e->ebx, "bhyv", 4);
-                        memcpy(&e->ecx, "e bh", 4);
-                        memcpy(&e->edx, "yve ", 4);
-                }
+/*
+ * The machine's model, without what KVM does not support, and without what only a
+ * local APIC in the kernel could do: x2APIC and the TSC deadline.
+ */
+static int
+read_cpuid(struct cpu_engine *engine)
+{
+        struct kvm_cpuid2 *supported = alloc_cpuid();
+        const struct x86_cpuid_leaf *leaf;
+        unsigned count;
+        int error = 0;
+
+        engine->cpuid = alloc_cpuid();
+        if (supported == NULL || engine->cpuid == NULL)
+                error = -ENOMEM;
+        else if (ioctl(engine->kvm, KVM_GET_SUPPORTED_CPUID, supported) != 0)
+                error = -errno;
+        if (error != 0) {
+                free(supported);
+                return error;
         }
+        leaf = x86_model_leaves(engine->config.model, &count);
+        engine->cpuid->nent = count < CPUID_MAX ? count : CPUID_MAX;
+        for (unsigned i = 0; i < engine->cpuid->nent; i++) {
+                struct kvm_cpuid_entry2 *e = &engine->cpuid->entries[i];
+
+                *e = (struct kvm_cpuid_entry2){ .function = leaf[i].leaf,
+                        .index = leaf[i].subleaf,
+                        .flags = leaf[i].indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+                        .eax = leaf[i].value.eax,
+                        .ebx = leaf[i].value.ebx,
+                        .ecx = leaf[i].value.ecx,
+                        .edx = leaf[i].value.edx };
+                cut_features(e, supported);
+        }
+        free(supported);
         return 0;
 }
 
@@ -172,6 +251,7 @@ kvm_cpu_destroy(struct cpu *cpu)
         free(cpu);
 }
 
+/* What the model says of this vCPU in particular: APIC ids. */
 static int
 set_cpuid(struct cpu *cpu)
 {
@@ -181,8 +261,8 @@ set_cpuid(struct cpu *cpu)
                 struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
 
                 if (e->function == 1)
-                        e->ebx = (e->ebx & 0x0000ffffu) | cpu->id << 24 | cpu->engine->config.vcpu_count << 16;
-                if (e->function == 0xb)
+                        e->ebx = (e->ebx & 0x00ffffffu) | cpu->id << 24;
+                if (e->function == 0xb || e->function == 0x1f)
                         e->edx = cpu->id;
         }
         return ioctl(cpu->fd, KVM_SET_CPUID2, cpuid) != 0 ? -errno : 0;
