@@ -7,7 +7,7 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext part elf conf
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf
 FUZZ_LIBS := -lz -lbz2 -lzstd
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
@@ -21,6 +21,7 @@ FUZZ_DEF_fs_ufs := -DFUZZ_OPS=ufs_ops -DFUZZ_IMAGES='"ufs1.img.zst","ufs2.img.zs
 FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.iso.zst"'
 FUZZ_DEF_fs_fat := -DFUZZ_OPS=fat_ops -DFUZZ_IMAGES='"fat12.img.zst","fat32.img.zst"'
 FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zst"'
+FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst"'
 
 fuzz_sources = $(if $(FUZZ_SRC_$(1)),$(FUZZ_SRC_$(1)),$(FUZZ_SRC_fs))
 

@@ -201,20 +201,6 @@ blkdev_read_refuses_what_leaves_a_slice(void **state)
 }
 
 static void
-fs_mount_names_zfs_when_it_refuses_it(void **state)
-{
-        struct disk *d = *state;
-        struct fs *fs;
-        const char *why = NULL;
-
-        assert_int_equal(fs_mount(&d->dev, &fs, &why), -EINVAL);
-        assert_null(why);
-        put_le64(d->bytes + 128 * 1024 + 4096, 0x00bab10c);
-        assert_int_equal(fs_mount(&d->dev, &fs, &why), -ENOTSUP);
-        assert_string_equal(why, "zfs");
-}
-
-static void
 unpack_refuses_cut_and_damaged_data(void **state)
 {
         unsigned char packed[4096];
@@ -251,7 +237,6 @@ main(void)
             DISK_TEST(part_scan_finds_logical_partitions_and_ends_loops),
             DISK_TEST(part_scan_subtracts_where_a_bsd_label_counts_from_the_disk),
             DISK_TEST(blkdev_read_refuses_what_leaves_a_slice),
-            DISK_TEST(fs_mount_names_zfs_when_it_refuses_it),
             DISK_TEST(unpack_refuses_cut_and_damaged_data),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

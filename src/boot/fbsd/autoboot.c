@@ -49,7 +49,13 @@ set_root_mount(struct loader *l)
 
         if (env_get(&l->env, "vfs.root.mountfrom"))
                 return;
-        snprintf(path, sizeof(path), "%.63s/etc/fstab", rootdev ? rootdev : l->devs.current);
+        const char *root = rootdev ? rootdev : l->devs.current;
+        snprintf(path, sizeof(path), "%.319s/etc/fstab", root);
+        /* A ZFS that /etc/fstab does not name is its own root: "zfs:pool/x:" without its end. */
+        if (strncmp(root, "zfs:", 4) == 0) {
+                snprintf(from, sizeof(from), "%.*s", (int)strlen(root) - 1, root);
+                env_set(&l->env, "vfs.root.mountfrom", from);
+        }
         if (dev_load(&l->devs, path, LOADER_TEXT_MAX, &text, &len))
                 return;
         if (root_of_fstab(text, &dev, &type, &options)) {

@@ -3,6 +3,7 @@
 #include "boot/fbsd/dev.h"
 
 #include "boot/fs/hostfs.h"
+#include "boot/fs/zfs.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -92,7 +93,8 @@ parse_disk_name(const char *name, struct disk_name *ret)
 static size_t
 device_len(const char *spec)
 {
-        const char *colon = strchr(spec, ':');
+        size_t prefix = strncmp(spec, "zfs:", 4) == 0 ? 4 : 0;
+        const char *colon = strchr(spec + prefix, ':');
 
         return spec[0] == '/' || !colon ? 0 : (size_t)(colon - spec);
 }
@@ -124,9 +126,9 @@ static void
 part_name(const struct part_table *t, const struct part *p, const char *disk, char *name)
 {
         if (t->scheme == PART_SCHEME_BSD)
-                snprintf(name, DEV_NAME_MAX, "%.48s%c", disk, 'a' + (int)p->index);
+                snprintf(name, DEV_NAME_MAX, "%.300s%c", disk, 'a' + (int)p->index);
         else
-                snprintf(name, DEV_NAME_MAX, "%.48s%c%u", disk,
+                snprintf(name, DEV_NAME_MAX, "%.300s%c%u", disk,
                     t->scheme == PART_SCHEME_GPT ? 'p' : 's', p->index);
 }
 
@@ -159,6 +161,16 @@ find_candidates(const struct blkdev *dev, const char *name, unsigned rank, struc
                 add_candidate(c, dev, name, rank);
 }
 
+/* A ZFS goes by the name of its dataset. */
+static void
+name_zfs(struct fs *fs, struct candidate *c)
+{
+        char dataset[ZFS_NAME_MAX];
+
+        if (zfs_dataset_name(fs, dataset))
+                snprintf(c->name, sizeof(c->name), "zfs:%s", dataset);
+}
+
 /* The first candidate that mounts; else the device itself, for an ISO with a table of its own. */
 static int
 best_partition(const struct blkdev *dev, const char *name, struct candidate *ret)
@@ -174,8 +186,10 @@ best_partition(const struct blkdev *dev, const char *name, struct candidate *ret
                 snprintf(raw.name, sizeof(raw.name), "%s", name);
                 struct candidate *try = i < c.count ? &c.list[i] : &raw;
                 int err = fs_mount(&try->dev, &fs, &why);
-                if (!err)
+                if (!err) {
+                        name_zfs(fs, try);
                         fs_unmount(fs);
+                }
                 if (!err || (err == -ENOTSUP && result == -EINVAL))
                         *ret = *try;
                 if (!err)
@@ -232,27 +246,70 @@ find_range(struct devs *devs, const char *name, struct blkdev *ret)
 
 /* --- Mounting --- */
 
+static struct fs *
+find_mount(struct devs *devs, const char *name)
+{
+        for (unsigned i = 0; i < devs->mount_count; i++) {
+                if (strcmp(devs->mounts[i].name, name) == 0)
+                        return devs->mounts[i].fs;
+        }
+        return NULL;
+}
+
+static int
+keep_mount(struct devs *devs, const char *name, const struct blkdev *dev, struct fs *fs)
+{
+        if (devs->mount_count == DEV_MOUNTS_MAX) {
+                fs_unmount(fs);
+                return -EMFILE;
+        }
+        struct dev_mount *m = &devs->mounts[devs->mount_count++];
+        m->dev = *dev;
+        m->fs = fs;
+        snprintf(m->name, sizeof(m->name), "%s", name);
+        return 0;
+}
+
 static int
 mount_disk(struct devs *devs, const char *name, struct fs **ret_fs)
 {
-        for (unsigned i = 0; i < devs->mount_count; i++) {
-                if (strcmp(devs->mounts[i].name, name) == 0) {
-                        *ret_fs = devs->mounts[i].fs;
-                        return 0;
-                }
-        }
-        if (devs->mount_count == DEV_MOUNTS_MAX)
-                return -EMFILE;
-        struct dev_mount *m = &devs->mounts[devs->mount_count];
-        int err = find_range(devs, name, &m->dev);
+        struct blkdev dev;
+
+        *ret_fs = find_mount(devs, name);
+        if (*ret_fs)
+                return 0;
+        int err = find_range(devs, name, &dev);
         if (!err)
-                err = fs_mount(&m->dev, &m->fs, &devs->why);
+                err = fs_mount(&dev, ret_fs, &devs->why);
         if (err)
                 return err == -EINVAL ? -ENXIO : err;
-        snprintf(m->name, sizeof(m->name), "%s", name);
-        devs->mount_count++;
-        *ret_fs = m->fs;
-        return 0;
+        return keep_mount(devs, name, &dev, *ret_fs);
+}
+
+/* Looks for the pool of "zfs:pool/dataset" on every partition and disk. */
+static int
+mount_zfs(struct devs *devs, const char *name, struct fs **ret_fs)
+{
+        int result = -ENXIO;
+
+        *ret_fs = find_mount(devs, name);
+        if (*ret_fs)
+                return 0;
+        for (unsigned i = 0; i < devs->disk_count; i++) {
+                struct candidates c = {.count = 0};
+                find_candidates(&devs->disks[i].dev, "", 1, &c);
+                for (unsigned j = 0; j < c.count; j++) {
+                        int err = zfs_mount_dataset(
+                            &c.list[j].dev, name + strlen("zfs:"), ret_fs);
+                        if (!err)
+                                return keep_mount(devs, name, &c.list[j].dev, *ret_fs);
+                        if (err == -ENOTSUP) {
+                                devs->why = "zfs";
+                                result = err;
+                        }
+                }
+        }
+        return result;
 }
 
 static int
@@ -266,11 +323,7 @@ mount_device(struct devs *devs, const char *name, struct fs **ret_fs)
         }
         if (strncmp(name, "disk", 4) == 0)
                 return mount_disk(devs, name, ret_fs);
-        if (strncmp(name, "zfs", 3) == 0) {
-                devs->why = "zfs";
-                return -ENOTSUP;
-        }
-        return -ENXIO;
+        return strncmp(name, "zfs:", 4) == 0 ? mount_zfs(devs, name, ret_fs) : -ENXIO;
 }
 
 int
@@ -286,6 +339,10 @@ dev_check(struct devs *devs, const char *name)
         copy[len] = '\0';
         if (strncmp(copy, "disk", 4) == 0)
                 return find_range(devs, copy, &dev);
+        if (strncmp(copy, "zfs:", 4) == 0) {
+                struct fs *fs;
+                return mount_zfs(devs, copy, &fs);
+        }
         return strcmp(copy, "host0") == 0 ? 0 : -ENXIO;
 }
 
@@ -318,7 +375,7 @@ dev_choose_current(struct devs *devs)
                 snprintf(name, sizeof(name), "disk%u", i);
                 int err = best_partition(&devs->disks[i].dev, name, &best);
                 if (i == 0 || !err)
-                        snprintf(devs->current, sizeof(devs->current), "%.62s:", best.name);
+                        snprintf(devs->current, sizeof(devs->current), "%.318s:", best.name);
                 if (!err)
                         return;
         }
@@ -364,7 +421,7 @@ list_parts(const struct blkdev *dev, const char *name, bool verbose,
     void (*line)(void *ctx, const char *text), void *ctx)
 {
         struct part_table table;
-        char text[160], sub[DEV_NAME_MAX];
+        char text[512], sub[DEV_NAME_MAX];
 
         part_scan(dev, &table);
         for (unsigned i = 0; i < table.count; i++) {
@@ -383,6 +440,19 @@ list_parts(const struct blkdev *dev, const char *name, bool verbose,
         }
 }
 
+int
+dev_list_zfs(
+    struct devs *devs, const char *name, void (*line)(void *ctx, const char *text), void *ctx)
+{
+        char device[DEV_NAME_MAX];
+        struct fs *fs;
+
+        if (snprintf(device, sizeof(device), "zfs:%s", name) >= (int)sizeof(device))
+                return -ENAMETOOLONG;
+        int err = mount_zfs(devs, device, &fs);
+        return err ? err : zfs_list_children(fs, name, line, ctx);
+}
+
 void
 dev_list(struct devs *devs, bool verbose, void (*line)(void *ctx, const char *text), void *ctx)
 {
@@ -397,6 +467,11 @@ dev_list(struct devs *devs, bool verbose, void (*line)(void *ctx, const char *te
                     verbose ? "\t" : "", verbose ? devs->disks[i].path : "");
                 line(ctx, text);
                 list_parts(&devs->disks[i].dev, name, verbose, line, ctx);
+        }
+        if (strncmp(devs->current, "zfs:", 4) == 0) {
+                line(ctx, "zfs devices:");
+                snprintf(text, sizeof(text), "    %s", devs->current);
+                line(ctx, text);
         }
 }
 

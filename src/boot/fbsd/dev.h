@@ -7,6 +7,7 @@
  *   disk0p2:/path         GPT partition 2
  *   disk0s1:/path         MBR slice 1, or the best partition of its BSD label
  *   disk0s1a: disk0a:     a BSD partition
+ *   zfs:pool/ROOT/x:      a ZFS file system, of a pool on any of the disks
  *   /path, path           on the current device
  *
  * File systems are mounted when first used and stay mounted.
@@ -19,7 +20,7 @@
 
 #define DEV_DISKS_MAX  32u
 #define DEV_MOUNTS_MAX 64u
-#define DEV_NAME_MAX   64u
+#define DEV_NAME_MAX   320u /* zfs:POOL/DATASET is the longest */
 
 struct dev_disk {
         char *path;
@@ -62,6 +63,10 @@ int dev_resolve(struct devs *devs, const char *spec, struct fs **ret_fs, const c
 int dev_open(struct devs *devs, const char *spec, struct fs_file *ret_file);
 int dev_load(struct devs *devs, const char *spec, size_t limit, void **ret_buf, size_t *ret_len);
 int dev_find(struct devs *devs, const char *spec, enum fs_type *ret_type);
+
+/* Calls @line for each child of the ZFS dataset @name ("pool/ROOT"). */
+int dev_list_zfs(struct devs *devs, const char *name, void (*line)(void *ctx, const char *text),
+    void *ctx);
 
 /* Calls @line for each line of what lsdev shows. */
 void dev_list(

@@ -498,8 +498,22 @@ cmd_pnpscan(struct loader *l, int argc, char **argv)
         return 0;
 }
 
+static void
+list_line(void *ctx, const char *text)
+{
+        struct loader *l = ctx;
+
+        console_page(l->con, "%s\n", text);
+}
+
 int
 cmd_lszfs(struct loader *l, int argc, char **argv)
 {
-        return loader_fail(l, "ZFS pools cannot be read");
+        char why[128];
+
+        if (argc != 2)
+                return loader_fail(l, "a single dataset must be supplied");
+        console_page_start(l->con, loader_page_lines(l));
+        int err = dev_list_zfs(&l->devs, argv[1], list_line, l);
+        return err ? loader_fail(l, "%s", dev_strerror(&l->devs, err, why, sizeof(why))) : 0;
 }

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ZFS reader on a pool of our own, tests/fuzz/images/zfs.img.zst: zt/ROOT/default with gzip,
+ * zt/other with lzjb, each with a kernel of repeated text, links, a sparse file and long names.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "boot/fs/unpack.h"
+#include "boot/fs/zfs_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct pool {
+        struct blkdev_memory mem;
+        struct blkdev dev;
+};
+
+static int
+open_pool(void **state)
+{
+        static char packed[1 << 20];
+        struct pool *p = calloc(1, sizeof(*p));
+        FILE *f = fopen("tests/fuzz/images/zfs.img.zst", "r");
+        void *bytes;
+
+        assert_non_null(f);
+        size_t n = fread(packed, 1, sizeof(packed), f);
+        fclose(f);
+        assert_int_equal(unpack(packed, n, 128 << 20, &bytes, &p->mem.len), 0);
+        p->mem.bytes = bytes;
+        blkdev_from_memory(&p->mem, true, &p->dev);
+        *state = p;
+        return 0;
+}
+
+static int
+close_pool(void **state)
+{
+        struct pool *p = *state;
+
+        free(p->mem.bytes);
+        free(p);
+        return 0;
+}
+
+static void
+check_text(struct fs *fs, const char *path, const char *want)
+{
+        struct fs_file f;
+        char text[64] = "";
+
+        assert_int_equal(fs_open(fs, path, &f), 0);
+        assert_int_equal(fs_read(&f, 0, text, sizeof(text) - 1), strlen(want));
+        assert_string_equal(text, want);
+        assert_int_equal(fs_overwrite(&f, 0, "x", 1), -EROFS);
+        fs_close(&f);
+}
+
+static void
+check_kernel(struct fs *fs)
+{
+        static const char line[] = "a line of a kernel\n";
+        void *bytes;
+        size_t len;
+
+        assert_int_equal(fs_load(fs, "/boot/kernel/kernel", 1 << 20, &bytes, &len), 0);
+        assert_int_equal(len, 400000);
+        for (size_t i = 0; i < len; i++)
+                assert_int_equal(((char *)bytes)[i], line[i % (sizeof(line) - 1)]);
+        free(bytes);
+        assert_int_equal(fs_load(fs, "/boot/sparse", 2 << 20, &bytes, &len), 0);
+        assert_int_equal(len, (1 << 20) + 3);
+        for (size_t i = 0; i < 1 << 20; i++)
+                assert_int_equal(((char *)bytes)[i], 0);
+        assert_string_equal((char *)bytes + (1 << 20), "end");
+        free(bytes);
+}
+
+static void
+zfs_reads_files_links_and_large_tables(void **state)
+{
+        struct pool *p = *state;
+        static const char *const names[] = {"zt/ROOT/default", "zt/other"};
+
+        for (size_t i = 0; i < 2; i++) {
+                struct fs *fs;
+                char name[ZFS_NAME_MAX];
+                assert_int_equal(zfs_mount_dataset(&p->dev, names[i], &fs), 0);
+                assert_true(zfs_dataset_name(fs, name));
+                assert_string_equal(name, names[i]);
+                check_kernel(fs);
+                check_text(fs, "/boot/link", "a=\"b\"\n");
+                check_text(fs, "/longlink", "a=\"b\"\n");
+                check_text(fs,
+                    "/boot/names/a-name-that-does-not-fit-into-a-small-table-of-names-60", "60\n");
+                fs_unmount(fs);
+        }
+}
+
+static void
+zfs_mount_takes_the_root_dataset_when_none_is_named(void **state)
+{
+        struct pool *p = *state;
+        char name[ZFS_NAME_MAX];
+        struct fs *fs;
+
+        assert_int_equal(fs_mount(&p->dev, &fs, NULL), 0);
+        assert_true(zfs_dataset_name(fs, name));
+        assert_string_equal(name, "zt");
+        fs_unmount(fs);
+        assert_int_equal(zfs_mount_dataset(&p->dev, "zt/none", &fs), -ENOENT);
+        assert_int_equal(zfs_mount_dataset(&p->dev, "other/ROOT", &fs), -ENOENT);
+}
+
+static void
+fs_mount_names_zfs_when_it_refuses_it(void **state)
+{
+        struct pool *p = *state;
+        const char *why = NULL;
+        struct fs *fs;
+
+        for (size_t i = 0; i + 20 < 512 * 1024; i++) {
+                if (memcmp(p->mem.bytes + i, "type\0\0\0\x09\0\0\0\x01\0\0\0\x04" "file", 20) == 0)
+                        memcpy(p->mem.bytes + i + 16, "raid", 4);
+        }
+        assert_int_equal(fs_mount(&p->dev, &fs, &why), -ENOTSUP);
+        assert_string_equal(why, "zfs");
+}
+
+static void
+zfs_falls_back_to_the_second_label_and_older_uberblocks(void **state)
+{
+        struct pool *p = *state;
+        struct fs *fs;
+
+        memset(p->mem.bytes, 0, 256 * 1024);
+        assert_int_equal(zfs_mount_dataset(&p->dev, "zt/other", &fs), 0);
+        check_kernel(fs);
+        fs_unmount(fs);
+        memset(p->mem.bytes + 256 * 1024, 0, 256 * 1024);
+        assert_int_equal(zfs_mount_dataset(&p->dev, "zt/other", &fs), -EINVAL);
+}
+
+static void
+zfs_unpack_lz4_follows_matches_and_refuses_wild_ones(void **state)
+{
+        static const unsigned char good[] = {0, 0, 0, 7, 0x22, 'a', 'b', 2, 0, 0x10, 'c'};
+        static const unsigned char longer[] = {0, 0, 0, 9, 0x1f, 'z', 1, 0, 255, 6, 0x20, 'e', 'f'};
+        unsigned char out[300], bad[sizeof(good)];
+
+        assert_int_equal(zfs_unpack(15, good, sizeof(good), out, 9), 0);
+        assert_memory_equal(out, "ababababc", 9);
+        assert_int_equal(zfs_unpack(15, good, sizeof(good), out, 8), -EIO);
+        assert_int_equal(zfs_unpack(15, good, sizeof(good), out, 10), -EIO);
+        assert_int_equal(zfs_unpack(15, longer, sizeof(longer), out, 1 + 280 + 2), 0);
+        assert_int_equal(out[280], 'z');
+        assert_int_equal(out[282], 'f');
+        memcpy(bad, good, sizeof(good));
+        bad[7] = 3; /* before the beginning */
+        assert_int_equal(zfs_unpack(15, bad, sizeof(bad), out, 9), -EIO);
+        bad[7] = 0;
+        assert_int_equal(zfs_unpack(15, bad, sizeof(bad), out, 9), -EIO);
+        assert_int_equal(zfs_unpack(15, good, 8, out, 9), -EIO);
+        assert_int_equal(zfs_unpack(99, good, 8, out, 9), -ENOTSUP);
+}
+
+int
+main(void)
+{
+#define POOL_TEST(t) cmocka_unit_test_setup_teardown(t, open_pool, close_pool)
+        const struct CMUnitTest tests[] = {
+            POOL_TEST(zfs_reads_files_links_and_large_tables),
+            POOL_TEST(zfs_mount_takes_the_root_dataset_when_none_is_named),
+            POOL_TEST(fs_mount_names_zfs_when_it_refuses_it),
+            POOL_TEST(zfs_falls_back_to_the_second_label_and_older_uberblocks),
+            cmocka_unit_test(zfs_unpack_lz4_follows_matches_and_refuses_wild_ones),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
