@@ -212,10 +212,13 @@ collect_leaves(struct diff_gen *g)
 
 /* An address for @size bytes: mostly inside the data pages, sometimes at an edge, seldom one that faults. */
 static uint32_t
-pick_address(struct gen *g, unsigned size)
+pick_address(struct gen *g, unsigned size, bool locked)
 {
         unsigned kind = diff_below(&g->rng, 100), at = diff_below(&g->rng, DIFF_DATA_PAGES * DIFF_PAGE - 64);
 
+        /* hosts may slow down who locks across cache lines: do that seldom */
+        if (locked && diff_below(&g->rng, 200) != 0)
+                kind = 0;
         if (kind < 60)
                 return DIFF_DATA + (at & ~31u);
         if (kind < 75)
@@ -233,6 +236,13 @@ pick_address(struct gen *g, unsigned size)
         if (kind < 98)
                 return DIFF_DATA - diff_below(&g->rng, size + 2);
         return (uint32_t)diff_random(&g->rng);
+}
+
+/* Locked without a prefix, by the processor or the engine. */
+static bool
+is_atomic(const struct x86_opdesc *d)
+{
+        return d->sys == X86_SYS_CMPXCHG8B || strcmp(d->name, "xchg") == 0;
 }
 
 /* A register whose value is still known and fits @want; -1 if there is none. */
@@ -317,7 +327,7 @@ gen_random_mem(struct gen *g, struct enc *e)
 static void
 gen_mem(struct gen *g, struct enc *e, unsigned size)
 {
-        uint32_t address = pick_address(g, size);
+        uint32_t address = pick_address(g, size, e->lock || is_atomic(&e->leaf->row->desc));
         int base = -1, index = -1;
         unsigned scale = 0;
         int64_t disp;
@@ -344,7 +354,7 @@ gen_mem(struct gen *g, struct enc *e, unsigned size)
                 if (index >= 0)
                         disp -= (int64_t)(g->c->gpr[index] << scale);
         }
-        if (diff_chance(&g->rng, 30)) /* near the base, as compiled code does */
+        if (diff_chance(&g->rng, 30) && !e->lock) /* near the base, as compiled code does */
                 disp = (int64_t)(int8_t)diff_random(&g->rng) & -8;
         use_base(g, e, (unsigned)base, index, scale, disp);
 }
@@ -446,7 +456,7 @@ pick_immediate(struct gen *g, struct enc *e)
         uint64_t value = diff_chance(&g->rng, 50) ? corner(&g->rng) : diff_random(&g->rng);
 
         if (e->leaf->row->desc.imm == X86_IMM_MOFFS)
-                value = pick_address(g, 8);
+                value = pick_address(g, 8, false);
         if (e->leaf->row->desc.imm == X86_IMM_ENTER)
                 value = diff_below(&g->rng, 200) | (uint64_t)(diff_chance(&g->rng, 30) ? diff_below(&g->rng, 4) : 0) << 16;
         memcpy(e->imm, &value, 8);

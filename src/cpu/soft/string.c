@@ -227,9 +227,9 @@ repeat(struct string *s)
 
         if (s->mask == 0xffffffff) { /* 32-bit addresses: processors clear the upper halves before they look */
                 v->st.gpr[X86_RCX] &= s->mask;
-                if (s->op == STRING_MOVS && *rcx != 0)
+                if (s->op == STRING_MOVS)
                         v->st.gpr[X86_RSI] &= s->mask;
-                if ((s->op == STRING_MOVS || s->op == STRING_STOS) && *rcx != 0)
+                if (s->op == STRING_MOVS || s->op == STRING_STOS)
                         v->st.gpr[X86_RDI] &= s->mask;
         }
         while ((*rcx & s->mask) != 0) {

@@ -620,7 +620,7 @@ sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
                 offset = (base + offset * insn->mem_scale) & sys_mask(insn->asize);
                 element_set(v, dest, i, size,
                     soft_ld(v, soft_linear(v, insn->mem_seg, offset, size, X86_ACC_R), size, SOFT_ACC_DATA));
-                zero_from(v, dest, count * size < 16 ? 16 : count * size);
+                zero_from(v, dest, vector_bytes);
                 element_set(v, mask, i, size, 0);
         }
         zero_from(v, mask, 0);
