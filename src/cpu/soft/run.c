@@ -568,7 +568,7 @@ guest_breakpoint(struct soft_cpu *v)
         gva_t linear = linear_rip(v);
         uint64_t hits = 0;
 
-        if ((v->st.dr7 & 0xff) == 0 || (v->st.rflags & X86_FL_RF))
+        if ((v->st.dr7 & 0xff) == 0 || (v->st.rflags & X86_FL_RF) || v->st.shadow_ss)
                 return false;
         for (unsigned n = 0; n < 4; n++)
                 if ((v->st.dr7 >> 2 * n & 3) && (v->st.dr7 >> (16 + 4 * n) & 3) == 0 && v->st.dr[n] == linear)

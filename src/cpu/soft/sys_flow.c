@@ -585,6 +585,16 @@ set_flat(struct soft_cpu *v, unsigned sreg, unsigned sel, uint32_t attr, unsigne
         sys_set_seg(v, sreg, &seg);
 }
 
+/* The single-step trap of SYSCALL and SYSRET is by TF as they leave it: SDM 2B, SYSRET. */
+static void
+step_by_new_flags(struct soft_cpu *v)
+{
+        if (v->st.rflags & X86_FL_TF)
+                v->st.pending_dbg |= 0x4000; /* DR6.BS */
+        else
+                v->entered_handler = true;
+}
+
 /* Outside long mode, as AMD's processors have it: APM 3, SYSCALL. */
 static void
 syscall_legacy(struct soft_cpu *v)
@@ -613,6 +623,7 @@ sys_syscall(struct soft_cpu *v, const struct x86_insn *insn)
         v->st.gpr[X86_R11] = v->st.rflags & ~(uint64_t)X86_FL_RF;
         v->st.rflags = (v->st.rflags & ~(v->st.sfmask | X86_FL_RF)) | X86_FL_FIXED;
         v->next_rip = x86_code64(&v->st) ? v->st.lstar : v->st.cstar;
+        step_by_new_flags(v);
         set_flat(v, X86_CS, cs, ATTR_CODE64, 0);
         set_flat(v, X86_SS, cs + 8, ATTR_DATA, 0);
 }
@@ -648,6 +659,7 @@ sys_sysret(struct soft_cpu *v, const struct x86_insn *insn)
         if (to64 && !sys_canonical(v, v->st.gpr[X86_RCX]))
                 soft_raise_error(v, X86_VEC_GP, 0);
         v->st.rflags = (v->st.gpr[X86_R11] & SYSRET_FLAGS) | X86_FL_FIXED;
+        step_by_new_flags(v);
         v->next_rip = to64 ? v->st.gpr[X86_RCX] : (uint32_t)v->st.gpr[X86_RCX];
         set_flat(v, X86_CS, (sel + (to64 ? 16 : 0)) | 3, to64 ? ATTR_CODE64 : ATTR_CODE32, 3);
         set_flat(v, X86_SS, (sel + 8) | 3, ATTR_DATA, 3);
