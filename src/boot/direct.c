@@ -77,7 +77,9 @@ load_segment(const struct elf_image *elf, const Elf64_Phdr *ph, const char *path
 
         if (bytes == NULL || ph->p_filesz > ph->p_memsz)
                 return config_fail(err, "%s: the file is truncated or damaged: a segment is not all there", path);
-        if (ph->p_paddr < BOOT_KERNEL_MIN)
+        if (ph->p_paddr < BOOT_KERNEL_MIN &&
+            (ph->p_paddr < BOOT_FREE_BASE || ph->p_memsz > BOOT_FREE_LIMIT - BOOT_FREE_BASE ||
+                ph->p_paddr > BOOT_FREE_LIMIT - ph->p_memsz))
                 return config_fail(err, "%s: a segment wants to lie at 0x%llx; kernels lie at 1 MiB and above", path,
                     (unsigned long long)ph->p_paddr);
         to = mem_at(mem, ph->p_paddr, ph->p_memsz);

@@ -23,6 +23,9 @@
 #define BOOT_LOW_BASE    0x500u
 #define BOOT_LOW_LIMIT   0x40000u
 #define BOOT_KERNEL_MIN  0x100000u /* kernels lie at 1 MiB and above */
+/* Low memory that stays free when an ELF kernel boots: small real-mode programs may lie there. */
+#define BOOT_FREE_BASE   0x8000u
+#define BOOT_FREE_LIMIT  0x20000u
 
 struct boot_file {
         const char *path;

@@ -871,6 +871,12 @@ x86_model_is_amd(const struct x86_cpu_model *model)
         return model->amd;
 }
 
+bool
+x86_model_has_x2apic(const struct x86_cpu_model *model)
+{
+        return model_has(model, "x2apic");
+}
+
 uint64_t
 x86_model_tsc_hz(const struct x86_cpu_model *model)
 {

@@ -367,7 +367,7 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
         soft_mode_update(v);
         soft_fpu_get(v);
         if (v->kick || step || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss || v->intr_hint ||
-            v->st.pending_dbg)
+            v->st.pending_dbg || (v->st.nmi_pending && !v->st.nmi_blocked))
                 return NULL;
         j = &v->jump_cache[v->st.rip & (SOFT_JUMP_COUNT - 1)];
         if (j->address == v->st.rip)
@@ -448,6 +448,16 @@ reload_derived(struct soft_cpu *v)
         soft_mode_update(v);
 }
 
+/* One NMI is held while another is handled (SDM 3A 6.7.1); two if none has been delivered yet. */
+static void
+take_nmis(struct soft_cpu *v, unsigned count)
+{
+        unsigned limit = v->st.nmi_blocked ? 1 : 2;
+
+        count += v->st.nmi_pending;
+        v->st.nmi_pending = (uint8_t)(count < limit ? count : limit);
+}
+
 static void
 take_events(struct soft_cpu *v)
 {
@@ -463,7 +473,7 @@ take_events(struct soft_cpu *v)
         if (events & CPU_EVENT_KICK)
                 r->kicked = true;
         if (events & CPU_EVENT_NMI)
-                v->st.nmi_pending = 1;
+                take_nmis(v, atomic_exchange(&r->nmis, 0));
         if (events & CPU_EVENT_INIT) {
                 soft_fpu_put(v);
                 x86_state_init(&v->st, v->id);
@@ -538,7 +548,7 @@ deliver_pending(struct soft_cpu *v)
                 v->st.pending_dbg = 0;
                 ev = (struct soft_event){ SOFT_EV_EXCEPTION, X86_VEC_DB, false, 0 };
         } else if (v->st.nmi_pending && !v->st.nmi_blocked && !shadow) {
-                v->st.nmi_pending = 0;
+                v->st.nmi_pending--;
                 ev = (struct soft_event){ SOFT_EV_NMI, X86_VEC_NMI, false, 0 };
         } else if (v->intr_hint && (v->st.rflags & X86_FL_IF) && !shadow && !v->run->hold_irqs) {
                 int vector = take_interrupt(v);
@@ -680,6 +690,8 @@ soft_event_op(struct cpu *cpu, unsigned event, unsigned argument)
                 atomic_store(&v->run->sipi_vector, argument);
         if (event & CPU_EVENT_INTR)
                 __atomic_store_n(&v->intr_hint, 1, __ATOMIC_SEQ_CST);
+        if (event & CPU_EVENT_NMI)
+                atomic_fetch_add(&v->run->nmis, 1);
         atomic_fetch_or(&v->run->events, event);
         __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
 }

@@ -8,6 +8,7 @@
 struct soft_run {
         /* Set by any thread, with soft_cpu.kick after it; taken by take_events(). */
         _Atomic uint32_t events;      /* CPU_EVENT_* */
+        _Atomic uint32_t nmis;        /* that arrived with CPU_EVENT_NMI */
         _Atomic uint32_t sipi_vector;
         _Atomic uint32_t jumps_stale; /* blocks died: empty the jump caches */
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */

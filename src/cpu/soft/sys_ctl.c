@@ -423,9 +423,20 @@ soft_rdmsr(struct soft_cpu *v, uint32_t msr, uint64_t *ret_value)
         }
 }
 
+#define APIC_BASE_EXTD 0x400ull
+
+/* What CPUID says limits IA32_APIC_BASE; the rest of its rules are the local APIC's. */
+static bool
+apic_base_valid(const struct soft_cpu *v, uint64_t value)
+{
+        return value >> X86_PHYS_BITS == 0 && (!(value & APIC_BASE_EXTD) || x86_model_has_x2apic(v->model));
+}
+
 static int
 write_machine_msr(struct soft_cpu *v, uint32_t msr, uint64_t value)
 {
+        if (msr == X86_MSR_APIC_BASE && !apic_base_valid(v, value))
+                return -1;
         soft_fpu_put(v);
         if (v->env->ops->msr_write(v->env->ctx, v->id, msr, value) != 0)
                 return -1;
