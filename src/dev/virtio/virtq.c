@@ -69,16 +69,21 @@ virtq_map(const struct virtq *q, struct rings *ret_rings)
         return ret_rings->desc != NULL && ret_rings->avail != NULL && ret_rings->used != NULL;
 }
 
+/*
+ * Loads and stores of the fields both sides look at are sequentially
+ * consistent: "store mine, then read yours" must not be reordered on either
+ * side, or a notification is lost (2.7.7, 2.7.10).
+ */
 static uint16_t
 ring_load(const uint8_t *p)
 {
-        return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE));
+        return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_SEQ_CST));
 }
 
 static void
 ring_store(uint8_t *p, uint16_t value)
 {
-        __atomic_store_n((uint16_t *)(void *)p, htole16(value), __ATOMIC_RELEASE);
+        __atomic_store_n((uint16_t *)(void *)p, htole16(value), __ATOMIC_SEQ_CST);
 }
 
 /* Pairs with the driver's store of its available index: see new entries after the index. */
@@ -304,7 +309,6 @@ virtq_publish(struct virtq *q)
         mem_written(q->mem, q->used, RING_HEADER_BYTES);
         q->used_told = q->used_next;
         /* Pairs with the driver's barrier between storing used_event or flags and its last look. */
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
         return interrupt_due(q, &r, old);
 }
 
@@ -334,7 +338,6 @@ notify_enable_at(struct virtq *q, const struct rings *r, uint16_t seen)
                 mem_written(q->mem, q->used, RING_HEADER_BYTES);
         }
         /* Pairs with the driver's barrier between storing its index and reading flags or event. */
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
         return avail_index(r) != seen;
 }
 
