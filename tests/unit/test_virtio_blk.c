@@ -473,13 +473,13 @@ virtio_blk_reset_with_requests_in_flight_is_clean(void **state)
         struct pci_rig *r = &b.r;
 
         blk_start(&b, "nocache", "true");
+        put_le32(mem_at(r->mem, HEADER_AT, 4), T_IN);
+        put_le64(mem_at(r->mem, HEADER_AT + 8, 8), 8);
         for (unsigned round = 0; round < 20; round++) {
                 r->avail[0] = r->used[0] = 0;
                 memset(mem_at(r->mem, ring_base(0), 0x10000), 0, 0x10000);
                 modern_init(r, F_ALL, 1, false);
                 for (unsigned i = 0; i < 80; i++) {
-                        put_le32(mem_at(r->mem, HEADER_AT, 4), T_IN);
-                        put_le64(mem_at(r->mem, HEADER_AT + 8, 8), 8);
                         rig_put_desc(r, 0, 3 * i, HEADER_AT, 16, RIG_NEXT, 3 * i + 1);
                         rig_put_desc(r, 0, 3 * i + 1, BUFFER_AT, 4096, RIG_NEXT | RIG_WRITE, 3 * i + 2);
                         rig_put_desc(r, 0, 3 * i + 2, STATUS_AT, 1, RIG_WRITE, 0);
