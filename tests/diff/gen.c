@@ -11,6 +11,8 @@
 #include "x86/decode_tables.h"
 #include "x86/state.h"
 
+#include <Zydis/Zydis.h>
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -564,6 +566,57 @@ fix_branch(struct gen *g, struct diff_insn *out, const struct x86_insn *in, unsi
         out->target = (uint8_t)(self + 1 + (room ? diff_below(&g->rng, room < 4 ? room : 4) : 0));
 }
 
+/* What ends the sequence at once, whatever the operands: taken seldom. */
+static bool
+always_ends(const struct x86_opdesc *d)
+{
+        if (d->class == X86_CLASS_UD || (d->flags & X86_OD_CPL0))
+                return true;
+        switch (d->sys) {
+        case X86_SYS_MONITOR:
+        case X86_SYS_MWAIT:
+        case X86_SYS_RSM:
+        case X86_SYS_INT3:
+        case X86_SYS_CLI:
+        case X86_SYS_STI:
+        case X86_SYS_IN:
+        case X86_SYS_OUT:
+        case X86_SYS_INS:
+        case X86_SYS_OUTS:
+                return true;
+        default:
+                return d->class == X86_CLASS_RET || d->class == X86_CLASS_JMP_IND || d->class == X86_CLASS_CALL_IND;
+        }
+}
+
+/*
+ * Changes a bit, for encodings that no table row yields.  What a newer processor would make of
+ * it must be known: so nothing that Zydis takes for an instruction and the decoder does not.
+ */
+static bool
+mutate(struct gen *g, struct diff_insn *out)
+{
+        ZydisDecoder decoder;
+        ZydisDecodedInstruction zi;
+        struct x86_insn in;
+        uint8_t buf[24] = { 0 };
+        bool compat = g->c->compat;
+
+        memcpy(buf, out->bytes, out->len);
+        buf[diff_below(&g->rng, out->len)] ^= (uint8_t)(1u << diff_below(&g->rng, 8));
+        for (unsigned i = out->len; i < sizeof(buf); i++)
+                buf[i] = 0xcc;
+        if (x86_decode(buf, X86_INSN_MAX, compat ? X86_MODE_32 : X86_MODE_64, &in) == X86_DECODE_OK)
+                return false;
+        ZydisDecoderInit(&decoder, compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
+            compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+        if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, buf, 15, &zi)))
+                return false;
+        memcpy(out->bytes, buf, out->len);
+        out->fix = FIX_NONE;
+        return true;
+}
+
 static bool
 gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, unsigned self, unsigned room)
 {
@@ -591,9 +644,7 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
         }
         if (!desc_allowed(g->options, in.desc, g->c->compat) || (is_branch(in.desc) && in.imm_bytes == 2))
                 return false;
-        /* after a wild jump anything may follow; keep those rare */
-        if ((in.desc->class == X86_CLASS_RET || in.desc->class == X86_CLASS_JMP_IND || in.desc->class == X86_CLASS_CALL_IND) &&
-            !diff_chance(&g->rng, 10))
+        if (!g->options->only && always_ends(in.desc) && !diff_chance(&g->rng, 8))
                 return false;
         memcpy(out->bytes, buf, in.len);
         out->len = in.len;
@@ -602,6 +653,8 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
                 out->fix_at = (uint8_t)disp_at;
                 out->fix_address = e.rip_address;
         }
+        if (diff_below(&g->rng, 150) == 0 && mutate(g, out))
+                return true;
         if (is_branch(in.desc))
                 fix_branch(g, out, &in, self, room);
         g->known &= ~written_gprs(&in);

@@ -223,6 +223,7 @@ repeat(struct string *s)
 {
         struct soft_cpu *v = s->v;
         uint64_t *rcx = &v->st.gpr[X86_RCX];
+        bool step = v->st.rflags & X86_FL_TF; /* a trap after each iteration */
         unsigned batch = STRING_BATCH;
 
         if (s->mask == 0xffffffff) { /* 32-bit addresses: processors clear the upper halves before they look */
@@ -233,7 +234,7 @@ repeat(struct string *s)
                         v->st.gpr[X86_RDI] &= s->mask;
         }
         while ((*rcx & s->mask) != 0) {
-                uint64_t done = bulk(s, *rcx & s->mask);
+                uint64_t done = step ? 0 : bulk(s, *rcx & s->mask);
 
                 if (done == 0) {
                         one_element(s);
@@ -242,7 +243,7 @@ repeat(struct string *s)
                 set_masked(rcx, s->mask, *rcx - done);
                 if (is_compare(s->op) && !(v->st.rflags & X86_FL_ZF) != (s->insn->rep == 0xf2))
                         break;
-                if ((*rcx & s->mask) != 0 && (--batch == 0 || __atomic_load_n(&v->kick, __ATOMIC_RELAXED))) {
+                if ((*rcx & s->mask) != 0 && (step || --batch == 0 || __atomic_load_n(&v->kick, __ATOMIC_RELAXED))) {
                         v->next_rip = v->st.rip; /* once more from here */
                         return;
                 }
