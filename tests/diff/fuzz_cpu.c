@@ -215,7 +215,8 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         struct x86_insn in;
 
         /* A store that an unmasked x87 error suppresses may fault or not. */
-        if (faulting_insn(c, b, &in) && b->vector == X86_VEC_PF && in.map == X86_MAP_X87 && a->vector != X86_VEC_PF)
+        if (faulting_insn(c, b, &in) && (b->vector == X86_VEC_PF || b->vector == X86_VEC_GP) && in.map == X86_MAP_X87 &&
+            a->vector != b->vector)
                 return true;
         if (a->vector == X86_VEC_BP || !faulting_insn(c, a, &in))
                 return false;
@@ -227,6 +228,9 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
                 return true;
         /* What the mask leaves out may fault or not: SDM 2B, MASKMOVDQU. */
         if (in.desc->sys == X86_SYS_MASKMOV && a->rip != b->rip)
+                return true;
+        /* The first bound may be judged before the second is read. */
+        if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR && b->vector == X86_VEC_PF)
                 return true;
         /* A pending x87 error comes before the operand's own fault on some processors. */
         if (a->vector == X86_VEC_MF && (b->vector == X86_VEC_PF || b->vector == X86_VEC_GP))

@@ -223,6 +223,7 @@ repeat(struct string *s)
 {
         struct soft_cpu *v = s->v;
         uint64_t *rcx = &v->st.gpr[X86_RCX];
+        uint64_t before = v->st.rflags;
         bool step = v->st.rflags & X86_FL_TF; /* a trap after each iteration */
         unsigned batch = STRING_BATCH;
 
@@ -234,7 +235,11 @@ repeat(struct string *s)
                         v->st.gpr[X86_RDI] &= s->mask;
         }
         while ((*rcx & s->mask) != 0) {
-                uint64_t done = step ? 0 : bulk(s, *rcx & s->mask);
+                /* a fault finds the flags from before the instruction: SDM 2B, REP */
+                uint64_t done = 0;
+
+                v->st.rflags = before;
+                done = step ? 0 : bulk(s, *rcx & s->mask);
 
                 if (done == 0) {
                         one_element(s);

@@ -41,6 +41,7 @@ tr_flags_clobber(struct tr *t)
                 tr_flags_save(t);
         else
                 t->flags = TR_FLAGS_DEAD;
+        tr_flags_note(t);
 }
 
 void
