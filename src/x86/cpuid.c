@@ -557,7 +557,7 @@ leaves_xsave(struct x86_cpu_model *m)
 
 /*
  * The fraction closest to @value / @unit whose numerator times @unit in kHz still fits 32 bits:
- * kernels compute with that many.  Continued fractions; off by less than 0.1 ppm.
+ * kernels compute with that many.  Continued fractions; off by less than 1 ppm.
  */
 static void
 best_fraction(uint64_t value, uint64_t unit, uint32_t *ret_num, uint32_t *ret_den)
@@ -568,8 +568,16 @@ best_fraction(uint64_t value, uint64_t unit, uint32_t *ret_num, uint32_t *ret_de
         while (b != 0) {
                 uint64_t q = a / b, n2 = q * n1 + n0, d2 = q * d1 + d0, r = a % b;
 
-                if (n2 > limit || d2 > 0xffffffffull)
+                if (n2 > limit || d2 > 0xffffffffull) {
+                        /* The last step as far as it goes, if that is nearer than none of it. */
+                        uint64_t k = (limit - n0) / n1;
+
+                        if (2 * k > q) {
+                                n1 = k * n1 + n0;
+                                d1 = k * d1 + d0;
+                        }
                         break;
+                }
                 n0 = n1;
                 n1 = n2;
                 d0 = d1;
