@@ -107,16 +107,17 @@ bench: ## compare with qemu-system-x86 -accel tcg, boot and workloads
 $(BUILD)/keys: tools/keys.c $(LIB)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
-man/bhyve_config.5: man/bhyve_config.5.in tools/keys.c src/config/schema.c
+$(BUILD)/man/bhyve_config.5: man/bhyve_config.5.in tools/keys.c src/config/schema.c
+	@mkdir -p $(@D)
 	@$(MAKE) -s $(BUILD)/keys
 	$(Q)$(BUILD)/keys >$(BUILD)/keys.mdoc
 	$(Q)sed -e '/@KEYS@/r $(BUILD)/keys.mdoc' -e '/@KEYS@/d' $< >$@
 
 .PHONY: man
-man: man/bhyve_config.5 ## write bhyve_config.5 anew from the schema
+man: $(BUILD)/man/bhyve_config.5 ## make bhyve_config.5 from the schema
 
 MAN8 := $(wildcard man/*.8)
-MAN5 := $(wildcard man/*.5)
+MAN5 := $(wildcard man/*.5) $(BUILD)/man/bhyve_config.5
 
 install: all man ## programs and manual pages to $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5
@@ -136,7 +137,7 @@ install: all man ## programs and manual pages to $(DESTDIR)$(PREFIX)
 format: ## reformat the C sources
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
-lint: ## manual pages, shell scripts, compiler's stricter warnings
+lint: man ## manual pages, shell scripts, compiler's stricter warnings
 	@tools/setup.sh lint
 	mandoc -T lint -W warning $(MAN8) $(MAN5)
 	@for f in tools/*.sh; do sh -n $$f || exit 1; done

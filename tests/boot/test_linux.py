@@ -52,13 +52,13 @@ class Console:
             raise
 
     def command(self, line):
-        """What the command printed."""
-        self.p.sendline(line + '; echo status=$?')
-        self.p.expect(r'status=(\d+)\r+\n')
-        out, status = self.p.before.decode(errors='replace'), int(self.p.match[1])
+        """What the command printed.  The terminal's echo of the line holds neither mark."""
+        self.p.sendline(f'echo BEG""IN; {line}; echo END""=$?')
+        self.p.expect(r'BEGIN\r+\n(.*)END=(\d+)\r+\n')
+        out, status = self.p.match[1].decode(errors='replace'), int(self.p.match[2])
         self.p.expect_exact(PROMPT)
         assert status == 0, f'{line}: status {status}: {out}'
-        return out.split('\n', 1)[1] if '\n' in out else out
+        return out
 
     def end(self, line=None):
         """bhyve's exit status after the guest has ended."""
@@ -75,7 +75,8 @@ class Console:
 def boot_and_look(cpus):
     console = Console('boot', new_disk(), cpus=cpus)
     try:
-        assert console.command('nproc').split()[0] == str(cpus)
+        nproc = console.command('nproc')
+        assert nproc.split()[:1] == [str(cpus)], nproc
         assert 'Debian' in console.command('uname -a')
         assert 'vda' in console.command('cat /proc/partitions')
         assert console.end('poweroff') == 1
