@@ -3,8 +3,9 @@
 """A stock Linux guest with virtio-net on a tap of the private network.
 
 It is Debian's kernel with the modules of build/guest; an archive added to
-its initramfs brings an init that asks for an address, looks up names,
-fetches from the server behind NAT, and powers off.
+its initramfs brings an init that asks for an address and does what the test
+wants: looks up names and fetches from the server behind NAT, or moves BYTES
+each way (64 MiB by default) with and without offloads; then it powers off.
 """
 import os
 import subprocess
@@ -22,11 +23,24 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-while read -r module; do insmod /lib/modules/$module 2>/dev/null; done < /lib/modules/order
+while read -r module; do
+    options=
+    case $module,$(cat /proc/cmdline) in virtio_net.ko,*test=plain*) options="csum=0 gso=0" ;; esac
+    insmod /lib/modules/$module $options 2>/dev/null
+done < /lib/modules/order
 ip link set lo up
 ip link set eth0 up
 udhcpc -i eth0 -n -q -t 10 -T 2 -x hostname:vm0 -s /lease.sh >/dev/null 2>&1
 echo "address: $(ip -4 addr show dev eth0 | sed -n 's|.*inet \\([0-9.]*\\)/.*|\\1|p')"
+case $(cat /proc/cmdline) in *test=plain*|*test=offload*)
+    mkdir /t && mount -t tmpfs tmpfs /t
+    head -c 4194304 /dev/urandom > /t/block
+    count=$(sed 's/.*blocks=\\([0-9]*\\).*/\\1/' /proc/cmdline)
+    { i=0; while [ $i -lt $count ]; do cat /t/block; i=$((i + 1)); done; } | nc -w 20 192.168.16.1 7200 > /t/answer
+    echo "block: $(md5sum < /t/block)"
+    echo "got: $(nc -w 20 192.168.16.1 7201 < /dev/null | md5sum)"
+    poweroff -f ;;
+esac
 for name in vm1 host printer; do
     echo "$name: $(nslookup -type=a $name.vm.example 2>&1 | sed -n '/^Name/,$s/^Address: *//p' | head -n 1)"
 done
@@ -69,12 +83,50 @@ def initrd(world):
     return path
 
 
-def command(world):
+BLOCK = 4 << 20
+TRAFFIC = """
+import hashlib, os, socket, sys, time
+count, size = int(sys.argv[1]), 4 << 20
+a = socket.create_server(("0.0.0.0", 7200))
+b = socket.create_server(("0.0.0.0", 7201))
+print("listening", flush=True)
+
+def take(c):
+    h, left = hashlib.md5(), size
+    while left:
+        got = c.recv(min(left, 1 << 18))
+        if not got:
+            return None
+        h.update(got)
+        left -= len(got)
+    return h.hexdigest()
+
+c, _ = a.accept()
+began = time.monotonic()
+blocks = [take(c) for _ in range(count)]
+up = time.monotonic() - began
+c.close()
+c, _ = b.accept()
+block, h = bytearray(os.urandom(size)), hashlib.md5()
+began = time.monotonic()
+for n in range(count):
+    block[:8] = n.to_bytes(8, "little")
+    c.sendall(block)
+    h.update(block)
+c.shutdown(socket.SHUT_WR)
+while c.recv(100):
+    pass
+down = time.monotonic() - began
+print(len(set(blocks)), blocks[0], h.hexdigest(), round(count * size / 1e6 / up), round(count * size / 1e6 / down))
+"""
+
+
+def command(world, words=""):
     """What runs the guest with its console on standard output."""
     return [BHYVE, "-c", "1", "-m", "256M", "-H", "-s", "0,hostbridge", "-s", "31,lpc", "-l", "com1,stdio",
             "-s", "5,virtio-net,tap0", "-o", "cpu.engine=" + os.environ.get("ENGINE", "auto"),
             "-o", "boot.kernel=" + os.path.join(GUEST, "vmlinuz"), "-o", "boot.initrd=" + initrd(world),
-            "-o", "boot.cmdline=console=ttyS0 quiet panic=-1 rdinit=/netinit", "vm0"]
+            "-o", "boot.cmdline=console=ttyS0 quiet panic=-1 rdinit=/netinit " + words, "vm0"]
 
 
 def stock_linux_guest_is_on_the_network():
@@ -115,4 +167,36 @@ def stock_linux_guest_is_on_the_network():
         same(before, host.snapshot())
 
 
-main(stock_linux_guest_is_on_the_network)
+def moves_bytes(kind):
+    need("dnsmasq")
+    need("cpio")
+    if not os.path.exists(os.path.join(GUEST, "initrd")):
+        raise Skip("there is no guest in %s (tools/guest.sh makes it)" % GUEST)
+    count = max(1, int(os.environ.get("BYTES", 1 << 26)) // BLOCK)
+    with World() as world:
+        host, router, server = world.lan()
+        host.bhyvenet("up", "-f", host.conf(PRIVATE))
+        traffic = host.start("python3", "-c", TRAFFIC, count, stdout=subprocess.PIPE, text=True)
+        traffic.stdout.readline()
+        vm0 = host.start("timeout", "-k", "1", str(BOOT_S), *command(world, "test=%s blocks=%d" % (kind, count)),
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        console = vm0.communicate(timeout=BOOT_S + 10)[0].decode(errors="replace").replace("\r", "")
+        said = dict(line.split(": ", 1) for line in console.split("\n") if ": " in line)
+        check("got" in said, "the guest did not end well; the console said:\n" + console[-2000:])
+        different, block, sent, up, down = traffic.communicate(timeout=10)[0].split()
+        equal(different, "1", "kinds of blocks that came from the guest")
+        equal(block, said["block"].split()[0], "the checksum of each block from the guest")
+        equal(said["got"].split()[0], sent, "the checksum of what the guest received")
+        print("        %d MiB each way: from the guest %s MB/s, to it %s MB/s" % (count * BLOCK >> 20, up, down))
+        host.bhyvenet("down")
+
+
+def bytes_arrive_with_offloads():
+    moves_bytes("offload")
+
+
+def bytes_arrive_without_offloads():
+    moves_bytes("plain")
+
+
+main(bytes_arrive_with_offloads, bytes_arrive_without_offloads, stock_linux_guest_is_on_the_network)
