@@ -112,7 +112,7 @@ load_conf(const char *path, struct netconf **ret_conf)
         return error;
 }
 
-/* @from: the first note to print. */
+/* FILE:LINE: error: text, as compilers print it. */
 static void
 print_notes(const char *path, const struct netconf *conf)
 {
