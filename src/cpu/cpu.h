@@ -97,6 +97,10 @@ struct cpu_breakpoint {
 struct cpu_debug {
         bool single_step;         /* leave after one instruction */
         bool step_holds_irqs;     /* do not deliver interrupts while stepping */
+        /*
+         * Give every vCPU the same CPU_BP_EXEC ones, while none of them runs.  A breakpoint that
+         * was reported (or where a step ended) is passed when the vCPU runs again from there.
+         */
         const struct cpu_breakpoint *breakpoints;
         size_t breakpoint_count;
 };

@@ -150,6 +150,8 @@ struct soft_engine {
         uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
         _Atomic uint32_t flush_wanted;
+        gva_t *breaks;             /* the debugger's breakpoints, sorted; changed while no vCPU runs */
+        size_t break_count;
 
         /* Stopping the world. */
         _Atomic uint32_t running;   /* vCPUs inside translated code */
@@ -188,6 +190,10 @@ soft_code_page(const struct soft_engine *e, gpa_t gpa)
  * and @paddr2, its guest-physical address, is ~0.  With the lock held.
  */
 struct soft_block *soft_translate(struct soft_cpu *v, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short);
+/* debug.c: whether the debugger has a breakpoint at this linear address. */
+bool soft_debug_breaks(const struct soft_engine *e, gva_t linear);
+/* Not a vector: what a block at a breakpoint raises. */
+#define SOFT_RAISE_BREAK 256
 /* thunk.c */
 void soft_thunks_emit(struct soft_engine *e);
 

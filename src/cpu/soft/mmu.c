@@ -70,6 +70,7 @@ struct bounce_piece {
 
 struct soft_mmu {
         struct tlb kernel;
+        struct tlb watched;            /* always empty: what translated code sees while v->watching */
         struct aspace aspace[SOFT_ASPACES];
         struct aspace *current;
         struct soft_jump *kernel_jumps;
@@ -294,6 +295,8 @@ soft_mmu_create(struct soft_cpu *v)
         memset(m, 0, sizeof(*m));
         v->mmu = m;
         error = tlb_create(&m->kernel, SOFT_TLB_KERN_BITS);
+        if (error == 0)
+                error = tlb_create(&m->watched, SOFT_TLB_KERN_BITS);
         for (unsigned i = 0; i < SOFT_ASPACES && error == 0; i++)
                 error = aspace_create(&m->aspace[i]);
         m->kernel_jumps = jumps_create();
@@ -320,6 +323,7 @@ soft_mmu_destroy(struct soft_cpu *v)
                 free(m->aspace[i].jumps);
         }
         tlb_destroy(&m->kernel);
+        tlb_destroy(&m->watched);
         free(m->kernel_jumps);
         free(m);
         v->mmu = NULL;
@@ -347,7 +351,7 @@ soft_mmu_select(struct soft_cpu *v)
 
         /* Explicit accesses of a supervisor go by AC; without SMAP there is only one kind. */
         v->ac_data = !user && (v->st.cr4 & X86_CR4_SMAP) && (v->st.rflags & X86_FL_AC);
-        t = tlb_for(v, SOFT_ACC_DATA);
+        t = v->watching ? &m->watched : tlb_for(v, SOFT_ACC_DATA);
         if (v->tlb != t->entry) {
                 v->tlb = t->entry;
                 v->tlb_mask = (1ull << t->bits) - 1;
@@ -717,6 +721,8 @@ soft_ld(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how)
         uint64_t offset = address - entry->tag_read;
         uint64_t value = 0;
 
+        if (v->watching)
+                soft_watch(v, address, size, false);
         if (offset <= MEM_PAGE_SIZE - size) {
                 const uint8_t *p = (const uint8_t *)(uintptr_t)entry->host + offset;
 
@@ -742,6 +748,8 @@ soft_st(struct soft_cpu *v, gva_t address, unsigned size, uint64_t value, enum s
         const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
         uint64_t offset = address - entry->tag_write;
 
+        if (v->watching)
+                soft_watch(v, address, size, true);
         if (offset <= MEM_PAGE_SIZE - size) {
                 uint8_t *p = (uint8_t *)(uintptr_t)entry->host + offset;
 
@@ -769,6 +777,8 @@ soft_ld_bytes(struct soft_cpu *v, gva_t address, void *buf, size_t len, enum sof
         uint8_t *to = buf;
 
         check_canonical(v, address, len);
+        if (v->watching)
+                soft_watch(v, address, len, false);
         while (len > 0) {
                 struct bounce_piece piece[2];
                 unsigned part = len < MEM_PAGE_SIZE ? (unsigned)len : MEM_PAGE_SIZE;
@@ -803,6 +813,8 @@ soft_st_bytes(struct soft_cpu *v, gva_t address, const void *buf, size_t len, en
         const uint8_t *from = buf;
 
         soft_probe_write(v, address, len, how);
+        if (v->watching)
+                soft_watch(v, address, len, true);
         while (len > 0) {
                 struct bounce_piece piece[2];
                 unsigned part = len < MEM_PAGE_SIZE ? (unsigned)len : MEM_PAGE_SIZE;
@@ -826,6 +838,8 @@ soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access 
         check_canonical(v, address, size);
         if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
                 return NULL;
+        if (v->watching)
+                soft_watch(v, address, size, true);
         return mmu_translate(v, address, true, how, &gpa, &kind);
 }
 
@@ -838,6 +852,8 @@ soft_host_read(struct soft_cpu *v, gva_t address, unsigned size)
         check_canonical(v, address, size);
         if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
                 return NULL;
+        if (v->watching)
+                soft_watch(v, address, size, false);
         return mmu_translate(v, address, false, SOFT_ACC_DATA, &gpa, &kind);
 }
 
@@ -861,7 +877,7 @@ stack_remember(struct soft_cpu *v, gva_t address, const uint8_t *host, bool writ
         const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
         uint64_t page = address & ~PAGE_MASK;
 
-        if (entry->tag_read != page || entry->tag_write != page)
+        if (v->watching || entry->tag_read != page || entry->tag_write != page)
                 return;
         v->stack_tag = page;
         v->stack_host = entry->host;
@@ -908,6 +924,12 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
 
         v->bounce_kind = BOUNCE_NONE;
         slow_check_canonical(v, address, info);
+        if (v->watching) {
+                if (info & SOFT_SLOW_READ)
+                        soft_watch(v, address, size, false);
+                if (info & SOFT_SLOW_WRITE)
+                        soft_watch(v, address, size, true);
+        }
         if ((address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
                 host = mmu_translate(v, address, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, &gpa, &kind);
                 if (host != NULL) {

@@ -66,9 +66,19 @@ soft_exit(struct soft_cpu *v)
         soft_unwind(v, SOFT_LEFT_EXIT);
 }
 
+static gva_t
+linear_rip(const struct soft_cpu *v)
+{
+        return v->mode & X86_MODE_64 ? v->st.rip : (uint32_t)(v->st.seg[X86_CS].base + v->st.rip);
+}
+
 _Noreturn void
 soft_call_raise(struct soft_cpu *v, unsigned vector)
 {
+        if (vector == SOFT_RAISE_BREAK) {
+                soft_debug_exit(v, CPU_DEBUG_BREAK, linear_rip(v));
+                soft_exit(v);
+        }
         if (vector == X86_VEC_GP)
                 soft_raise_error(v, vector, 0);
         soft_raise(v, vector);
@@ -152,7 +162,7 @@ mode_of_segments(const struct x86_state *st)
 static bool
 wants_step(const struct soft_cpu *v)
 {
-        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step;
+        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step || v->watching;
 }
 
 void
@@ -162,6 +172,7 @@ soft_mode_update(struct soft_cpu *v)
         unsigned cpl = x86_cpl(st);
         uint32_t mode = mode_of_segments(st);
 
+        v->watching = soft_debug_watches(v);
         if (cpl == 3)
                 mode |= SOFT_MODE_USER;
         else if (cpl != 0)
@@ -226,12 +237,6 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
         atomic_fetch_or_explicit(&e->code_pages[page / 64], 1ull << page % 64, memory_order_relaxed);
         soft_mmu_watch(v);
         kick_others(e, v, true);
-}
-
-static gva_t
-linear_rip(const struct soft_cpu *v)
-{
-        return v->mode & X86_MODE_64 ? v->st.rip : (uint32_t)(v->st.seg[X86_CS].base + v->st.rip);
 }
 
 /* The block at st.rip; NULL if the cache is full (the dispatcher will flush it).  Raises. */
@@ -547,7 +552,7 @@ deliver_pending(struct soft_cpu *v)
                 v->st.dr6 = (v->st.dr6 & ~0xfull) | v->st.pending_dbg;
                 v->st.pending_dbg = 0;
                 ev = (struct soft_event){ SOFT_EV_EXCEPTION, X86_VEC_DB, false, 0 };
-        } else if (v->st.nmi_pending && !v->st.nmi_blocked && !shadow) {
+        } else if (v->st.nmi_pending && !v->st.nmi_blocked && !shadow && !v->run->hold_irqs) {
                 v->st.nmi_pending--;
                 ev = (struct soft_event){ SOFT_EV_NMI, X86_VEC_NMI, false, 0 };
         } else if (v->intr_hint && (v->st.rflags & X86_FL_IF) && !shadow && !v->run->hold_irqs) {
@@ -587,25 +592,27 @@ guest_breakpoint(struct soft_cpu *v)
         return hits != 0;
 }
 
-/* Runs translated code from st.rip. */
+/* Runs translated code from st.rip.  SOFT_LEFT_EVENT also if there was none to run. */
 static enum soft_left
 run_code(struct soft_cpu *v)
 {
         struct soft_engine *e = v->engine;
         struct soft_block *b = NULL;
-        bool shadow = v->st.shadow_ss || v->st.shadow_sti;
+        /* The shadow lasts for one instruction, and so does passing a breakpoint. */
+        bool single = v->st.shadow_ss || v->st.shadow_sti || soft_debug_skips(v);
         bool trap = v->st.rflags & X86_FL_TF;
         bool resume = v->st.rflags & X86_FL_RF;
         enum soft_left left;
 
-        if (shadow)
-                v->mode |= SOFT_MODE_STEP; /* the shadow lasts for one instruction */
+        if (single)
+                v->mode |= SOFT_MODE_STEP;
         soft_fpu_get(v);
         world_enter(e);
         left = (enum soft_left)e->thunks.guard(v, guarded_find, &b);
         if (left == SOFT_LEFT_NORMAL && b != NULL) {
                 v->st.shadow_ss = v->st.shadow_sti = 0;
                 v->entered_handler = false;
+                v->run->guest_hits = 0;
                 left = (enum soft_left)e->thunks.enter(v, b->entry_saved);
                 flags_in(v);
         }
@@ -615,9 +622,11 @@ run_code(struct soft_cpu *v)
                 v->st.rflags &= ~(uint64_t)X86_FL_RF;
         if (trap && left == SOFT_LEFT_NORMAL && b != NULL && !v->entered_handler)
                 v->st.pending_dbg |= DR6_BS;
-        if (shadow)
+        if (left != SOFT_LEFT_EVENT)
+                v->st.pending_dbg |= v->run->guest_hits;
+        if (single)
                 soft_mode_update(v);
-        return left;
+        return left == SOFT_LEFT_NORMAL && b == NULL ? SOFT_LEFT_EVENT : left;
 }
 
 /* One turn of the dispatcher.  True: cpu_run() returns with v->exit. */
@@ -625,6 +634,7 @@ static bool
 turn(struct soft_cpu *v)
 {
         struct soft_run *r = v->run;
+        enum soft_left left;
         int delivered;
 
         if (v->kick) {
@@ -647,18 +657,27 @@ turn(struct soft_cpu *v)
                 return true;
         }
         if (delivered > 0)
-                return false;
+                return soft_debug_done(v);
         if (v->st.mp_state == X86_MP_HALTED) {
+                if (soft_debug_ends_halt(v))
+                        return true;
                 v->exit.reason = CPU_EXIT_HLT;
                 return true;
         }
+        if (soft_debug_stops_here(v))
+                return true;
         if ((v->mode & SOFT_MODE_STEP) && guest_breakpoint(v))
                 return false;
-        if (run_code(v) != SOFT_LEFT_EXIT)
-                return false;
+        left = run_code(v);
+        if (left == SOFT_LEFT_EVENT)
+                r->watch_hit = false;
+        if (left != SOFT_LEFT_EXIT)
+                return left == SOFT_LEFT_NORMAL && soft_debug_done(v);
         if (v->exit.reason == CPU_EXIT_HLT)
                 v->st.mp_state = X86_MP_HALTED;
         soft_mode_update(v);
+        if ((v->exit.reason == CPU_EXIT_HLT || v->exit.reason == CPU_EXIT_PAUSE) && soft_debug_done(v))
+                return true;
         /* A halt may end at once. */
         return v->exit.reason != CPU_EXIT_HLT || !v->kick;
 }
@@ -802,6 +821,7 @@ soft_destroy(struct cpu_engine *engine)
                 return;
         soft_code_destroy(e);
         soft_run_unmap(e);
+        free(e->breaks);
         free(e);
 }
 
@@ -853,6 +873,8 @@ soft_cpu_destroy(struct cpu *cpu)
         v->engine->cpus[v->id] = NULL;
         soft_mmu_destroy(v);
         free(v->tr);
+        if (v->run != NULL)
+                free(v->run->watch);
         free(v->run);
         free(v);
 }
@@ -913,19 +935,6 @@ soft_set_state(struct cpu *cpu, const struct x86_state *state)
         v->st = *state;
         v->event.kind = v->delivering.kind = SOFT_EV_NONE;
         reload_derived(v);
-        return 0;
-}
-
-static int
-soft_set_debug(struct cpu *cpu, const struct cpu_debug *debug)
-{
-        struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
-
-        if (debug->breakpoint_count != 0)
-                return -ENOTSUP;
-        v->run->debug_step = debug->single_step;
-        v->run->hold_irqs = debug->single_step && debug->step_holds_irqs;
-        soft_mode_update(v);
         return 0;
 }
 

@@ -17,7 +17,30 @@ struct soft_run {
         bool debug_step;              /* the debugger steps */
         bool hold_irqs;
         uint64_t cs_base;             /* that the jump caches fit */
+
+        /* debug.c */
+        struct cpu_breakpoint *watch; /* the debugger's watchpoints */
+        size_t watch_count;
+        bool watch_hit;               /* by the present instruction, at watch_address */
+        gva_t watch_address;
+        uint64_t guest_hits;          /* the guest's data breakpoints that it hit, bits of DR6 */
+        bool skip_break;              /* the debugger knows of the breakpoint at skip_rip */
+        gva_t skip_rip;
 };
+
+/* debug.c */
+int soft_set_debug(struct cpu *cpu, const struct cpu_debug *debug);
+/* The debugger's breakpoint at st.rip, not yet reported: fills in v->exit. */
+bool soft_debug_stops_here(struct soft_cpu *v);
+/* The next instruction stands at a breakpoint that was reported, and is to run. */
+bool soft_debug_skips(const struct soft_cpu *v);
+/* After an instruction or a delivery.  True: v->exit says what the debugger wants to know. */
+bool soft_debug_done(struct soft_cpu *v);
+/* A step that holds interrupts ends a halt where an interrupt would; fills in v->exit. */
+bool soft_debug_ends_halt(struct soft_cpu *v);
+void soft_debug_exit(struct soft_cpu *v, enum cpu_debug_cause cause, gva_t address);
+/* Whether accesses to data are watched, for the debugger or by the guest. */
+bool soft_debug_watches(const struct soft_cpu *v);
 
 /* host.c: what the host's processor offers, and the guard page behind SOFT_STACK_NONE. */
 void soft_run_probe_host(struct soft_engine *e);

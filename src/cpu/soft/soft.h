@@ -75,6 +75,7 @@ struct soft_cpu {
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
         bool ac_data;         /* SMAP: RFLAGS.AC allows supervisor access to user pages */
         bool exit_requested;
+        bool watching;        /* accesses to data are watched: see soft_watch */
         struct cpu_exit exit;
 
         unsigned id;
@@ -127,6 +128,9 @@ void *soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_a
 
 /* The same for reading only, RAM or ROM. */
 void *soft_host_read(struct soft_cpu *v, gva_t address, unsigned size);
+
+/* debug.c: an access to watched memory?  Called for each while v->watching. */
+void soft_watch(struct soft_cpu *v, gva_t address, uint64_t len, bool write);
 
 /* ---- TLB, mmu.c ---- */
 void soft_tlb_flush_all(struct soft_cpu *v);        /* global entries too, every PCID */

@@ -187,7 +187,7 @@ bulk(struct string *s, uint64_t count)
         uint8_t *dst, *src = NULL;
 
         /* Only where linear addresses are offsets: no segment limit can end it early. */
-        if (s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) ||
+        if (v->watching || s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) ||
             (s->op != STRING_MOVS && s->op != STRING_STOS))
                 return 0;
         if (s->op == STRING_MOVS) {

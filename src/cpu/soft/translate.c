@@ -147,7 +147,7 @@ tr_flags_dead_at(struct tr *t, const struct tr_source *s, gva_t target)
         uint16_t unknown = X86_FL_ARITH;
         unsigned start, at;
 
-        if (t->mode & SOFT_MODE_STEP || offset < 0 || offset >= MEM_PAGE_SIZE)
+        if (t->mode & SOFT_MODE_STEP || t->eng->break_count != 0 || offset < 0 || offset >= MEM_PAGE_SIZE)
                 return false;
         start = at = (unsigned)offset;
         for (unsigned n = 0; n < TR_AHEAD && at < MEM_PAGE_SIZE; n++) {
@@ -177,6 +177,15 @@ tr_flags_dead_at(struct tr *t, const struct tr_source *s, gva_t target)
         return true;
 }
 
+static bool
+tr_breaks(const struct tr *t, gva_t rip)
+{
+        if (t->eng->break_count == 0 || (t->mode & SOFT_MODE_STEP))
+                return false;
+        return soft_debug_breaks(t->eng,
+            t->bits == X86_MODE_64 ? rip : (uint32_t)(t->v->st.seg[X86_CS].base + rip));
+}
+
 /* Decodes the block.  False: its first instruction needs the next page, which is not there. */
 static bool
 tr_decode_block(struct tr *t, const struct tr_source *s)
@@ -188,8 +197,16 @@ tr_decode_block(struct tr *t, const struct tr_source *s)
         t->raise = -1;
         while (t->count < max && at < MEM_PAGE_SIZE) {
                 struct x86_insn *i = &t->insn[t->count];
-                enum x86_decode_result r = tr_decode(s, at, t->bits, t->count == 0, i);
+                enum x86_decode_result r;
 
+                if (tr_breaks(t, rip)) {
+                        if (t->count == 0) {
+                                t->raise = SOFT_RAISE_BREAK;
+                                at++;
+                        }
+                        break;
+                }
+                r = tr_decode(s, at, t->bits, t->count == 0, i);
                 if (r == X86_DECODE_SHORT) {
                         if (t->count == 0)
                                 return false;
