@@ -122,7 +122,7 @@ MAN5 := $(wildcard man/*.5) $(BUILD)/man/bhyve_config.5
 install: all man ## programs and manual pages to $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 755 $(PROGS:%=$(BUILD)/%) $(DESTDIR)$(PREFIX)/sbin
-	for f in $(wildcard tools/vmrun.sh share/vmrun.sh); do install -m 755 $$f $(DESTDIR)$(PREFIX)/sbin/vmrun.sh; done
+	install -m 755 share/vmrun.sh $(DESTDIR)$(PREFIX)/sbin/vmrun.sh
 	[ -z "$(MAN8)" ] || install -m 644 $(MAN8) $(DESTDIR)$(PREFIX)/share/man/man8
 	[ -z "$(MAN5)" ] || install -m 644 $(MAN5) $(DESTDIR)$(PREFIX)/share/man/man5
 	if [ -d share/completions ]; then \

@@ -1,0 +1,147 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Runs a FreeBSD guest: loads it, runs it, and again while it reboots.
+# The options are those of FreeBSD's vmrun.sh(8).
+
+bhyve=${BHYVE:-bhyve}
+bhyveload=${BHYVELOAD:-bhyveload}
+bhyvectl=${BHYVECTL:-bhyvectl}
+
+memory=512M
+cpus=2
+console=stdio
+nic=virtio-net
+disk_emulation=virtio-blk
+disks=
+taps=
+flags="-H -P"
+load_env=
+host_dir=
+iso=./release.iso
+install=
+debug=
+loader=
+
+usage() {
+	cat >&2 <<-'TEXT'
+	Usage: vmrun.sh [-aAhiuwx] [-c cpus] [-C console] [-d disk[,options]] [-e name=value]
+	                [-g port] [-G [w][address:]port] [-H directory] [-I iso] [-l loader]
+	                [-m memory] [-n virtio-net|e1000] [-t tap|slirp] vmname
+	  -a  local APIC in xAPIC mode        -A  AHCI disks instead of virtio-blk
+	  -c  virtual CPUs (2)                -C  console (stdio)
+	  -d  disk, repeatable (./diskdev, made with 8 GB if it is missing)
+	  -e  loader variable, repeatable     -g, -G  ports for debuggers
+	  -H  host directory for host0:       -i  boot the installer
+	  -I  installer image (./release.iso) -l  other OS loader
+	  -m  memory (512M)                   -n  network interface
+	  -t  network back end, repeatable    -u  clock in UTC
+	  -w  ignore unknown MSRs             -x  local APIC in x2APIC mode
+	TEXT
+	exit 1
+}
+
+fail() {
+	echo "vmrun.sh: $1" >&2
+	exit 1
+}
+
+# Quotes for eval: values may hold spaces.
+quote() {
+	printf "'%s' " "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"
+}
+
+while getopts aAc:C:d:e:E:f:F:g:G:hH:iI:l:L:m:n:p:P:t:TuvwxW option; do
+	case $option in
+	a) flags="$flags -a" ;;
+	A) disk_emulation=ahci-hd ;;
+	c) cpus=$OPTARG ;;
+	C) console=$OPTARG ;;
+	d) disks="$disks$(quote "$OPTARG")" ;;
+	e) load_env="$load_env-e $(quote "$OPTARG")" ;;
+	g) debug="$debug -g $OPTARG" ;;
+	G) debug="$debug -G $OPTARG" ;;
+	H) host_dir=$(cd "$OPTARG" 2>/dev/null && pwd) || fail "-H: no directory $OPTARG" ;;
+	i) install=yes ;;
+	I) iso=$OPTARG ;;
+	l) loader=$OPTARG ;;
+	m) memory=$OPTARG ;;
+	n) nic=$OPTARG ;;
+	t) taps="$taps $OPTARG" ;;
+	u) flags="$flags -u" ;;
+	w) flags="$flags -w" ;;
+	x) flags="$flags -x" ;;
+	W) flags="$flags -W" ;;
+	p) fail "-p: device passthrough is not available" ;;
+	E | f) fail "-$option: boot ROMs are not supported; guests are loaded by bhyveload" ;;
+	F | L | P | T | v) fail "-$option: there is no frame buffer" ;;
+	*) usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# = 1 ] || usage
+vm=$1
+
+[ -n "$disks" ] || disks=$(quote ./diskdev)
+eval "set -- $disks"
+first=${1%%,*}
+if [ ! -e "$first" ]; then
+	echo "vmrun.sh: $first does not exist; making it with 8 GB"
+	truncate -s 8G "$first" || fail "$first cannot be made"
+	install=yes
+fi
+[ -r "$first" ] || fail "$first is not readable"
+
+# Something to boot from: an MBR's or a boot sector's mark, or the magic of UFS.
+bootable() {
+	[ "$(dd if="$1" bs=1 skip=510 count=2 2>/dev/null | od -An -tx1 | tr -d ' \n')" = 55aa ] && return 0
+	[ "$(dd if="$1" bs=1 skip=66908 count=4 2>/dev/null | od -An -tx1 | tr -d ' \n')" = 19015419 ]
+}
+
+# Options of bhyve for the devices, into $devices.
+make_devices() {
+	devices="-s 0:0,hostbridge -s 1:0,lpc "
+	slot=2
+	for tap in $taps; do
+		devices="$devices-s $slot:0,$nic,$tap "
+		slot=$((slot + 1))
+	done
+	eval "set -- $disks"
+	for disk in "$@"; do
+		devices="$devices-s $(quote "$slot:0,$disk_emulation,$disk")"
+		slot=$((slot + 1))
+	done
+	if [ -n "$from_iso" ]; then
+		devices="$devices-s $(quote "31:0,ahci-cd,$iso")"
+	fi
+}
+
+"$bhyvectl" --vm="$vm" --destroy >/dev/null 2>&1
+while :; do
+	from_iso=
+	if [ -n "$install" ] || { [ -z "$host_dir" ] && ! bootable "$first"; }; then
+		[ -r "$iso" ] || fail "nothing to boot from: $first has no system and $iso is not there"
+		from_iso=yes
+	fi
+	install=
+	load="-c $(quote "$console")-m $memory $load_env"
+	[ -z "$host_dir" ] || load="$load-h $(quote "$host_dir")"
+	[ -z "$loader" ] || load="$load-l $(quote "$loader")"
+	if [ -n "$from_iso" ]; then
+		load="$load-d $(quote "$iso")"
+	else
+		eval "set -- $disks"
+		for disk in "$@"; do
+			load="$load-d $(quote "${disk%%,*}")"
+		done
+	fi
+	eval "$bhyveload $load $(quote "$vm")" || { status=$?; break; }
+	make_devices
+	eval "$bhyve -c $cpus -m $memory -A $flags $debug $devices -l $(quote "com1,$console")$(quote "$vm")"
+	status=$?
+	[ $status = 0 ] || break
+done
+case $status in
+0 | 1 | 2) "$bhyvectl" --vm="$vm" --destroy >/dev/null 2>&1 ;;
+esac
+exit $status
