@@ -237,20 +237,24 @@ dispatch(struct loop *loop, const struct epoll_event *event)
 }
 
 void
-loop_run(struct loop *loop)
+loop_run_once(struct loop *loop, int timeout_ms)
 {
         struct epoll_event events[LOOP_BATCH];
+        int n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH, timeout_ms);
 
+        pthread_mutex_lock(loop->lock);
+        for (int i = 0; i < n; i++)
+                dispatch(loop, &events[i]);
+        free_fds(&loop->dead);
+        pthread_mutex_unlock(loop->lock);
+}
+
+void
+loop_run(struct loop *loop)
+{
         /* Pairs with the release in loop_stop. */
-        while (!atomic_load_explicit(&loop->stop, memory_order_acquire)) {
-                int n = epoll_wait(loop->epoll_fd, events, LOOP_BATCH, -1);
-
-                pthread_mutex_lock(loop->lock);
-                for (int i = 0; i < n; i++)
-                        dispatch(loop, &events[i]);
-                free_fds(&loop->dead);
-                pthread_mutex_unlock(loop->lock);
-        }
+        while (!atomic_load_explicit(&loop->stop, memory_order_acquire))
+                loop_run_once(loop, -1);
 }
 
 void

@@ -27,6 +27,8 @@ void loop_destroy(struct loop *loop);
 /* Runs until loop_stop(); the caller's thread becomes the loop's. */
 void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* One round: waits at most @timeout_ms (-1: for ever), calls what is due. */
+void loop_run_once(struct loop *loop, int timeout_ms);
 
 /* @events: EPOLLIN and so on, level-triggered.  The descriptor stays the caller's. */
 int loop_fd_add(struct loop *loop, int fd, unsigned events, loop_fd_fn *fn, void *ctx,

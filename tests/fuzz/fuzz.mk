@@ -7,8 +7,8 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf
-FUZZ_LIBS := -lz -lbz2 -lzstd
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf virtio_blk virtio_net virtio_rnd ahci
+FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
 FUZZ_SRC_part := tests/fuzz/fuzz_part.c src/boot/fs/part.c src/boot/fs/blkdev.c
@@ -16,6 +16,12 @@ FUZZ_SRC_elf := tests/fuzz/fuzz_elf.c src/boot/elf.c src/mem/mem.c \
     $(addprefix src/boot/fbsd/,env.c preload.c kernel.c kld.c modinfo.c metadata.c entry.c)
 FUZZ_SRC_conf := tests/fuzz/fuzz_conf.c src/boot/fbsd/conf.c src/boot/fbsd/words.c \
     src/boot/fbsd/env.c src/boot/fs/unpack.c
+FUZZ_SRC_dev := tests/fuzz/fuzz_device.c $(wildcard src/base/*.c) \
+    $(wildcard src/config/*.c src/mem/*.c src/bus/*.c src/backend/*/*.c src/dev/*.c src/dev/*/*.c)
+FUZZ_SRC_virtio_blk = $(FUZZ_SRC_dev)
+FUZZ_SRC_virtio_net = $(FUZZ_SRC_dev)
+FUZZ_SRC_virtio_rnd = $(FUZZ_SRC_dev)
+FUZZ_SRC_ahci = $(FUZZ_SRC_dev)
 
 FUZZ_SRC_netconf := tests/fuzz/fuzz_netconf.c src/config/netconf.c src/config/rcvars.c src/base/ip.c
 
@@ -24,6 +30,10 @@ FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.i
 FUZZ_DEF_fs_fat := -DFUZZ_OPS=fat_ops -DFUZZ_IMAGES='"fat12.img.zst","fat32.img.zst"'
 FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zst"'
 FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst"'
+FUZZ_DEF_virtio_blk := -DFUZZ_DEVICE='"virtio-blk"'
+FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
+FUZZ_DEF_virtio_rnd := -DFUZZ_DEVICE='"virtio-rnd"'
+FUZZ_DEF_ahci := -DFUZZ_DEVICE='"ahci"'
 
 fuzz_sources = $(if $(FUZZ_SRC_$(1)),$(FUZZ_SRC_$(1)),$(FUZZ_SRC_fs))
 

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Fuzzes a PCI device (FUZZ_DEVICE) as a hostile guest: the input is a list of
+ * actions on its registers and on guest memory, of which some are what a good
+ * driver does, so that the depths are reached.
+ */
+#include "fuzz.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "dev/registry.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MEM_BYTES   (2 * MIB)
+#define RINGS_AT    0x10000u /* queue i at + i * 0x8000: descriptors, available, used */
+#define QUEUE_SIZE  16u
+#define LIST_AT     0x40000u
+#define RECEIVED_AT 0x41000u
+#define TABLE_AT    0x42000u /* + slot * 0x400 */
+#define DATA_AT     0x80000u
+#define IMAGE_BYTES (256 * KIB)
+
+struct rig {
+        pthread_mutex_t lock;
+        struct loop *loop;
+        struct guest_mem *mem;
+        struct io_space *ports, *mmio;
+        struct irq_router *irq;
+        struct pci_bus *pci;
+        struct config *config;
+        uint64_t port_bar, modern_bar, ahci_bar;
+        int peer_fd; /* the other end of a network cable */
+        struct sockaddr_un device_addr;
+        uint16_t avail[4];
+};
+
+struct input {
+        const uint8_t *data;
+        size_t left;
+};
+
+static uint64_t
+take(struct input *in, unsigned bytes)
+{
+        uint64_t v = 0;
+
+        for (unsigned i = 0; i < bytes && in->left != 0; i++, in->left--)
+                v |= (uint64_t)*in->data++ << (8 * i);
+        return v;
+}
+
+static void
+ignore_line(void *ctx, unsigned gsi, bool level)
+{
+}
+
+static void
+ignore_msi(void *ctx, uint64_t address, uint32_t data)
+{
+}
+
+static void
+must(bool fine)
+{
+        if (!fine)
+                abort();
+}
+
+static void
+set(struct config *config, const char *key, const char *value)
+{
+        struct config_error err;
+        char name[64];
+
+        snprintf(name, sizeof(name), "pci.0.3.0.%s", key);
+        must(config_set(config, name, value, &err) == 0);
+}
+
+/* A disk that vanishes with the process. */
+static void
+make_image(char *path, size_t size)
+{
+        int fd = open("/var/tmp", O_TMPFILE | O_RDWR, 0600);
+
+        must(fd >= 0 && ftruncate(fd, IMAGE_BYTES) == 0);
+        snprintf(path, size, "/proc/self/fd/%d", fd);
+}
+
+static void
+make_peer(struct rig *r, char *path, size_t size)
+{
+        struct sockaddr_un own = { .sun_family = AF_UNIX };
+
+        snprintf(path, size, "/tmp/bhyve-fuzz-%d", (int)getpid());
+        snprintf(own.sun_path, sizeof(own.sun_path), "%s.1", path);
+        r->device_addr.sun_family = AF_UNIX;
+        snprintf(r->device_addr.sun_path, sizeof(r->device_addr.sun_path), "%s.0", path);
+        r->peer_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        must(r->peer_fd >= 0 && bind(r->peer_fd, (struct sockaddr *)&own, sizeof(own)) == 0);
+        unlink(own.sun_path);
+}
+
+static void
+configure(struct rig *r)
+{
+        struct config *config = r->config;
+        char path[96];
+
+        if (strcmp(FUZZ_DEVICE, "virtio-blk") == 0) {
+                make_image(path, sizeof(path));
+                set(config, "path", path);
+        } else if (strcmp(FUZZ_DEVICE, "virtio-net") == 0) {
+                make_peer(r, path, sizeof(path));
+                set(config, "backend", "unix");
+                set(config, "path", path);
+        } else if (strcmp(FUZZ_DEVICE, "ahci") == 0) {
+                make_image(path, sizeof(path));
+                set(config, "port.0.path", path);
+                make_image(path, sizeof(path));
+                set(config, "port.1.path", path);
+                set(config, "port.1.type", "cd");
+        }
+}
+
+static struct rig *
+rig_create(void)
+{
+        static const struct irq_sink_ops sink = { ignore_line, ignore_msi };
+        static struct rig r;
+        struct device_place place = { 0, 3, 0 };
+        struct config_node node = { .prefix = "pci.0.3.0" };
+        struct device_env env = { .lock = &r.lock, .vm_name = "fuzz", .virtio_msix = true };
+        struct pci_bus_config bus = { 0 };
+        struct config_error err;
+        struct pci_device *dev;
+
+        log_set_level(LOG_LEVEL_ERROR);
+        pthread_mutex_init(&r.lock, NULL);
+        must(loop_create(&r.lock, &r.loop) == 0 && mem_create(-1, MEM_BYTES, &r.mem) == 0);
+        must(io_space_create(&r.lock, &r.ports) == 0 && io_space_create(&r.lock, &r.mmio) == 0);
+        must(irq_router_create(&sink, &r, &r.irq) == 0);
+        bus.ports = r.ports;
+        bus.mmio = r.mmio;
+        bus.irq = r.irq;
+        must(pci_bus_create(&bus, &r.pci) == 0 && config_create(&r.config) == 0);
+        set(r.config, "device", FUZZ_DEVICE);
+        configure(&r);
+        must(config_check(r.config, &err) == 0);
+        node.config = r.config;
+        env.loop = r.loop;
+        env.mem = r.mem;
+        env.pci = r.pci;
+        must(device_find(FUZZ_DEVICE)->create(&env, &place, &node) == 0);
+        must(pci_bus_assign(r.pci) == 0);
+        dev = pci_bus_find(r.pci, 0, 3, 0);
+        r.port_bar = dev->bar[0].assigned;
+        r.modern_bar = dev->bar[4].assigned;
+        r.ahci_bar = dev->bar[5].assigned;
+        return &r;
+}
+
+static void
+reset(struct rig *r)
+{
+        io_space_write(r->ports, 0xcf8, 4, 0x80000000u | 3u << 11 | 4);
+        pthread_mutex_lock(&r->lock);
+        pci_bus_reset(r->pci);
+        pthread_mutex_unlock(&r->lock);
+        memset(mem_at(r->mem, 0, MEM_BYTES), 0, MEM_BYTES);
+        memset(r->avail, 0, sizeof(r->avail));
+        io_space_write(r->ports, 0xcf8, 4, 0x80000000u | 3u << 11 | 4);
+        io_space_write(r->ports, 0xcfc, 2, 7);
+}
+
+static void
+run(struct rig *r)
+{
+        for (unsigned i = 0; i < 4; i++)
+                loop_run_once(r->loop, 0);
+}
+
+static void
+put_memory(struct rig *r, gpa_t at, const void *bytes, size_t len)
+{
+        (void)mem_write(r->mem, at, bytes, len);
+}
+
+/* An address that is good more often than not. */
+static uint64_t
+take_address(struct input *in)
+{
+        uint8_t kind = (uint8_t)take(in, 1);
+
+        if (kind == 0xff)
+                return take(in, 8);
+        if (kind >= 0xf8)
+                return MEM_BYTES - take(in, 1);
+        if (kind >= 0xf0)
+                return RINGS_AT + take(in, 2);
+        return DATA_AT + (uint64_t)kind * 1024 + take(in, 1);
+}
+
+static void
+modern_write(struct rig *r, unsigned offset, unsigned size, uint64_t value)
+{
+        io_space_write(r->mmio, r->modern_bar + offset, size, value);
+}
+
+static void
+do_virtio_setup(struct rig *r, struct input *in)
+{
+        uint64_t features = ~take(in, 4) | 1ull << 32;
+
+        modern_write(r, 20, 1, 0);
+        modern_write(r, 20, 1, 3);
+        for (unsigned half = 0; half < 2; half++) {
+                uint64_t offered = 0;
+
+                modern_write(r, 0, 4, half);
+                modern_write(r, 8, 4, half);
+                io_space_read(r->mmio, r->modern_bar + 4, 4, &offered);
+                modern_write(r, 12, 4, offered & features >> (32 * half));
+        }
+        modern_write(r, 20, 1, 11);
+        for (unsigned q = 0; q < 3; q++) {
+                uint64_t base = RINGS_AT + q * 0x8000;
+
+                modern_write(r, 22, 2, q);
+                modern_write(r, 24, 2, QUEUE_SIZE);
+                modern_write(r, 26, 2, q);
+                modern_write(r, 32, 8, base);
+                modern_write(r, 40, 8, base + 0x1000);
+                modern_write(r, 48, 8, base + 0x2000);
+                modern_write(r, 28, 2, 1);
+        }
+        modern_write(r, 20, 1, 15);
+        memset(r->avail, 0, sizeof(r->avail));
+}
+
+static void
+do_descriptor(struct rig *r, struct input *in)
+{
+        unsigned queue = take(in, 1) % 3;
+        unsigned index = take(in, 1) % QUEUE_SIZE;
+        uint8_t desc[16];
+
+        put_le64(desc, take_address(in));
+        put_le32(desc + 8, (uint32_t)take(in, 2));
+        put_le16(desc + 12, (uint16_t)(take(in, 1) & 7));
+        put_le16(desc + 14, (uint16_t)(take(in, 1) % (QUEUE_SIZE + 1)));
+        put_memory(r, RINGS_AT + queue * 0x8000 + 16 * index, desc, sizeof(desc));
+}
+
+static void
+do_available(struct rig *r, struct input *in)
+{
+        unsigned queue = take(in, 1) % 3;
+        uint64_t ring = RINGS_AT + queue * 0x8000 + 0x1000;
+        uint8_t word[2];
+
+        put_le16(word, (uint16_t)(take(in, 1) % (QUEUE_SIZE + 1)));
+        put_memory(r, ring + 4 + 2 * (r->avail[queue] % QUEUE_SIZE), word, 2);
+        r->avail[queue]++;
+        put_le16(word, r->avail[queue]);
+        put_memory(r, ring + 2, word, 2);
+        modern_write(r, 0x3000 + 4 * queue, 2, queue);
+        run(r);
+}
+
+/* A header of a block request at a place that descriptors may name. */
+static void
+do_block_header(struct rig *r, struct input *in)
+{
+        uint8_t header[32] = { 0 };
+        uint64_t at = take_address(in);
+
+        put_le32(header, (uint32_t)take(in, 1) % 16);
+        put_le64(header + 8, take(in, 2));
+        put_le64(header + 16, take(in, 2));
+        put_le32(header + 24, (uint32_t)take(in, 2));
+        put_le32(header + 28, (uint32_t)take(in, 1));
+        put_memory(r, at, header, sizeof(header));
+}
+
+static void
+ahci_write(struct rig *r, unsigned offset, uint32_t value)
+{
+        io_space_write(r->mmio, r->ahci_bar + offset, 4, value);
+}
+
+static void
+do_ahci_setup(struct rig *r, struct input *in)
+{
+        ahci_write(r, 4, 0x80000002);
+        for (unsigned port = 0x100; port < 0x200; port += 0x80) {
+                ahci_write(r, port + 0x18, 0);
+                ahci_write(r, port + 0x00, LIST_AT);
+                ahci_write(r, port + 0x08, RECEIVED_AT);
+                ahci_write(r, port + 0x10, UINT32_MAX);
+                ahci_write(r, port + 0x14, UINT32_MAX);
+                ahci_write(r, port + 0x18, 0x11);
+        }
+}
+
+static void
+do_ahci_command(struct rig *r, struct input *in)
+{
+        unsigned port = 0x100 + 0x80 * (take(in, 1) & 1);
+        unsigned slot = take(in, 1) % 32;
+        uint8_t header[32] = { 5 };
+        uint8_t table[0x100] = { 0x27, 0x80 };
+        unsigned prds = take(in, 1) % 8;
+
+        put_le16(header + 2, (uint16_t)prds);
+        put_le64(header + 8, TABLE_AT + slot * 0x400);
+        for (unsigned i = 2; i < 16; i++)
+                table[i] = (uint8_t)take(in, 1);
+        for (unsigned i = 0; i < 12; i++)
+                table[0x40 + i] = (uint8_t)take(in, 1);
+        for (unsigned i = 0; i < prds; i++) {
+                put_le64(table + 0x80 + 16 * i, take_address(in));
+                put_le32(table + 0x8c + 16 * i, (uint32_t)take(in, 2));
+        }
+        put_memory(r, LIST_AT + 32 * slot, header, sizeof(header));
+        put_memory(r, TABLE_AT + slot * 0x400, table, sizeof(table));
+        if (table[2] == 0x60 || table[2] == 0x61)
+                ahci_write(r, port + 0x34, 1u << slot);
+        ahci_write(r, port + 0x38, 1u << slot);
+        run(r);
+}
+
+static void
+do_memory(struct rig *r, struct input *in)
+{
+        uint64_t at = take_address(in);
+        uint8_t bytes[32];
+        unsigned len = take(in, 1) % sizeof(bytes);
+
+        for (unsigned i = 0; i < len; i++)
+                bytes[i] = (uint8_t)take(in, 1);
+        put_memory(r, at, bytes, len);
+}
+
+static void
+do_register(struct rig *r, struct input *in)
+{
+        uint8_t how = (uint8_t)take(in, 1);
+        unsigned size = 1u << (how >> 1 & 3);
+        uint64_t offset = take(in, 2);
+        uint64_t value = 0;
+        struct io_space *space = how & 8 ? r->ports : r->mmio;
+        uint64_t base = how & 8 ? r->port_bar : r->ahci_bar != 0 ? r->ahci_bar : r->modern_bar;
+
+        if (how & 8 && size == 8)
+                size = 4;
+        if (how & 1)
+                io_space_write(space, base + offset % 0x4000, size, take(in, size));
+        else
+                io_space_read(space, base + offset % 0x4000, size, &value);
+        run(r);
+}
+
+static void
+do_config(struct rig *r, struct input *in)
+{
+        uint8_t offset = (uint8_t)take(in, 1);
+
+        io_space_write(r->ports, 0xcf8, 4, 0x80000000u | 3u << 11 | (offset & 0xfc));
+        /* BARs stay where they are. */
+        if (offset >= 0x28)
+                io_space_write(r->ports, 0xcfc + (offset & 3), 1u << take(in, 1) % 3, take(in, 4));
+        run(r);
+}
+
+static void
+do_frame(struct rig *r, struct input *in)
+{
+        static uint8_t frame[4096];
+
+        if (r->peer_fd > 0)
+                (void)sendto(r->peer_fd, frame, take(in, 2) % sizeof(frame), MSG_DONTWAIT,
+                    (struct sockaddr *)&r->device_addr, sizeof(r->device_addr));
+        run(r);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+        static void (*const actions[])(struct rig *r, struct input *in) = {
+                do_virtio_setup, do_descriptor, do_available, do_block_header, do_memory, do_register,
+                do_config, do_frame, do_descriptor, do_available,
+        };
+        static void (*const ahci_actions[])(struct rig *r, struct input *in) = {
+                do_ahci_setup, do_ahci_command, do_memory, do_register, do_config, do_ahci_command,
+        };
+        static struct rig *r;
+        struct input in = { data, size };
+        unsigned countdown = 500;
+
+        if (r == NULL)
+                r = rig_create();
+        reset(r);
+        if (r->ahci_bar != 0)
+                do_ahci_setup(r, &in);
+        else
+                do_virtio_setup(r, &in);
+        while (in.left != 0 && countdown-- != 0) {
+                uint8_t action = (uint8_t)take(&in, 1);
+
+                if (r->ahci_bar != 0)
+                        ahci_actions[action % ARRAY_LEN(ahci_actions)](r, &in);
+                else
+                        actions[action % ARRAY_LEN(actions)](r, &in);
+        }
+        return 0;
+}
