@@ -879,6 +879,12 @@ x86_model_is_amd(const struct x86_cpu_model *model)
         return model->amd;
 }
 
+unsigned
+x86_model_linear_bits(const struct x86_cpu_model *model)
+{
+        return model->cr4 & X86_CR4_LA57 ? 57 : LINEAR_BITS;
+}
+
 bool
 x86_model_has_x2apic(const struct x86_cpu_model *model)
 {

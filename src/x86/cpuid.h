@@ -65,6 +65,8 @@ uint64_t x86_model_efer(const struct x86_cpu_model *model);
 uint64_t x86_model_xcr0(const struct x86_cpu_model *model);
 /* AMD's or Hygon's ways with SYSCALL and SYSENTER. */
 bool x86_model_is_amd(const struct x86_cpu_model *model);
+/* Bits of a linear address that the processor can do: 48, or 57 with 5-level paging. */
+unsigned x86_model_linear_bits(const struct x86_cpu_model *model);
 bool x86_model_has_x2apic(const struct x86_cpu_model *model);
 uint64_t x86_model_tsc_hz(const struct x86_cpu_model *model);
 

@@ -95,9 +95,9 @@ static const struct msr_constant constants[] = {
 };
 
 static bool
-canonical(const struct x86_state *st, uint64_t value)
+canonical(const struct x86_cpu_model *model, uint64_t value)
 {
-        unsigned shift = st->cr4 & X86_CR4_LA57 ? 7 : 16;
+        unsigned shift = 64 - x86_model_linear_bits(model);
 
         return (uint64_t)((int64_t)(value << shift) >> shift) == value;
 }
@@ -116,13 +116,13 @@ types_valid(uint64_t value, unsigned allowed)
 #define TYPES_PAT  0xf3u
 
 static bool
-check(const struct x86_state *st, const struct msr_field *f, uint64_t value)
+check(const struct x86_cpu_model *model, const struct msr_field *f, uint64_t value)
 {
         switch (f->check) {
         case CHECK_MASK:
                 return (value & ~f->mask) == 0;
         case CHECK_CANONICAL:
-                return canonical(st, value);
+                return canonical(model, value);
         case CHECK_PAT:
                 return types_valid(value, TYPES_PAT);
         case CHECK_MTRR_FIXED:
@@ -242,7 +242,7 @@ x86_msr_write(struct x86_state *st, const struct x86_cpu_model *model, uint32_t 
         uint64_t old;
 
         if (f != NULL) {
-                if (!check(st, f, value))
+                if (!check(model, f, value))
                         return X86_MSR_GP;
                 *field_at(st, f, msr) = f->check == CHECK_IGNORE ? value & f->mask : value;
                 return X86_MSR_OK;

@@ -326,8 +326,9 @@ exc_deliver_at(struct soft_cpu *v, const struct soft_event *event, uint64_t retu
                 .ext = is_software(event) ? 0 : 1,
         };
 
-        /* What MOV SS held back does not outlive the exception of the instruction after it. */
-        v->st.pending_dbg = 0;
+        /* What MOV SS held back does not outlive an exception of the instruction after it. */
+        if (event->kind == SOFT_EV_EXCEPTION || event->kind == SOFT_EV_PRIV_EXC)
+                v->st.pending_dbg = 0;
         if (is_fault(event))
                 d.flags |= X86_FL_RF;
         else if (event->kind == SOFT_EV_EXCEPTION || is_software(event))

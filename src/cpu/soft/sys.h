@@ -10,6 +10,7 @@
 #define CPU_SOFT_SYS_H
 
 #include "cpu/soft/soft.h"
+#include "x86/cpuid.h"
 
 typedef void soft_sys_fn(struct soft_cpu *v, const struct x86_insn *insn);
 
@@ -154,6 +155,15 @@ static inline bool
 sys_canonical(const struct soft_cpu *v, uint64_t address)
 {
         unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+        return (uint64_t)((int64_t)(address << shift) >> shift) == address;
+}
+
+/* What base registers are checked for: the widest that the model has, whatever CR4.LA57 says. */
+static inline bool
+sys_canonical_base(const struct soft_cpu *v, uint64_t address)
+{
+        unsigned shift = 64 - x86_model_linear_bits(v->model);
 
         return (uint64_t)((int64_t)(address << shift) >> shift) == address;
 }

@@ -251,13 +251,11 @@ sys_mov_dr_r(struct soft_cpu *v, const struct x86_insn *insn)
         unsigned reg = debug_register(v, insn->reg);
         uint64_t value = v->st.gpr[insn->rm] & sys_mask(register_size(v));
 
-        if (reg < 4) {
-                v->st.dr[reg] = value;
-                return;
-        }
-        if (value >> 32 != 0)
+        if (reg >= 4 && value >> 32 != 0)
                 raise_gp0(v);
-        if (reg == 6)
+        if (reg < 4)
+                v->st.dr[reg] = value;
+        else if (reg == 6)
                 v->st.dr6 = (value & DR6_BITS) | DR6_FIXED;
         else
                 v->st.dr7 = (value & DR7_BITS) | DR7_FIXED;
@@ -307,7 +305,7 @@ sys_invpcid(struct soft_cpu *v, const struct x86_insn *insn)
                 raise_gp0(v);
         if (type < 2 && !(v->st.cr4 & X86_CR4_PCIDE) && pcid != 0)
                 raise_gp0(v);
-        if (type == 0 && !sys_canonical(v, address))
+        if (type == 0 && !sys_canonical_base(v, address))
                 raise_gp0(v);
         switch (type) {
         case 0:
@@ -356,7 +354,7 @@ write_efer(struct soft_cpu *v, uint64_t value)
 static int
 write_segment_base(struct soft_cpu *v, unsigned sreg, uint64_t value)
 {
-        if (!sys_canonical(v, value))
+        if (!sys_canonical_base(v, value))
                 return -1;
         sys_set_base(v, sreg, value);
         return 0;

@@ -459,7 +459,7 @@ load_system(struct soft_cpu *v, uint16_t sel, unsigned types)
                 if (high & 0x1f0000000000ull)
                         soft_raise_error(v, X86_VEC_GP, sel & ~SEL_RPL);
                 seg.base |= high << 32;
-                if (!sys_canonical(v, seg.base))
+                if (!sys_canonical_base(v, seg.base))
                         soft_raise_error(v, X86_VEC_GP, sel & ~SEL_RPL);
         }
         return seg;
@@ -525,7 +525,7 @@ load_table(struct soft_cpu *v, const struct x86_insn *insn, struct x86_dtable *t
         address = sys_operand(v, insn, 2 + size, X86_ACC_R);
         limit = (uint16_t)soft_ld(v, address, 2, SOFT_ACC_DATA);
         base = soft_ld(v, address + 2, size, SOFT_ACC_DATA);
-        if (size == 8 && !sys_canonical(v, base))
+        if (size == 8 && !sys_canonical_base(v, base))
                 soft_raise_error(v, X86_VEC_GP, 0);
         if (size == 4 && insn->opsize == 2)
                 base &= 0xffffff;
@@ -609,7 +609,7 @@ write_base(struct soft_cpu *v, const struct x86_insn *insn, unsigned sreg)
         uint64_t base = v->st.gpr[insn->rm] & sys_mask(insn->opsize);
 
         require_fsgsbase(v);
-        if (!sys_canonical(v, base))
+        if (!sys_canonical_base(v, base))
                 soft_raise_error(v, X86_VEC_GP, 0);
         sys_set_base(v, sreg, base);
 }
