@@ -8,8 +8,10 @@ Where FREEBSD_KERNEL, FREEBSD_ROOT or FREEBSD_ISO name real ones, those are boot
 """
 import os
 import re
+import select
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import harness  # noqa: E402
@@ -202,31 +204,40 @@ def real(variable):
     return name
 
 
-def boot_real(*args, run=()):
-    global MEMORY
-    MEMORY = 512
-    status, said, errors = load(*args, keys='\r')
+def boot_real(*args, run=(), want='The FreeBSD Project', timeout=200):
+    """Boots a real kernel until it has printed @want."""
+    status, said, errors = load('-m', '512M', *args, keys='\r')
     assert status == 0, said + errors
-    try:
-        _, out, errors = run_guest(*run, timeout=240)
-    except subprocess.TimeoutExpired as e:
-        out, errors = (e.stdout or b'').decode(errors='replace'), ''
-    finally:
-        MEMORY = 64
-    assert 'The FreeBSD Project' in out, out + errors
+    p = subprocess.Popen([BHYVE, '-o', f'cpu.engine={ENGINE}', '-m', '512M', '-A', '-H', '-s', '0,hostbridge',
+                          '-s', '31,lpc', '-l', 'com1,stdio', *run, 'fk'], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENV)
+    out, end = b'', time.monotonic() + timeout
+    while want.encode() not in out and time.monotonic() < end:
+        if select.select([p.stdout], [], [], 1)[0]:
+            got = os.read(p.stdout.fileno(), 4096)
+            if not got:
+                break
+            out += got
+    p.kill()
+    p.communicate()
+    assert want.encode() in out, out.decode(errors='replace')
 
 
 def test_freebsd_kernel():
     kernel = real('FREEBSD_KERNEL')
-    boot_real('-h', os.path.dirname(kernel), '-e', 'bootfile=host0:/' + os.path.basename(kernel))
+    hints = [f'hint.uart.0.{x}' for x in ('at=isa', 'port=0x3F8', 'flags=0x10', 'irq=4')]
+    boot_real('-h', os.path.dirname(kernel), '-e', 'bootfile=host0:/' + os.path.basename(kernel),
+              *[x for hint in hints for x in ('-e', hint)])
 
 
 def test_freebsd_root():
-    boot_real('-d', real('FREEBSD_ROOT'), run=('-s', '2,virtio-blk,' + real('FREEBSD_ROOT') + ',ro'))
+    root = real('FREEBSD_ROOT')
+    boot_real('-d', root, run=('-s', f'2,virtio-blk,{root},ro'), want='Trying to mount root from')
 
 
 def test_freebsd_iso():
-    boot_real('-d', real('FREEBSD_ISO'), run=('-s', '2,ahci-cd,' + real('FREEBSD_ISO')))
+    iso = real('FREEBSD_ISO')
+    boot_real('-d', iso, run=('-s', f'2,ahci-cd,{iso}'), want='Trying to mount root from')
 
 
 if __name__ == '__main__':
