@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""bhyveload's options, exit statuses, console and signals."""
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
+import harness  # noqa: E402
+from harness import BUILD, ENV, instances, path  # noqa: E402
+
+BHYVELOAD = os.path.join(BUILD, 'bhyveload')
+
+
+def load(*args, keys='', vm='bl'):
+    p = subprocess.run([BHYVELOAD, *args, vm], input=keys.encode(), capture_output=True, timeout=30, env=ENV)
+    return p.returncode, p.stdout.decode(), p.stderr.decode()
+
+
+def host():
+    os.makedirs(path('host'), exist_ok=True)
+    return path('host')
+
+
+def read_until(fd, text, seconds=10):
+    out, end = b'', time.monotonic() + seconds
+    while text not in out and time.monotonic() < end:
+        if select.select([fd], [], [], 0.2)[0]:
+            out += os.read(fd, 4096)
+    assert text in out, out
+    return out
+
+
+def on_terminal():
+    """bhyveload at its prompt on a terminal: the process, our end, the other end."""
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([BHYVELOAD, '-h', host(), 'bl'], stdin=theirs, stdout=theirs, stderr=theirs, env=ENV)
+    read_until(ours, b'OK ')
+    return p, ours, theirs
+
+
+def test_bad_values_end_with_64():
+    for args, word in ((('-m', '12Q'), '-m 12Q'), (('-m', '3'), '-m 3'), (('-e', 'novalue'), '-e novalue'),
+                       (('-e', '=x'), '-e =x')):
+        status, _, err = load(*args)
+        assert status == 64 and word in err, (args, status, err)
+
+
+def test_errors_name_the_thing_and_end_with_1():
+    with open(path('fifo-less'), 'wb') as f:
+        f.write(b'x' * 4096)
+    for args, words in ((('-d', '/no/such'), ('/no/such', 'No such file')), (('-d', host()), ('Is a directory',)),
+                        (('-h', 'relative'), ('-h relative', 'absolute')), (('-h', '/no/such'), ('-h /no/such',)),
+                        (('-l', '/no/such.so'), ('/no/such.so',)), (('-c', '/no/such'), ('/no/such',))):
+        status, _, err = load(*args)
+        assert status == 1 and all(w in err for w in words) and len(err.splitlines()) == 1, (args, status, err)
+    status, _, err = load('-Z')
+    assert status == 1 and 'usage' in err
+
+
+def test_quit_reboot_and_the_end_of_input():
+    assert load('-h', host(), keys='quit\r')[0] == 1
+    assert load('-h', host(), keys='reboot\r')[0] == 2
+    assert load('-h', host())[0] == 1
+    assert 'bl' in instances()
+
+
+def test_a_disk_in_use_is_refused():
+    disk = path('used.img')
+    with open(disk, 'wb') as f:
+        f.truncate(1 << 20)
+    first = subprocess.Popen([BHYVELOAD, '-d', disk, 'one'], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENV)
+    read_until(first.stdout.fileno(), b'OK ')
+    try:
+        status, _, err = load('-d', disk, vm='two')
+        assert status == 1 and disk in err and 'in use' in err, (status, err)
+        status, _, err = load('-h', host(), vm='one')
+        assert status == 1 and 'one' in err, (status, err)
+    finally:
+        first.communicate(b'quit\r')
+    assert first.returncode == 1
+
+
+def test_an_image_without_file_system_leads_to_the_prompt():
+    disk = path('empty.img')
+    with open(disk, 'wb') as f:
+        f.truncate(1 << 20)
+    status, out, _ = load('-d', disk, keys='ls\rlsdev\r')
+    assert status == 1 and "can't find 'kernel'" in out and 'Device not configured' in out and 'disk0:' in out, out
+
+
+def test_signals_restore_the_terminal():
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        p, ours, theirs = on_terminal()
+        raw = termios.tcgetattr(theirs)
+        assert not raw[3] & termios.ECHO and not raw[3] & termios.ICANON
+        p.send_signal(sig)
+        assert p.wait(10) == 128 + sig, p.returncode
+        after = termios.tcgetattr(theirs)
+        assert after[3] & termios.ECHO and after[3] & termios.ICANON
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_line_editing_on_a_terminal():
+    p, ours, theirs = on_terminal()
+    os.write(ours, b'ecko\x7f\x7fho it works\r')
+    read_until(ours, b'\nit works\r\n')
+    os.write(ours, b'\x1b[A\x17twice\r')
+    read_until(ours, b'\nit twice\r\n')
+    os.write(ours, b'quit\r')
+    assert p.wait(10) == 1
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_console_on_a_device():
+    ours, theirs = pty.openpty()
+    p = subprocess.Popen([BHYVELOAD, '-c', os.ttyname(theirs), '-h', host(), 'bl'], stdin=subprocess.DEVNULL,
+                         stdout=subprocess.PIPE, env=ENV)
+    read_until(ours, b'OK ')
+    os.write(ours, b'echo here\rreboot\r')
+    read_until(ours, b'\r\nhere\r\n')
+    assert p.wait(10) == 2 and p.stdout.read() == b''
+    os.close(ours)
+    os.close(theirs)
+
+
+if __name__ == '__main__':
+    harness.main(sys.modules[__name__])
