@@ -494,7 +494,9 @@ leaves_identity(struct x86_cpu_model *m)
             m->word[W_1_ECX], m->word[W_1_EDX] | (logical > 1 ? 1u << 28 : 0));
         leaf_set(m, 2, 0x00feff01, 0, 0, 0xf0);
         leaf_set(m, 6, 1u << 2 /* ARAT */, 0, 0, 0);
-        leaf_set_sub(m, 7, 0, 1, m->word[W_7_EBX], m->word[W_7_ECX], m->word[W_7_EDX]);
+        leaf_set_sub(m, 7, 0, 2, m->word[W_7_EBX], m->word[W_7_ECX], m->word[W_7_EDX]);
+        /* BHI_CTRL: kernels then set a bit in SPEC_CTRL once, instead of clearing history at every entry. */
+        leaf_set_sub(m, 7, 2, 0, 0, 0, model_has(m, "spec_ctrl") ? 1u << 4 : 0);
         leaf_set_sub(m, 7, 1, m->word[W_7_1_EAX], 0, 0, 0);
 }
 

@@ -179,7 +179,7 @@ mtrr_var_valid(uint32_t msr, uint64_t value)
 static uint64_t
 spec_ctrl_mask(unsigned has)
 {
-        return 1 | (has & X86_MF_STIBP ? 2 : 0) | (has & X86_MF_SSBD ? 4 : 0);
+        return 1 | 1u << 10 /* BHI_DIS_S */ | (has & X86_MF_STIBP ? 2 : 0) | (has & X86_MF_SSBD ? 4 : 0);
 }
 
 /* AMD's: HWCR, SYSCFG, NB_CFG, interrupt pending and P-states read as zero; LFENCE serialises. */

@@ -30,6 +30,7 @@
 /* info of an entry */
 #define SOFT_TLB_NONGLOBAL 0x1u
 #define SOFT_TLB_LARGE     0x2u
+#define SOFT_TLB_USER      0x4u
 
 struct tlb {
         struct soft_tlb_entry *entry;
@@ -68,7 +69,13 @@ struct bounce_piece {
         enum mem_kind kind;
 };
 
+struct stack_window {
+        uint64_t tag, host;
+};
+
 struct soft_mmu {
+        struct stack_window stack_other; /* of the privilege that is not current: supervisor or user */
+        bool stack_user;
         struct tlb kernel;
         struct tlb watched;            /* always empty: what translated code sees while v->watching */
         struct aspace aspace[SOFT_ASPACES];
@@ -259,6 +266,7 @@ stack_forget(struct soft_cpu *v)
 {
         v->stack_tag = SOFT_STACK_NONE;
         v->stack_host = (uint64_t)(uintptr_t)v->engine->guard_page;
+        v->mmu->stack_other = (struct stack_window){ v->stack_tag, v->stack_host };
 }
 
 /* ---- creation ---- */
@@ -329,6 +337,13 @@ soft_mmu_destroy(struct soft_cpu *v)
         v->mmu = NULL;
 }
 
+/* Explicit supervisor accesses go by RFLAGS.AC; without SMAP there is only one kind. */
+static bool
+smap_suspended(const struct soft_cpu *v)
+{
+        return (v->st.cr4 & X86_CR4_SMAP) && (v->st.rflags & X86_FL_AC);
+}
+
 /* The TLB for an access of kind @how, as the mode stands. */
 static struct tlb *
 tlb_for(struct soft_cpu *v, enum soft_access how)
@@ -337,7 +352,7 @@ tlb_for(struct soft_cpu *v, enum soft_access how)
 
         if (how == SOFT_ACC_USER || (how == SOFT_ACC_DATA && x86_cpl(&v->st) == 3))
                 return &m->current->user;
-        if (how == SOFT_ACC_DATA && v->ac_data)
+        if (how == SOFT_ACC_DATA && smap_suspended(v))
                 return &m->current->access;
         return &m->kernel;
 }
@@ -349,13 +364,19 @@ soft_mmu_select(struct soft_cpu *v)
         bool user = x86_cpl(&v->st) == 3;
         struct tlb *t;
 
-        /* Explicit accesses of a supervisor go by AC; without SMAP there is only one kind. */
-        v->ac_data = !user && (v->st.cr4 & X86_CR4_SMAP) && (v->st.rflags & X86_FL_AC);
+        v->tlb_kernel = m->kernel.entry;
+        v->tlb_access = v->st.cr4 & X86_CR4_SMAP ? m->current->access.entry : m->kernel.entry;
         t = v->watching ? &m->watched : tlb_for(v, SOFT_ACC_DATA);
-        if (v->tlb != t->entry) {
-                v->tlb = t->entry;
-                v->tlb_mask = (1ull << t->bits) - 1;
+        if (v->watching)
                 stack_forget(v);
+        v->tlb = t->entry;
+        if (m->stack_user != user) { /* each privilege has a stack window of its own */
+                struct stack_window w = { v->stack_tag, v->stack_host };
+
+                v->stack_tag = m->stack_other.tag;
+                v->stack_host = m->stack_other.host;
+                m->stack_other = w;
+                m->stack_user = user;
         }
         if (user) {
                 if (m->user_jump_mode != v->mode) {
@@ -566,7 +587,7 @@ tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gp
 {
         struct tlb *t = tlb_for(v, how);
         bool user = t == &v->mmu->current->user;
-        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && v->ac_data);
+        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && smap_suspended(v));
         unsigned flags = X86_WALK_SET | (write ? X86_WALK_WRITE : 0) | (user ? X86_WALK_USER : 0) |
             (smap_off ? X86_WALK_AC : 0);
         struct soft_tlb_entry *entry;
@@ -591,7 +612,8 @@ tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gp
         entry->tag_read = page;
         entry->tag_write = writable ? page : tlb_empty_tag(index);
         entry->host = (uint64_t)(uintptr_t)(v->mem_base + (w.gpa & ~PAGE_MASK));
-        entry->info = (w.global ? 0 : SOFT_TLB_NONGLOBAL) | (w.page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0);
+        entry->info = (w.global ? 0 : SOFT_TLB_NONGLOBAL) | (w.page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0) |
+            (w.user ? SOFT_TLB_USER : 0);
         if (w.page_bytes > MEM_PAGE_SIZE)
                 t->large = true;
         if (write && !writable)
@@ -878,6 +900,9 @@ stack_remember(struct soft_cpu *v, gva_t address, const uint8_t *host, bool writ
         uint64_t page = address & ~PAGE_MASK;
 
         if (v->watching || entry->tag_read != page || entry->tag_write != page)
+                return;
+        /* The window does not follow RFLAGS.AC. */
+        if (!v->mmu->stack_user && (v->st.cr4 & X86_CR4_SMAP) && (entry->info & SOFT_TLB_USER))
                 return;
         v->stack_tag = page;
         v->stack_host = entry->host;

@@ -371,7 +371,8 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
         flags_out(v);
         soft_mode_update(v);
         soft_fpu_get(v);
-        if (v->kick || step || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss || v->intr_hint ||
+        if (v->kick || step || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss ||
+            (v->intr_hint && (v->st.rflags & X86_FL_IF)) ||
             v->st.pending_dbg || (v->st.nmi_pending && !v->st.nmi_blocked))
                 return NULL;
         j = &v->jump_cache[v->st.rip & (SOFT_JUMP_COUNT - 1)];
@@ -599,7 +600,8 @@ run_code(struct soft_cpu *v)
         struct soft_engine *e = v->engine;
         struct soft_block *b = NULL;
         /* The shadow lasts for one instruction, and so does passing a breakpoint. */
-        bool single = v->st.shadow_ss || v->st.shadow_sti || soft_debug_skips(v);
+        bool single = v->st.shadow_ss || (v->st.shadow_sti && (v->intr_hint || v->st.nmi_pending)) ||
+            soft_debug_skips(v);
         bool trap = v->st.rflags & X86_FL_TF;
         bool resume = v->st.rflags & X86_FL_RF;
         enum soft_left left;

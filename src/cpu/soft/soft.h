@@ -58,7 +58,7 @@ struct soft_cpu {
         uint32_t flags_saved; /* LAHF byte in bits 8-15, OF in bit 0 */
         uint32_t kick;        /* non-zero: leave translated code at the next check (any thread sets it) */
         struct soft_tlb_entry *tlb; /* data TLB of the current address space and privilege */
-        uint64_t tlb_mask;    /* its entries less one */
+        struct soft_tlb_entry *tlb_kernel, *tlb_access; /* at CPL 0: with RFLAGS.AC clear, and set */
         uint64_t stack_tag;   /* linear address of the page that stack_host maps, or SOFT_STACK_NONE */
         uint64_t stack_host;
         uint64_t seg_base[X86_SREG_COUNT]; /* copies of st.seg[].base, for translated code */
@@ -73,7 +73,6 @@ struct soft_cpu {
         struct soft_event event;      /* raised and not yet delivered */
         struct soft_event delivering; /* being delivered: a further fault combines with it */
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
-        bool ac_data;         /* SMAP: RFLAGS.AC allows supervisor access to user pages */
         bool exit_requested;
         bool watching;        /* accesses to data are watched: see soft_watch */
         struct cpu_exit exit;

@@ -313,16 +313,22 @@ tr_flow(struct tr *t, const struct x86_insn *i)
         }
 }
 
-/* An instruction that a C helper does.  Its decoded form is kept beside the block. */
-void
-tr_sys(struct tr *t, const struct x86_insn *i, bool end)
+const struct x86_insn *
+tr_keep_insn(struct tr *t, const struct x86_insn *i)
 {
         struct x86_insn *kept = soft_meta_alloc(t->eng, sizeof(*kept));
 
         *kept = *i;
+        return kept;
+}
+
+/* An instruction that a C helper does. */
+void
+tr_sys(struct tr *t, const struct x86_insn *i, bool end)
+{
         if (t->flags == TR_FLAGS_HOST)
                 tr_flags_save(t);
-        emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)kept);
+        emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)tr_keep_insn(t, i));
         emit_mov_imm(&t->e, T1, t->rip);
         if (end) {
                 emit_jmp_to(&t->e, t->eng->thunks.sys_end);

@@ -552,6 +552,10 @@ tr_insn(struct tr *t, const struct x86_insn *i)
                 tr_raise(t, X86_VEC_UD);
                 return;
         }
+        if (tr_sys_is_inline(t, i)) {
+                tr_sys_inline(t, i);
+                return;
+        }
         switch (i->desc->class) {
         case X86_CLASS_PLAIN:
                 tr_plain(t, i);

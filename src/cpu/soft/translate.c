@@ -132,8 +132,10 @@ tr_decode(const struct tr_source *s, unsigned offset, enum x86_mode mode, bool c
 }
 
 static bool
-tr_ends_block(const struct x86_insn *i)
+tr_ends_block(const struct tr *t, const struct x86_insn *i)
 {
+        if (tr_sys_is_inline(t, i))
+                return false;
         if (tr_is_flow(i) || i->desc->class == X86_CLASS_POPF || i->desc->class == X86_CLASS_UD)
                 return true;
         return i->desc->class == X86_CLASS_SYSTEM && (i->desc->flags & X86_OD_END);
@@ -223,7 +225,7 @@ tr_decode_block(struct tr *t, const struct tr_source *s)
                 rip = t->bits == X86_MODE_64 ? rip + i->len : (uint32_t)(rip + i->len);
                 if (t->bits == X86_MODE_16 && rip > 0xffff)
                         break;
-                if (tr_ends_block(i))
+                if (tr_ends_block(t, i))
                         break;
         }
         t->rip_of[t->count] = rip;
@@ -250,7 +252,7 @@ tr_liveness(struct tr *t, const struct tr_source *s)
                         t->exit_dead[0] = tr_flags_dead_at(t, s,
                             tr_wrap_rip(t, last, t->rip_of[t->count] + (uint64_t)last->imm));
                         t->exit_dead[1] = t->exit_dead[0];
-                } else if (!tr_ends_block(last)) {
+                } else if (!tr_ends_block(t, last)) {
                         t->exit_dead[0] = t->exit_dead[1] = tr_flags_dead_at(t, s, t->rip_of[t->count]);
                 }
                 if (t->exit_dead[0] && t->exit_dead[1])
@@ -262,7 +264,10 @@ tr_liveness(struct tr *t, const struct tr_source *s)
 
                 live &= (uint16_t)~d->flags_written;
                 live |= (d->flags_read | d->flags_maybe) & X86_FL_ARITH;
-                if (d->class == X86_CLASS_SYSTEM || d->class == X86_CLASS_PUSHF || d->class == X86_CLASS_POPF ||
+                if (d->class == X86_CLASS_SYSTEM && tr_sys_is_inline(t, &t->insn[n]) && d->sys != X86_SYS_STI &&
+                    d->sys != X86_SYS_RDTSC)
+                        ; /* touches no arithmetic flag */
+                else if (d->class == X86_CLASS_SYSTEM || d->class == X86_CLASS_PUSHF || d->class == X86_CLASS_POPF ||
                     d->class == X86_CLASS_STRING)
                         live = X86_FL_ARITH;
                 t->live[n] = live;
@@ -296,6 +301,11 @@ tr_emit_cold(struct tr *t)
                         emit_mov_imm(&t->e, T1, c->rip);
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.raise);
+                        break;
+                case COLD_SYS:
+                        emit_mov_imm(&t->e, T0, c->arg);
+                        emit_mov_imm(&t->e, T1, c->rip);
+                        emit_jmp_to(&t->e, t->eng->thunks.sys_end);
                         break;
                 case COLD_LEAVE:
                         emit_mov_imm(&t->e, T0, c->arg);

@@ -23,7 +23,7 @@ typedef void tr_access_fn(struct tr *t, const struct x86_insn *i);
 
 /* Code to emit after the block's straight path. */
 struct tr_cold {
-        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE } kind;
+        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS } kind;
         uint8_t *from;     /* displacement that leads here */
         uint8_t *back;     /* where to go on: the access */
         uint8_t *done;     /* after the access, for stores */
@@ -31,7 +31,7 @@ struct tr_cold {
         gva_t rip, next;
         gva_t leave_at;    /* where execution goes on if the commit of a store leaves the block */
         bool leave_in_scratch; /* in scratch[1] instead: an indirect call */
-        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at */
+        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at; sys: insn */
         tr_access_fn *access;
         enum tr_flags flags; /* before the access; exit: on the way out */
         uint8_t size_class;
@@ -96,5 +96,11 @@ bool tr_is_flow(const struct x86_insn *i);
 void tr_flow(struct tr *t, const struct x86_insn *i);
 void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
+/* A copy of the decoded instruction that lives as long as the block. */
+const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
+
+/* tr_sys.c: whether the instruction is translated in line, and the translation */
+bool tr_sys_is_inline(const struct tr *t, const struct x86_insn *i);
+void tr_sys_inline(struct tr *t, const struct x86_insn *i);
 
 #endif
