@@ -258,7 +258,7 @@ soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to
         x->to = to;
         x->next_in = to->incoming;
         to->incoming = x;
-        code_patch(x->patch, e->code_x - e->code_w, to->entry);
+        code_patch(x->patch, e->code_x - e->code_w, x->flags_saved ? to->entry_saved : to->entry);
 }
 
 static void

@@ -28,6 +28,7 @@
 #define SOFT_MODE_NOAVX  0x100u /* no YMM state in XCR0, or CR4.OSXSAVE clear */
 #define SOFT_MODE_EM     0x200u /* CR0.EM */
 #define SOFT_MODE_CPL12  0x400u /* CPL 1 or 2 */
+#define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 
 struct soft_block;
 
@@ -40,7 +41,7 @@ struct soft_exit {
         uint8_t *stub;                /* where it leads while not linked, executable mapping */
         gva_t target;
         bool flags_dead;              /* it does not hand over the arithmetic flags */
-        bool same_page;               /* may be linked: lies in the block's own page */
+        bool flags_saved;             /* it hands them over in flags_saved */
 };
 
 #define SOFT_BLOCK_INSNS 48
@@ -76,10 +77,19 @@ struct soft_jump {
         uint8_t *code;
 };
 
-#define SOFT_JUMP_BITS 11
+#define SOFT_JUMP_BITS 12
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
 /* An address of another slot: no address looked up in this one equals it, canonical or not. */
-#define SOFT_JUMP_NONE(slot) ((gva_t)(slot) ^ 1)
+#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0))
+
+/* Functions start at multiples of 16, so the low bits alone would use few slots. */
+#define SOFT_JUMP_SHIFT 7
+
+static inline unsigned
+soft_jump_slot(gva_t address)
+{
+        return (unsigned)(address ^ address >> SOFT_JUMP_SHIFT) & (SOFT_JUMP_COUNT - 1);
+}
 
 /* A futex lock that touches no vector register and that sanitizers understand. */
 struct soft_lock {
@@ -189,7 +199,7 @@ soft_code_page(const struct soft_engine *e, gpa_t gpa)
  * translate.c: NULL if the cache is full; or, with *ret_short, if the first instruction needs the next page
  * and @paddr2, its guest-physical address, is ~0.  With the lock held.
  */
-struct soft_block *soft_translate(struct soft_cpu *v, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short);
+struct soft_block *soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_short);
 /* debug.c: whether the debugger has a breakpoint at this linear address. */
 bool soft_debug_breaks(const struct soft_engine *e, gva_t linear);
 /* Not a vector: what a block at a breakpoint raises. */
@@ -215,6 +225,8 @@ void soft_mmu_destroy(struct soft_cpu *v);
 void soft_mmu_select(struct soft_cpu *v);
 /* Guest-physical address to fetch code from; raises.  Non-RAM: ~0. */
 gpa_t soft_fetch(struct soft_cpu *v, gva_t address);
+/* Whether the page that soft_fetch last returned is of 2 MiB or more. */
+bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */

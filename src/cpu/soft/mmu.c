@@ -54,6 +54,7 @@ struct itlb_entry {
         uint64_t tag; /* page address | user bit; ~0 if empty */
         gpa_t gpa;    /* page, or ~0 if it is not RAM */
         bool global;
+        bool large;   /* 2 MiB or more */
 };
 
 /* A slow store waits here until the instruction has written it. */
@@ -258,7 +259,7 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
         }
         code_filter_add(m, address);
         code_filter_add(m, address + X86_INSN_MAX);
-        v->jump_cache[address & (SOFT_JUMP_COUNT - 1)] = (struct soft_jump){ address, code };
+        v->jump_cache[soft_jump_slot(address)] = (struct soft_jump){ address, code };
 }
 
 static void
@@ -1012,6 +1013,7 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
                 it->tag = tag;
                 it->gpa = w.gpa & ~PAGE_MASK;
                 it->global = w.global;
+                it->large = w.page_bytes >= 2 * MIB;
                 if (mem_kind(v->mem, w.gpa) == MEM_NONE)
                         it->gpa = ~(gpa_t)0;
                 code_filter_add(m, address);
@@ -1025,6 +1027,12 @@ soft_fetch(struct soft_cpu *v, gva_t address)
         if (x86_code64(&v->st) && !canonical(v, address))
                 soft_raise_error(v, X86_VEC_GP, 0);
         return fetch_walk(v, address, true);
+}
+
+bool
+soft_fetch_was_large(const struct soft_cpu *v, gva_t address)
+{
+        return v->mmu->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)].large;
 }
 
 gpa_t

@@ -247,6 +247,7 @@ find_block(struct soft_cpu *v)
         gva_t linear = linear_rip(v);
         gpa_t paddr, paddr2 = ~(gpa_t)0;
         struct soft_block *b;
+        uint32_t mode;
         bool needs_next;
 
         if (!(v->mode & X86_MODE_64) && v->st.rip > v->st.seg[X86_CS].limit)
@@ -255,16 +256,17 @@ find_block(struct soft_cpu *v)
                 paddr = soft_fetch(v, linear);
                 if (paddr == ~(gpa_t)0)
                         soft_raise(v, X86_VEC_UD); /* MMIO reads as all ones, which is no instruction */
+                mode = v->mode | (soft_fetch_was_large(v, linear) ? SOFT_MODE_LARGE : 0);
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
                 soft_lock_acquire(&e->lock);
-                b = soft_code_find(e, paddr, paddr2, v->st.rip, v->mode);
+                b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
                 needs_next = false;
                 if (b == NULL) {
                         watch_page(v, paddr);
                         if (paddr2 != ~(gpa_t)0)
                                 watch_page(v, paddr2);
-                        b = soft_translate(v, v->st.rip, paddr, paddr2, &needs_next);
+                        b = soft_translate(v, mode, paddr, paddr2, &needs_next);
                 }
                 soft_lock_release(&e->lock);
                 if (needs_next)
@@ -306,7 +308,8 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
                 return NULL;
         soft_lock_acquire(&e->lock);
         if (x->to == NULL && !x->block->dead && !b->dead && b->page[1] == ~(gpa_t)0 &&
-            b->page[0] == x->block->page[0] && !(b->flags_in && x->flags_dead))
+            b->mode == x->block->mode && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
+            !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
         soft_lock_release(&e->lock);
         return b->entry_saved;
@@ -375,7 +378,7 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
             (v->intr_hint && (v->st.rflags & X86_FL_IF)) ||
             v->st.pending_dbg || (v->st.nmi_pending && !v->st.nmi_blocked))
                 return NULL;
-        j = &v->jump_cache[v->st.rip & (SOFT_JUMP_COUNT - 1)];
+        j = &v->jump_cache[soft_jump_slot(v->st.rip)];
         if (j->address == v->st.rip)
                 return j->code;
         return soft_call_lookup(v, v->st.rip);

@@ -2,11 +2,12 @@
 /*
  * Instructions that end a block, and how a block is left.
  *
- * A jump within the page is linked: its displacement is patched to the target
- * block once that exists.  Every other goes through the vCPU's jump cache by
+ * A jump within the page (of 4 KiB, or where code is mapped by large pages of 2 MiB) is
+ * linked: its displacement is patched to the target block once that exists.  Every other goes through the vCPU's jump cache by
  * linear address, which is emptied whenever a mapping of code changes.
  * Backward and indirect jumps look at `kick` first.
  */
+#include "base/util.h"
 #include "cpu/soft/translate.h"
 
 bool
@@ -29,9 +30,10 @@ tr_is_flow(const struct x86_insn *i)
 static bool
 tr_same_page(const struct tr *t, gva_t target)
 {
-        uint64_t offset = (t->b->paddr & (MEM_PAGE_SIZE - 1)) + (target - t->b->vaddr);
+        uint64_t size = t->mode & SOFT_MODE_LARGE ? 2 * MIB : MEM_PAGE_SIZE;
+        uint64_t offset = (t->b->paddr & (size - 1)) + (target - t->b->vaddr);
 
-        return offset < MEM_PAGE_SIZE && !(t->mode & SOFT_MODE_STEP);
+        return offset < size && !(t->mode & SOFT_MODE_STEP);
 }
 
 /* The displacement at @ahead bytes from here will be patched while others run it: align it. */
@@ -47,7 +49,7 @@ tr_exit_slot(struct tr *t, gva_t target, bool dead)
 {
         struct soft_exit *x = &t->b->exit[t->b->exit_count++];
 
-        *x = (struct soft_exit){ .block = t->b, .target = target, .flags_dead = dead, .same_page = true };
+        *x = (struct soft_exit){ .block = t->b, .target = target, .flags_dead = dead };
         return x;
 }
 
@@ -57,6 +59,7 @@ tr_linked(struct tr *t, struct soft_exit *x, uint8_t *field)
         struct tr_cold *c = tr_cold_add(t, COLD_EXIT, field);
 
         x->patch = field;
+        x->flags_saved = t->flags == TR_FLAGS_SAVED;
         c->arg = (uint64_t)(uintptr_t)x;
         if (x->flags_dead)
                 c->flags = TR_FLAGS_DEAD;
@@ -77,6 +80,9 @@ tr_exit_indirect(struct tr *t)
         emit_gs_cmp_imm8(e, OFF(kick), 0);
         emit_jcc_to(e, CC_NE, th->leave);
         emit_mov_rr(e, EMIT_D, T1, T0);
+        emit_rr(e, EMIT_D, 0xc1, 5, T1); /* shr */
+        emit8(e, SOFT_JUMP_SHIFT);
+        emit_rr(e, EMIT_D, 0x33, T1, T0); /* xor */
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, SOFT_JUMP_COUNT - 1);
         emit_rr(e, EMIT_D, 0xc1, 4, T1); /* shl: times the size of struct soft_jump */
         emit8(e, 4);
@@ -90,14 +96,28 @@ tr_exit_indirect(struct tr *t)
 }
 _Static_assert(sizeof(struct soft_jump) == 16, "tr_exit_indirect shifts by it");
 
-/* Flags as a linked block wants them: in the host's register, unless dead. */
+/* Goes to the guest address @target, which is known but in another page. */
 static void
-tr_flags_for_exit(struct tr *t, bool dead)
+tr_exit_far(struct tr *t, gva_t target, bool kick)
 {
-        if (!dead && t->flags == TR_FLAGS_SAVED) {
-                regs_emit_restore_flags(&t->e);
-                t->flags = TR_FLAGS_HOST;
+        struct emit *e = &t->e;
+        const struct soft_thunks *th = &t->eng->thunks;
+        int32_t offset = (int32_t)(soft_jump_slot(target) * sizeof(struct soft_jump));
+
+        t->ended = true;
+        emit_mov_imm(e, T0, target);
+        if (t->mode & SOFT_MODE_STEP) {
+                emit_jmp_to(e, th->leave);
+                return;
         }
+        if (kick) {
+                emit_gs_cmp_imm8(e, OFF(kick), 0);
+                emit_jcc_to(e, CC_NE, th->leave);
+        }
+        emit_gs_load(e, EMIT_W, T1, OFF(jump_cache));
+        emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, offset);
+        emit_jcc_to(e, CC_NE, th->lookup);
+        emit_rm(e, EMIT_D, 0xff, 4, T1, -1, 1, offset + (int32_t)offsetof(struct soft_jump, code)); /* jmp */
 }
 
 static void
@@ -117,8 +137,7 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
         t->ended = true;
         if (!tr_same_page(t, target)) {
                 tr_flags_leave(t, dead);
-                emit_mov_imm(e, T0, target);
-                tr_exit_indirect(t);
+                tr_exit_far(t, target, kick);
                 return;
         }
         if (kick) {
@@ -131,7 +150,6 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
                 if (t->flags == TR_FLAGS_HOST)
                         t->flags = TR_FLAGS_DEAD;
         }
-        tr_flags_for_exit(t, dead);
         x = tr_exit_slot(t, target, dead);
         tr_align_patch(t, 1);
         tr_linked(t, x, emit_jmp32(e));

@@ -389,7 +389,7 @@ tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
 }
 
 struct soft_block *
-soft_translate(struct soft_cpu *v, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
+soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_short)
 {
         struct soft_engine *eng = v->engine;
         struct tr *t = v->tr;
@@ -399,10 +399,10 @@ soft_translate(struct soft_cpu *v, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool 
                 return NULL;
         t->v = v;
         t->eng = eng;
-        t->mode = v->mode;
-        t->bits = v->mode & SOFT_MODE_BITS;
+        t->mode = mode;
+        t->bits = mode & SOFT_MODE_BITS;
         t->count = t->cold_count = 0;
         t->fpu_checked = t->ended = false;
         t->exit_dead[0] = t->exit_dead[1] = false;
-        return tr_run(t, vaddr, paddr, paddr2, ret_short);
+        return tr_run(t, v->st.rip, paddr, paddr2, ret_short);
 }
