@@ -944,6 +944,22 @@ diff_gen_destroy(struct diff_gen *gen)
         free(gen);
 }
 
+/* Runs the whole sequence a few times: sub dword [counter], 1; jnz to the first instruction. */
+static void
+gen_repeat(struct gen *g)
+{
+        struct diff_case *c = g->c;
+        const uint32_t counter = DIFF_STACK + 16, turns = 2 + diff_below(&g->rng, 4);
+        uint8_t sub64[8] = { 0x83, 0x2c, 0x25 }, sub32[7] = { 0x83, 0x2d }, jnz[6] = { 0x0f, 0x85 };
+
+        memcpy(c->image + DIFF_STACK_AT + 16, &turns, 4);
+        memcpy(sub64 + 3, &counter, 4);
+        memcpy(sub32 + 2, &counter, 4);
+        sub64[7] = sub32[6] = 1;
+        emit(&c->insns[c->count++], c->compat ? sub32 : sub64, c->compat ? 7 : 8, FIX_NONE, 0, 0);
+        emit(&c->insns[c->count++], jnz, 6, FIX_REL32, 2, 0);
+}
+
 void
 diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
 {
@@ -964,6 +980,8 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         gen_start(&g);
         if (g.leaves->count > 0)
                 gen_code(&g);
+        if (diff_chance(&g.rng, 25))
+                gen_repeat(&g);
         diff_layout(c);
 }
 
