@@ -38,7 +38,6 @@ NOT_OFFERED = {
 
 KNOWN = {
     'realmode': 'sti_inhibit expects interrupt controllers that a BIOS has set up',
-    'emulator': 'a near jump to a non-canonical address faults at its target',
     'hypercall': 'expects KVM to answer VMCALL',
     'x2apic': 'expects KVM to answer VMCALL',
     'xapic': 'expects KVM to answer VMCALL',

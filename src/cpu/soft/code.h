@@ -110,6 +110,7 @@ struct soft_thunks {
         uint8_t *sys_end;     /* the same, never returns to the block */
         uint8_t *link;        /* r11 struct soft_exit: jumped to */
         uint8_t *lookup;      /* r11 guest rip: jumped to */
+        uint8_t *lookup_indirect; /* the same for an indirect branch: scratch[2] its rip, scratch[3] what undoes its effect on RSP */
         uint8_t *leave;       /* r11 guest rip: jumped to; to the dispatcher */
         uint8_t *raise;       /* r10 rip, r11 vector */
         uint8_t *unwind;      /* where a raised exception goes on */
@@ -242,6 +243,7 @@ int soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn);
 const uint8_t *soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn);
 const uint8_t *soft_call_link(struct soft_cpu *v, struct soft_exit *x);
 const uint8_t *soft_call_lookup(struct soft_cpu *v, gva_t rip);
+const uint8_t *soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip);
 _Noreturn void soft_call_raise(struct soft_cpu *v, unsigned vector);
 
 /* info of soft_slow_access */

@@ -294,6 +294,20 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         return b->entry_saved;
 }
 
+/* A near branch to a non-canonical address faults itself, before it is done (SDM 2A, JMP, CALL, RET). */
+const uint8_t *
+soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip)
+{
+        unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+        if (__builtin_expect((gva_t)((int64_t)(rip << shift) >> shift) != rip, false) && x86_code64(&v->st)) {
+                v->st.rip = v->scratch[2];
+                v->st.gpr[X86_RSP] += v->scratch[3];
+                soft_raise_error(v, X86_VEC_GP, 0);
+        }
+        return soft_call_lookup(v, rip);
+}
+
 const uint8_t *
 soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 {

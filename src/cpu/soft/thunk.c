@@ -304,6 +304,7 @@ soft_thunks_emit(struct soft_engine *eng)
         t->sys_end = thunk_sys_end(&e);
         t->link = thunk_jump_c(&e, (uintptr_t)soft_call_link);
         t->lookup = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
+        t->lookup_indirect = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
         t->leave = thunk_leave(&e);
         t->raise = thunk_raise(&e);
         t->unwind = thunk_unwind(&e);

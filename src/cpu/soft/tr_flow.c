@@ -65,9 +65,12 @@ tr_linked(struct tr *t, struct soft_exit *x, uint8_t *field)
                 c->flags = TR_FLAGS_DEAD;
 }
 
-/* Goes to the guest address in T0.  Flags are saved or dead. */
+/*
+ * Goes to the guest address in T0.  Flags are saved or dead.  @undo is added to RSP
+ * if it turns out that the branch must fault.
+ */
 static void
-tr_exit_indirect(struct tr *t)
+tr_exit_indirect(struct tr *t, int64_t undo)
 {
         struct emit *e = &t->e;
         const struct soft_thunks *th = &t->eng->thunks;
@@ -88,7 +91,7 @@ tr_exit_indirect(struct tr *t)
         emit8(e, 4);
         emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
         emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
-        emit_jcc_to(e, CC_NE, th->lookup);
+        tr_cold_add(t, COLD_LOOKUP, emit_jcc32(e, CC_NE))->arg = (uint64_t)undo;
         emit8(e, 0x41); /* jmp [r10 + 8] */
         emit8(e, 0xff);
         emit8(e, 0x62);
@@ -281,21 +284,22 @@ tr_call_indirect(struct tr *t, const struct x86_insn *i)
         emit_gs_store(e, EMIT_W, T0, OFF(scratch[1]));
         tr_push_return(t, i)->leave_in_scratch = true;
         emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
-        tr_exit_indirect(t);
+        tr_exit_indirect(t, i->opsize);
 }
 
 static void
 tr_ret(struct tr *t, const struct x86_insn *i)
 {
         struct emit *e = &t->e;
+        int32_t popped = (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0));
 
         tr_flags_clobber(t);
         tr_stack_addr(t, 0);
         tr_stack_check(t, i->opsize, X86_ACC_R);
         emit_rm(e, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1, T0, -1, 1, 0);
-        tr_stack_adjust(t, (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0)));
+        tr_stack_adjust(t, popped);
         emit_mov_rr(e, EMIT_W, T0, T1);
-        tr_exit_indirect(t);
+        tr_exit_indirect(t, -(int64_t)popped);
 }
 
 void
@@ -323,7 +327,7 @@ tr_flow(struct tr *t, const struct x86_insn *i)
         case X86_CLASS_JMP_IND:
                 tr_flags_clobber(t);
                 tr_target(t, i);
-                tr_exit_indirect(t);
+                tr_exit_indirect(t, 0);
                 break;
         default: /* X86_CLASS_CALL_IND */
                 tr_call_indirect(t, i);

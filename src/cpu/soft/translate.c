@@ -307,6 +307,13 @@ tr_emit_cold(struct tr *t)
                         emit_mov_imm(&t->e, T1, c->rip);
                         emit_jmp_to(&t->e, t->eng->thunks.sys_end);
                         break;
+                case COLD_LOOKUP:
+                        emit_mov_imm(&t->e, T1, c->rip);
+                        emit_gs_store(&t->e, EMIT_W, T1, offsetof(struct soft_cpu, scratch[2]));
+                        emit_mov_imm(&t->e, T1, c->arg);
+                        emit_gs_store(&t->e, EMIT_W, T1, offsetof(struct soft_cpu, scratch[3]));
+                        emit_jmp_to(&t->e, t->eng->thunks.lookup_indirect);
+                        break;
                 case COLD_LEAVE:
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.leave);

@@ -23,7 +23,7 @@ typedef void tr_access_fn(struct tr *t, const struct x86_insn *i);
 
 /* Code to emit after the block's straight path. */
 struct tr_cold {
-        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS } kind;
+        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP } kind;
         uint8_t *from;     /* displacement that leads here */
         uint8_t *back;     /* where to go on: the access */
         uint8_t *done;     /* after the access, for stores */
@@ -31,7 +31,7 @@ struct tr_cold {
         gva_t rip, next;
         gva_t leave_at;    /* where execution goes on if the commit of a store leaves the block */
         bool leave_in_scratch; /* in scratch[1] instead: an indirect call */
-        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at; sys: insn */
+        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; lookup: what undoes the effect on RSP; access: t->at; sys: insn */
         tr_access_fn *access;
         enum tr_flags flags; /* before the access; exit: on the way out */
         uint8_t size_class;
