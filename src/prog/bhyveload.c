@@ -7,6 +7,7 @@
 #include "base/parse.h"
 #include "base/util.h"
 #include "boot/fbsd/loader.h"
+#include "boot/fbsd/userboot.h"
 #include "instance/instance.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ struct options {
         const char *vm_name;
         const char *console; /* NULL: stdin and stdout */
         const char *host_dir;
+        const char *object; /* -l: a loader to run in place of ours */
         uint64_t memory_bytes;
         bool wired;
         bool guest_in_core;
@@ -255,10 +257,8 @@ parse_options(struct options *o, int argc, char **argv)
                         o->host_dir = optarg;
                         break;
                 case 'l':
-                        log_error("-l %s: other loaders cannot be run; the one built in "
-                                  "boots FreeBSD, Linux and Multiboot kernels",
-                            optarg);
-                        exit(EXIT_QUIT);
+                        o->object = optarg;
+                        break;
                 case 'm':
                         set_memory(o, optarg);
                         break;
@@ -324,6 +324,40 @@ run_loader(const struct options *o, struct guest_mem *mem, struct x86_state *sta
         return result;
 }
 
+/* The same with a loader object. */
+static enum loader_result
+run_object(const struct options *o, struct guest_mem *mem, struct x86_state *state)
+{
+        struct terminal terminal;
+        struct console console;
+        struct userboot ub = {
+            .path = o->object,
+            .mem = mem,
+            .con = &console,
+            .host_dir = o->host_dir,
+            .disks = o->disks,
+            .disk_count = o->disk_count,
+            .env = o->env,
+            .env_count = o->env_count,
+            .wait_mask = &terminal.wait_mask,
+        };
+        char why[256];
+
+        if (access(o->object, R_OK) < 0) {
+                log_error("-l %s: %s", o->object, strerror(errno));
+                return LOADER_QUIT;
+        }
+        if (terminal_open(&terminal, o->console))
+                return LOADER_QUIT;
+        catch_signals(&terminal);
+        console_init(&console, &terminal_ops, &terminal, false);
+        enum loader_result result = userboot_run(&ub, state, why, sizeof(why));
+        terminal_close(&terminal);
+        if (result == LOADER_QUIT && why[0])
+                log_error("-l %s: %s", o->object, why);
+        return result;
+}
+
 /* Fills the VM's memory; on success saves the boot processor's state. */
 static enum loader_result
 load_vm(const struct options *o, struct instance *instance, struct config_error *err)
@@ -346,7 +380,7 @@ load_vm(const struct options *o, struct instance *instance, struct config_error 
         if (o->wired && mlock(mem_base(mem), mem_low_bytes(mem)))
                 log_warn("-S: guest memory cannot be wired: %s", strerror(errno));
         x86_state_reset(&state.cpu[0], 0);
-        result = run_loader(o, mem, &state.cpu[0]);
+        result = o->object ? run_object(o, mem, &state.cpu[0]) : run_loader(o, mem, &state.cpu[0]);
         mem_destroy(mem);
         close(fd);
         if (result == LOADER_BOOT && instance_state_save(instance, &state, err)) {

@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import harness  # noqa: E402
-from harness import BUILD, ENV, instances, path  # noqa: E402
+from harness import BUILD, ENGINE, ENV, TOP, instances, path  # noqa: E402
 
 BHYVELOAD = os.path.join(BUILD, 'bhyveload')
 
@@ -129,6 +129,48 @@ def test_console_on_a_device():
     assert p.wait(10) == 2 and p.stdout.read() == b''
     os.close(ours)
     os.close(theirs)
+
+
+def stub():
+    """A loader object marked as FreeBSD's."""
+    out = path('stub.so')
+    if not os.path.exists(out):
+        subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-nostdlib', '-fno-stack-protector', '-o', out,
+                        os.path.join(TOP, 'tests/guest/userboot_stub.c')], check=True)
+        with open(out, 'r+b') as f:
+            f.seek(7)
+            f.write(b'\x09')
+    return out
+
+
+def test_loader_object_gets_what_it_expects():
+    top = host()
+    with open(f'{top}/hello', 'w') as f:
+        f.write('hello world\n')
+    os.makedirs(f'{top}/sub', exist_ok=True)
+    disk = path('stub.img')
+    with open(disk, 'wb') as f:
+        f.write(bytes(512) + b'DISK' + bytes(508))
+    status, out, err = load('-l', stub(), '-m', '64M', '-h', top, '-d', disk, '-e', 'a=b', keys='x')
+    assert status == 0, (status, out, err)
+    lines = out.splitlines()
+    for want in ('version=3', 'disks=1', 'a=b', 'smbios.bios.vendor=BHYVE', 'boot_serial=1', 'outside=2', 'size=12',
+                 'regular=1', 'resid=57', 'world', 'isdir=1', 'entry hello f', 'entry sub d', 'DISK', 'sector=512',
+                 'media=1024', 'other=25', 'beyond=5', f'low={64 << 20}', 'high=0', 'same=1', 'toofar=1'):
+        assert want in lines, (want, lines)
+    p = subprocess.run([os.path.join(BUILD, 'bhyve'), '-o', f'cpu.engine={ENGINE}', '-m', '64M', '-s', '0,hostbridge',
+                        '-s', '31,lpc', '-l', 'com1,stdio', 'bl'], stdin=subprocess.DEVNULL, capture_output=True,
+                       timeout=60, env=ENV)
+    assert p.returncode == 1 and b'ran' in p.stdout, p
+
+
+def test_loader_object_that_leaves_or_crashes():
+    assert load('-l', stub(), keys='q')[0] == 1
+    assert load('-l', stub(), keys='r')[0] == 2
+    status, _, err = load('-l', stub(), keys='c')
+    assert status == 1 and 'crashed' in err and stub() in err, (status, err)
+    status, _, err = load('-l', __file__)
+    assert status == 1 and __file__ in err, (status, err)
 
 
 if __name__ == '__main__':

@@ -24,7 +24,6 @@
 #define GDT_64      0x5000u
 #define BOOTINFO    0x2000u
 #define GDT_32      0x3000u
-#define TSS_32      0x4000u
 #define TSS_BYTES   104u
 
 #define BOOTINFO_BYTES   136u
@@ -83,10 +82,32 @@ set_data_segments(struct x86_state *state, uint16_t sel, uint32_t limit, uint32_
 }
 
 int
-entry_amd64(struct guest_mem *mem, uint64_t entry, const struct metadata_place *place,
+entry_registers_amd64(struct guest_mem *mem, uint64_t entry, gpa_t cr3, gpa_t gdt_at, gpa_t sp,
     struct x86_state *state)
 {
         static const uint64_t gdt[] = {0, 0x0020980000000000, 0x0000900000000000};
+        int err = put_gdt(mem, gdt_at, gdt, ARRAY_LEN(gdt), state);
+
+        if (err)
+                return err;
+        state->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_NE | X86_CR0_ET;
+        state->cr3 = cr3;
+        state->cr4 = X86_CR4_PAE;
+        state->efer = X86_EFER_LME | X86_EFER_LMA;
+        state->rflags = X86_FL_FIXED;
+        state->rip = entry;
+        state->gpr[X86_RSP] = sp;
+        state->seg[X86_CS] = (struct x86_seg){.sel = 8, .attr = 0x209b};
+        set_data_segments(state, 0x10, 0, 0x93);
+        state->tr = (struct x86_seg){.attr = 0x8b};
+        state->ldtr = (struct x86_seg){.attr = X86_SEG_UNUSABLE};
+        return 0;
+}
+
+int
+entry_amd64(struct guest_mem *mem, uint64_t entry, const struct metadata_place *place,
+    struct x86_state *state)
+{
         unsigned char stack[16] = {0};
 
         put_le32(stack + 4, (uint32_t)place->modulep);
@@ -94,23 +115,7 @@ entry_amd64(struct guest_mem *mem, uint64_t entry, const struct metadata_place *
         int err = mem_write(mem, STACK, stack, sizeof(stack));
         if (!err)
                 err = put_page_tables(mem);
-        if (!err)
-                err = put_gdt(mem, GDT_64, gdt, ARRAY_LEN(gdt), state);
-        if (err)
-                return err;
-
-        state->cr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_NE | X86_CR0_ET;
-        state->cr3 = PML4;
-        state->cr4 = X86_CR4_PAE;
-        state->efer = X86_EFER_LME | X86_EFER_LMA;
-        state->rflags = X86_FL_FIXED;
-        state->rip = entry;
-        state->gpr[X86_RSP] = STACK;
-        state->seg[X86_CS] = (struct x86_seg){.sel = 8, .attr = 0x209b};
-        set_data_segments(state, 0x10, 0, 0x93);
-        state->tr = (struct x86_seg){.attr = 0x8b};
-        state->ldtr = (struct x86_seg){.attr = X86_SEG_UNUSABLE};
-        return 0;
+        return err ? err : entry_registers_amd64(mem, entry, PML4, GDT_64, STACK, state);
 }
 
 static uint32_t
@@ -144,7 +149,7 @@ put_bootinfo(struct guest_mem *mem, const struct metadata_place *place,
 }
 
 static int
-put_stack_32(struct guest_mem *mem, const struct metadata_place *place, struct x86_state *state)
+put_stack_32(struct guest_mem *mem, const struct metadata_place *place, gpa_t *ret_sp)
 {
         const uint32_t words[] = {
             0xbeefface, /* a return address that the kernel takes for "new boot blocks" */
@@ -160,38 +165,47 @@ put_stack_32(struct guest_mem *mem, const struct metadata_place *place, struct x
 
         for (unsigned i = 0; i < ARRAY_LEN(words); i++)
                 put_le32(bytes + 4 * i, words[i]);
-        state->gpr[X86_RSP] = sp;
+        *ret_sp = sp;
         return mem_write(mem, sp, bytes, sizeof(bytes));
+}
+
+int
+entry_registers_i386(struct guest_mem *mem, uint64_t entry, gpa_t gdt_at, gpa_t sp,
+    struct x86_state *state)
+{
+        const gpa_t tss_at = gdt_at + MEM_PAGE_SIZE;
+        /* Null, code, data; a 32-bit TSS. */
+        const uint64_t gdt[] = {0, 0x00cf9a000000ffff, 0x00cf92000000ffff,
+            0x0000890000000000 | (tss_at & 0xffffff) << 16 | (TSS_BYTES - 1)};
+        unsigned char tss[TSS_BYTES] = {0};
+
+        int err = put_gdt(mem, gdt_at, gdt, ARRAY_LEN(gdt), state);
+        if (!err)
+                err = mem_write(mem, tss_at, tss, sizeof(tss));
+        if (err)
+                return err;
+        state->cr0 = X86_CR0_PE | X86_CR0_NE | X86_CR0_ET;
+        state->cr4 = 0;
+        state->efer = 0;
+        state->rflags = X86_FL_FIXED;
+        state->rip = entry;
+        state->gpr[X86_RSP] = sp;
+        state->seg[X86_CS] = (struct x86_seg){.sel = 8, .limit = 0xffffffff, .attr = 0xc09b};
+        set_data_segments(state, 0x10, 0xffffffff, 0xc093);
+        state->tr = (struct x86_seg){
+            .sel = 0x18, .base = tss_at, .limit = TSS_BYTES - 1, .attr = 0x8b};
+        state->ldtr = (struct x86_seg){.attr = X86_SEG_UNUSABLE};
+        return 0;
 }
 
 int
 entry_i386(struct guest_mem *mem, uint64_t entry, const struct metadata_place *place,
     const struct preload_file *file, struct x86_state *state)
 {
-        /* Null, code, data; a 32-bit TSS at TSS_32. */
-        static const uint64_t gdt[] = {0, 0x00cf9a000000ffff, 0x00cf92000000ffff,
-            0x0000890000000000 | (uint64_t)TSS_32 << 16 | (TSS_BYTES - 1)};
-        unsigned char tss[TSS_BYTES] = {0};
+        gpa_t sp;
 
         int err = put_bootinfo(mem, place, file);
         if (!err)
-                err = put_stack_32(mem, place, state);
-        if (!err)
-                err = put_gdt(mem, GDT_32, gdt, ARRAY_LEN(gdt), state);
-        if (!err)
-                err = mem_write(mem, TSS_32, tss, sizeof(tss));
-        if (err)
-                return err;
-
-        state->cr0 = X86_CR0_PE | X86_CR0_NE | X86_CR0_ET;
-        state->cr4 = 0;
-        state->efer = 0;
-        state->rflags = X86_FL_FIXED;
-        state->rip = entry & 0xffffff;
-        state->seg[X86_CS] = (struct x86_seg){.sel = 8, .limit = 0xffffffff, .attr = 0xc09b};
-        set_data_segments(state, 0x10, 0xffffffff, 0xc093);
-        state->tr = (struct x86_seg){
-            .sel = 0x18, .base = TSS_32, .limit = TSS_BYTES - 1, .attr = 0x8b};
-        state->ldtr = (struct x86_seg){.attr = X86_SEG_UNUSABLE};
-        return 0;
+                err = put_stack_32(mem, place, &sp);
+        return err ? err : entry_registers_i386(mem, entry & 0xffffff, GDT_32, sp, state);
 }

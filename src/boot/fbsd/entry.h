@@ -16,4 +16,10 @@ int entry_amd64(struct guest_mem *mem, uint64_t entry, const struct metadata_pla
 int entry_i386(struct guest_mem *mem, uint64_t entry, const struct metadata_place *place,
     const struct preload_file *file, struct x86_state *state);
 
+/* The registers alone, with the GDT at @gdt_at (i386: a TSS a page behind it). */
+int entry_registers_amd64(struct guest_mem *mem, uint64_t entry, gpa_t cr3, gpa_t gdt_at, gpa_t sp,
+    struct x86_state *state);
+int entry_registers_i386(struct guest_mem *mem, uint64_t entry, gpa_t gdt_at, gpa_t sp,
+    struct x86_state *state);
+
 #endif
