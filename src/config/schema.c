@@ -189,7 +189,7 @@ const struct config_device config_devices[] = {
         { "virtio-rnd", NULL, CONFIG_STYLE_PLAIN, "source of random numbers", NULL },
         { "virtio-net", "backend", CONFIG_STYLE_PLAIN, "network interface: tapN or slirp[,options]", NULL },
         { "uart", "path", CONFIG_STYLE_UART, "PCI serial port: stdio, a terminal device, tcp=address:port", NULL },
-        { "virtio-console", NULL, CONFIG_STYLE_PORTS, "console ports: name=/socket,...", "not implemented yet" },
+        { "virtio-console", NULL, CONFIG_STYLE_PORTS, "console ports: name=/socket,...", NULL },
         { "virtio-9p", NULL, CONFIG_STYLE_SHARE, "host directory: name=/path[,ro]", "not implemented yet" },
         { "ahci", NULL, CONFIG_STYLE_AHCI, "AHCI controller: hd:file[,options],cd:file[,options],...", NULL },
         { "ahci-hd", "path", CONFIG_STYLE_AHCI, "AHCI disk: file or device[,options]", NULL },

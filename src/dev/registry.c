@@ -6,6 +6,7 @@
 #include "dev/pci/hostbridge.h"
 #include "dev/pci/uart.h"
 #include "dev/virtio/blk.h"
+#include "dev/virtio/console.h"
 #include "dev/virtio/net.h"
 #include "dev/virtio/rnd.h"
 
@@ -21,6 +22,7 @@ static const struct device_emulation device_table[] = {
         { "ahci-hd", ahci_create_hd },
         { "ahci-cd", ahci_create_cd },
         { "virtio-blk", virtio_blk_create_pci },
+        { "virtio-console", virtio_console_create_pci },
         { "virtio-net", virtio_net_create_pci },
         { "virtio-rnd", virtio_rnd_create_pci },
 };

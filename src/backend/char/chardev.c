@@ -276,6 +276,8 @@ set_carrier(struct chardev *dev, bool up)
         dev->carrier = up;
         if (dev->kind->has_carrier && dev->handler && dev->handler->carrier)
                 dev->handler->carrier(dev->handler_ctx, up);
+        if (dev->handler && dev->handler->attached)
+                dev->handler->attached(dev->handler_ctx, up);
 }
 
 /* Regular files and /dev/null cannot be polled and never block. */

@@ -34,6 +34,8 @@ struct chardev_handler {
         void (*writable)(void *ctx);
         /* DCD changed: the other side came or went; optional. */
         void (*carrier)(void *ctx, bool up);
+        /* Somebody came or went, also on lines without a carrier; optional. */
+        void (*attached)(void *ctx, bool is);
 };
 
 /*
