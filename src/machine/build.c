@@ -137,16 +137,19 @@ build_pci_devices(struct machine *machine, struct config_error *err)
         return fail_with(err, "PCI addresses", pci_bus_assign(machine->pci));
 }
 
+#define BOOT_PATHS_BYTES 4096
+
+/* @paths: of BOOT_PATHS_BYTES, holds the modules' names as long as the request lives. */
 static int
-open_boot_files(const struct vm_config *vm, struct boot_request *request, struct config_error *err)
+open_boot_files(const struct vm_config *vm, struct boot_request *request, char *paths, struct config_error *err)
 {
-        char list[4096], *cursor = list, *path;
+        char *cursor = paths, *path;
 
         if (boot_file_open(vm->kernel, &request->kernel, err) != 0)
                 return -EINVAL;
         if (vm->initrd == NULL)
                 return 0;
-        if ((size_t)snprintf(list, sizeof(list), "%s", vm->initrd) >= sizeof(list))
+        if ((size_t)snprintf(paths, BOOT_PATHS_BYTES, "%s", vm->initrd) >= BOOT_PATHS_BYTES)
                 return config_fail(err, "boot.initrd is too long");
         while ((path = strsep(&cursor, ",")) != NULL) {
                 struct boot_file *module = &request->module[request->module_count];
@@ -164,7 +167,8 @@ static int
 load_kernel(struct machine *machine, gpa_t rsdp, struct x86_state *st, struct config_error *err)
 {
         struct boot_request request = { .cmdline = machine->config->cmdline, .rsdp = rsdp };
-        int error = open_boot_files(machine->config, &request, err);
+        char paths[BOOT_PATHS_BYTES];
+        int error = open_boot_files(machine->config, &request, paths, err);
 
         if (error == 0)
                 error = boot_direct(&request, machine->mem, st, err);

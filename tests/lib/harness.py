@@ -80,7 +80,7 @@ def main(module):
         except Skip as why:
             result, note = 'skipped', f': {why}'
         except Exception:  # pylint: disable=broad-except
-            result, note = 'failed', '\n' + traceback.format_exc()
+            result, note = 'failed', '\n' + traceback.format_exc(limit=-2)
         counts[result] += 1
         print(f'{result} {name}{note}', flush=True)
     shutil.rmtree(WORK, ignore_errors=True)
