@@ -9,6 +9,10 @@ FUZZ_SAN := address,undefined
 
 FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf virtio_blk virtio_net virtio_rnd ahci
 FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
+=======
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf uart pit ioapic lapic pci isa uart pit ioapic lapic pci isa
+FUZZ_LIBS := -lz -lbz2 -lzstd
+>>>>>>> f9735b6 (Fuzz the platform's chips)
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
 FUZZ_SRC_part := tests/fuzz/fuzz_part.c src/boot/fs/part.c src/boot/fs/blkdev.c
@@ -25,11 +29,17 @@ FUZZ_SRC_ahci = $(FUZZ_SRC_dev)
 
 FUZZ_SRC_netconf := tests/fuzz/fuzz_netconf.c src/config/netconf.c src/config/rcvars.c src/base/ip.c
 
+FUZZ_SRC_PLATFORM := tests/fuzz/fuzz_platform.c $(wildcard src/base/*.c src/config/*.c src/bus/*.c src/irq/*.c \
+    src/backend/char/*.c) $(addprefix src/dev/,isa/acpi_pm.c isa/hpet.c isa/i8042.c isa/i8254.c isa/lpc.c \
+    isa/mc146818.c isa/ns16550.c isa/pc.c isa/serial.c isa/sysports.c pci/hostbridge.c pci/pcireg.c pci/uart.c)
+$(foreach f,uart pit ioapic lapic pci isa,$(eval FUZZ_SRC_$(f) := $(FUZZ_SRC_PLATFORM)))
+
 FUZZ_DEF_fs_ufs := -DFUZZ_OPS=ufs_ops -DFUZZ_IMAGES='"ufs1.img.zst","ufs2.img.zst"'
 FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.iso.zst"'
 FUZZ_DEF_fs_fat := -DFUZZ_OPS=fat_ops -DFUZZ_IMAGES='"fat12.img.zst","fat32.img.zst"'
 FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zst"'
 FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst"'
+<<<<<<< HEAD
 FUZZ_DEF_virtio_blk := -DFUZZ_DEVICE='"virtio-blk"'
 FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
 FUZZ_DEF_virtio_rnd := -DFUZZ_DEVICE='"virtio-rnd"'

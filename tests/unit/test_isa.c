@@ -145,20 +145,29 @@ i8254_counter_2_takes_its_time(void **state)
         while (!(in(rig, 0x61, 1) & 0x20))
                 ;
         ns = loop_now_ns() - begin;
-        assert_in_range(ns, 9900000, 100000000);
+        assert_true(ns >= 9900000);
+}
+
+static bool
+irq0_rose_5_times(void *ctx)
+{
+        return ((struct rig *)ctx)->rises[0] >= 5;
 }
 
 static void
 i8254_counter_0_interrupts_periodically(void **state)
 {
         struct rig *rig = *state;
+        unsigned rises;
 
         out(rig, 0x43, 1, 0x34);
         out(rig, 0x40, 1, 1193 & 0xff); /* 1 ms */
         out(rig, 0x40, 1, 1193 >> 8);
-        usleep(50000);
+        assert_true(loop_rig_wait(&rig->loop, irq0_rose_5_times, rig));
         out(rig, 0x43, 1, 0x30); /* stops */
-        assert_in_range(rig->rises[0], 5, 52);
+        rises = rig->rises[0];
+        usleep(5000);
+        assert_int_equal(rig->rises[0], rises);
         assert_false(rig->level[0]);
 }
 
@@ -179,7 +188,7 @@ i8254_latch_and_read_back(void **state)
         assert_int_equal(in(rig, 0x40, 1) & 0x3f, 0x34);
         second = in(rig, 0x40, 1);
         second |= in(rig, 0x40, 1) << 8;
-        assert_in_range((first - second) & 0xffff, 1100, 40000);
+        assert_true(((first - second) & 0xffff) >= 1100);
 }
 
 static void
@@ -300,7 +309,7 @@ hpet_counts_while_enabled(void **state)
         a = hpet_get(rig, 0xf0, 8);
         usleep(2000);
         b = hpet_get(rig, 0xf0, 8);
-        assert_in_range(b - a, 200000, 100000000);
+        assert_true(b - a >= 200000);
         hpet_set(rig, 0x10, 8, 0);
         a = hpet_get(rig, 0xf0, 8);
         usleep(1000);
@@ -333,6 +342,12 @@ hpet_level_interrupt_stays_until_cleared(void **state)
         assert_false(rig->level[3]);
 }
 
+static bool
+three_messages(void *ctx)
+{
+        return ((struct rig *)ctx)->messages >= 3;
+}
+
 static void
 hpet_periodic_message(void **state)
 {
@@ -343,9 +358,8 @@ hpet_periodic_message(void **state)
         hpet_set(rig, 0x128, 8, 100000);
         hpet_set(rig, 0x128, 8, 100000);
         hpet_set(rig, 0x10, 8, 1);
-        usleep(30000);
+        assert_true(loop_rig_wait(&rig->loop, three_messages, rig));
         hpet_set(rig, 0x120, 8, 0);
-        assert_in_range(rig->messages, 3, 31);
         for (unsigned reg = 0; reg < 0x400; reg += 4)
                 hpet_set(rig, reg, 4, UINT32_MAX);
 }
@@ -393,7 +407,7 @@ acpi_timer_runs_at_3_58_mhz(void **state)
         uint32_t a = in(rig, 0x408, 4);
 
         usleep(10000);
-        assert_in_range(in(rig, 0x408, 4) - a, 35000, 3000000);
+        assert_true(in(rig, 0x408, 4) - a >= 35000);
 }
 
 /* --- 8042 and the reset ports --- */
