@@ -7,12 +7,8 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf virtio_blk virtio_net virtio_rnd ahci
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf virtio_blk virtio_net virtio_rnd ahci uart pit ioapic lapic pci isa
 FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
-=======
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf uart pit ioapic lapic pci isa uart pit ioapic lapic pci isa
-FUZZ_LIBS := -lz -lbz2 -lzstd
->>>>>>> f9735b6 (Fuzz the platform's chips)
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
 FUZZ_SRC_part := tests/fuzz/fuzz_part.c src/boot/fs/part.c src/boot/fs/blkdev.c
@@ -39,7 +35,6 @@ FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.i
 FUZZ_DEF_fs_fat := -DFUZZ_OPS=fat_ops -DFUZZ_IMAGES='"fat12.img.zst","fat32.img.zst"'
 FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zst"'
 FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst"'
-<<<<<<< HEAD
 FUZZ_DEF_virtio_blk := -DFUZZ_DEVICE='"virtio-blk"'
 FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
 FUZZ_DEF_virtio_rnd := -DFUZZ_DEVICE='"virtio-rnd"'
