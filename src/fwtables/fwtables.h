@@ -23,4 +23,7 @@ int fwtables_build(const struct vm_config *vm, struct pci_bus *pci, struct guest
 /* APIC ids by vCPU number; as CPUID reports them. */
 #define FW_APIC_ID(vcpu) (vcpu)
 
+/* The UUID of a VM that was given none. */
+void fwtables_default_uuid(const char *vm_name, uint8_t uuid[16]);
+
 #endif

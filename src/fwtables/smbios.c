@@ -102,8 +102,8 @@ add_bios(struct builder *d)
 }
 
 /* Without -U the identity follows from the VM's name and the host's, so that it stays (RFC 4122, 4.3). */
-static void
-default_uuid(const char *vm_name, uint8_t uuid[16])
+void
+fwtables_default_uuid(const char *vm_name, uint8_t uuid[16])
 {
         char text[256], host[128] = "";
 
@@ -123,7 +123,7 @@ add_uuid(struct builder *d)
         if (d->vm->has_uuid)
                 memcpy(uuid, d->vm->uuid, sizeof(uuid));
         else
-                default_uuid(d->vm->name, uuid);
+                fwtables_default_uuid(d->vm->name, uuid);
         blob_u32(d->b, get_be32(uuid));
         blob_u16(d->b, get_be16(uuid + 4));
         blob_u16(d->b, get_be16(uuid + 6));

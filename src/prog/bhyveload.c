@@ -8,6 +8,8 @@
 #include "base/util.h"
 #include "boot/fbsd/loader.h"
 #include "boot/fbsd/userboot.h"
+#include "config/config.h"
+#include "fwtables/fwtables.h"
 #include "instance/instance.h"
 
 #include <errno.h>
@@ -273,6 +275,41 @@ parse_options(struct options *o, int argc, char **argv)
 
 /* --- The work --- */
 
+/* The smbios.* variables that a loader with firmware below it would find. */
+static void
+put_smbios(struct loader *loader, const char *vm_name)
+{
+        static const struct {
+                const char *variable, *key;
+        } names[] = {
+            {"smbios.bios.version", "bios.version"},
+            {"smbios.bios.reldate", "bios.release_date"},
+            {"smbios.system.maker", "system.manufacturer"},
+            {"smbios.system.product", "system.product_name"},
+            {"smbios.system.version", "system.version"},
+        };
+        char text[256];
+        uint8_t u[16];
+        struct config *config;
+        struct config_error err;
+
+        fwtables_default_uuid(vm_name, u);
+        snprintf(text, sizeof(text),
+            "smbios.system.uuid=%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%"
+            "02x",
+            u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
+            u[14], u[15]);
+        loader_put(loader, text);
+        if (config_create(&config))
+                return;
+        for (size_t i = 0; config_check(config, &err) == 0 && i < ARRAY_LEN(names); i++) {
+                const char *value = config_get(config, names[i].key);
+                snprintf(text, sizeof(text), "%s=%s", names[i].variable, value ? value : "");
+                loader_put(loader, text);
+        }
+        config_destroy(config);
+}
+
 static int
 add_devices(struct loader *loader, const struct options *o)
 {
@@ -295,6 +332,7 @@ add_devices(struct loader *loader, const struct options *o)
                         return -1;
                 }
         }
+        put_smbios(loader, o->vm_name);
         for (unsigned i = 0; i < o->env_count; i++)
                 loader_put(loader, o->env[i]);
         return 0;
