@@ -35,7 +35,7 @@ static const struct option_row option_rows[] = {
         { 'e', NULL, "x86.strictio", "true", NULL, "end on access to a port that nothing emulates", NULL },
         { 'f', "fwcfg", NULL, NULL, NULL, NULL, "only a boot ROM reads fw_cfg, and boot ROMs are not supported" },
         { 'g', "port", "debug.bvmdebug", NULL, NULL, "debug port at 0x224, bridged to a TCP port", NULL },
-        { 'G', "gdb", NULL, NULL, option_gdb, "[w][address:]port for a debugger", NULL },
+        { 'G', "gdb", NULL, NULL, option_gdb, "[w][address:]port or [w]socket for a debugger", NULL },
         { 'h', NULL, NULL, NULL, NULL, "this help", NULL },
         { 'H', NULL, "x86.vmexit_on_hlt", "true", NULL, "a halted virtual CPU sleeps (always does)", NULL },
         { 'I', NULL, NULL, NULL, option_ioapic, "obsolete", NULL },
@@ -144,6 +144,8 @@ option_gdb(struct config *config, const char *argument, struct config_error *err
                         return -EINVAL;
                 text++;
         }
+        if (strchr(text, '/') != NULL)
+                return config_set(config, "gdb.socket", text, err);
         colon = strrchr(text, ':');
         if (colon != NULL) {
                 snprintf(address, sizeof(address), "%.*s", (int)(colon - text), text);

@@ -187,6 +187,7 @@ fill_flags(struct vm_config *vm)
         vm->bvmdebug_address = config_get(config, "debug.bvmdebug_address");
         vm->gdb_port = (uint16_t)config_get_uint(config, "gdb.port");
         vm->gdb_address = config_get(config, "gdb.address");
+        vm->gdb_socket = config_get(config, "gdb.socket");
         vm->gdb_wait = config_get_bool(config, "gdb.wait");
         vm->soft_stats = config_get_bool(config, "soft.stats");
 }

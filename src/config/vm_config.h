@@ -64,6 +64,7 @@ struct vm_config {
         const char *bvmdebug_address;
         uint16_t gdb_port;
         const char *gdb_address;
+        const char *gdb_socket; /* NULL: TCP */
         bool gdb_wait;
         bool soft_stats;
 

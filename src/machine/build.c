@@ -265,7 +265,7 @@ build(struct machine *machine, struct config_error *err)
             (error = advise_memory(machine, err)) != 0 || (error = platform_create(machine, err)) != 0 ||
             (error = build_pci_devices(machine, err)) != 0 ||
             (error = platform_put_tables(machine, &rsdp, err)) != 0 || (error = vcpus_create(machine, err)) != 0 ||
-            (error = set_boot_states(machine, rsdp, err)) != 0)
+            (error = set_boot_states(machine, rsdp, err)) != 0 || (error = debug_create(machine, err)) != 0)
                 return error;
         return control_listen(machine->instance, machine->loop, machine_request, machine, &machine->control, err);
 }
@@ -301,6 +301,7 @@ machine_destroy(struct machine *machine)
         if (machine == NULL)
                 return;
         pthread_mutex_lock(&machine->device_lock);
+        stub_destroy(machine->stub);
         control_close(machine->control);
         platform_destroy(machine);
         life_stop(machine);

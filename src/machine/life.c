@@ -30,6 +30,9 @@ machine_end(struct machine *machine, enum machine_end end)
         if (!atomic_compare_exchange_strong_explicit(&machine->end, &running, (int)end, memory_order_acq_rel,
                 memory_order_acquire))
                 return;
+        pthread_mutex_lock(&machine->park_lock);
+        pthread_cond_broadcast(&machine->park_cond);
+        pthread_mutex_unlock(&machine->park_lock);
         for (unsigned i = 0; i < machine->config->cpus; i++)
                 vcpu_event(machine, i, CPU_EVENT_KICK, 0);
         loop_stop(machine->loop);

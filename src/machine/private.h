@@ -12,6 +12,7 @@
 #include "bus/io.h"
 #include "bus/pci.h"
 #include "cpu/cpu.h"
+#include "debug/stub.h"
 #include "instance/control.h"
 #include "irq/irqchip.h"
 #include "machine/machine.h"
@@ -30,6 +31,9 @@ struct vcpu {
         bool dead_halted;  /* park_lock: halted with interrupts off: only an NMI or INIT helps */
         bool inactive;     /* park_lock: waits for INIT or SIPI */
         bool parked;       /* park_lock */
+        bool held;         /* park_lock: by the debugger */
+        struct stub_stop stop; /* park_lock: what it was held for */
+        enum machine_end last; /* own thread: how the VM ends once the debugger lets go; 0: it does not */
 };
 
 struct machine {
@@ -55,6 +59,7 @@ struct machine {
         struct vcpu vcpu[VM_CPUS_MAX];
 
         struct control *control;
+        struct stub *stub; /* NULL: no debugger may come */
         int signal_fd;
         struct loop_fd *signal_watch;
         int end_signal; /* loop thread */
@@ -80,6 +85,11 @@ void vcpu_event(struct machine *machine, unsigned id, unsigned event, unsigned a
  */
 void vcpus_park(struct machine *machine);
 void vcpus_unpark(struct machine *machine);
+
+/* debug.c */
+int debug_create(struct machine *machine, struct config_error *err);
+/* On the vCPU's thread: it waits for the debugger before it enters the guest again.  False: there is none. */
+bool debug_hold(struct vcpu *vcpu, const struct stub_stop *stop);
 
 /* env.c */
 extern const struct cpu_env_ops machine_env_ops;

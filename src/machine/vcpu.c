@@ -131,16 +131,35 @@ exit_pause(struct vcpu *vcpu, const struct cpu_exit *exit)
         sched_yield();
 }
 
+/* With debug.trap the debugger may look first. */
+static void
+vcpu_fatal(struct vcpu *vcpu, enum machine_end end)
+{
+        static const struct stub_stop fault = { .kind = STUB_STOP_FAULT };
+
+        if (vcpu->machine->config->debug_trap && debug_hold(vcpu, &fault))
+                vcpu->last = end;
+        else
+                machine_end(vcpu->machine, end);
+}
+
 static void
 exit_shutdown(struct vcpu *vcpu, const struct cpu_exit *exit)
 {
         log_error("virtual CPU %u: triple fault", vcpu->id);
-        machine_end(vcpu->machine, MACHINE_END_TRIPLE_FAULT);
+        vcpu_fatal(vcpu, MACHINE_END_TRIPLE_FAULT);
 }
 
 static void
 exit_debug(struct vcpu *vcpu, const struct cpu_exit *exit)
 {
+        static const enum stub_stop_kind kinds[] = { [CPU_DEBUG_STEP] = STUB_STOP_STEP,
+                [CPU_DEBUG_BREAK] = STUB_STOP_BREAK,
+                [CPU_DEBUG_WATCH] = STUB_STOP_WATCH };
+        const struct stub_stop stop = { kinds[exit->debug.cause], exit->debug.address };
+
+        if (debug_hold(vcpu, &stop))
+                return;
         log_error("virtual CPU %u: stopped for a debugger that is not there", vcpu->id);
         machine_end(vcpu->machine, MACHINE_END_ERROR);
 }
@@ -149,7 +168,7 @@ static void
 exit_error(struct vcpu *vcpu, const struct cpu_exit *exit)
 {
         log_error("virtual CPU %u: %s", vcpu->id, exit->error);
-        machine_end(vcpu->machine, MACHINE_END_ERROR);
+        vcpu_fatal(vcpu, MACHINE_END_ERROR);
 }
 
 static void (*const exit_handlers[])(struct vcpu *vcpu, const struct cpu_exit *exit) = {
@@ -162,6 +181,12 @@ static void (*const exit_handlers[])(struct vcpu *vcpu, const struct cpu_exit *e
         [CPU_EXIT_ERROR] = exit_error,
 };
 
+static bool
+machine_ended(struct machine *machine)
+{
+        return atomic_load_explicit(&machine->end, memory_order_acquire) != MACHINE_RUNNING;
+}
+
 /* Waits while others need the vCPUs out of the guest. */
 static void
 vcpu_park(struct vcpu *vcpu)
@@ -169,19 +194,15 @@ vcpu_park(struct vcpu *vcpu)
         struct machine *machine = vcpu->machine;
 
         pthread_mutex_lock(&machine->park_lock);
-        while (machine->park_requests != 0) {
+        while ((machine->park_requests != 0 || vcpu->held) && !machine_ended(machine)) {
                 vcpu->parked = true;
                 pthread_cond_broadcast(&machine->park_cond);
                 pthread_cond_wait(&machine->park_cond, &machine->park_lock);
         }
         vcpu->parked = false;
         pthread_mutex_unlock(&machine->park_lock);
-}
-
-static bool
-machine_ended(struct machine *machine)
-{
-        return atomic_load_explicit(&machine->end, memory_order_acquire) != MACHINE_RUNNING;
+        if (vcpu->last != 0)
+                machine_end(machine, vcpu->last);
 }
 
 static void *
