@@ -39,6 +39,12 @@ FUZZ_DEF_virtio_blk := -DFUZZ_DEVICE='"virtio-blk"'
 FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
 FUZZ_DEF_virtio_rnd := -DFUZZ_DEVICE='"virtio-rnd"'
 FUZZ_DEF_ahci := -DFUZZ_DEVICE='"ahci"'
+FUZZ_DEF_uart := -DFUZZ_TARGET=TARGET_UART
+FUZZ_DEF_pit := -DFUZZ_TARGET=TARGET_PIT
+FUZZ_DEF_ioapic := -DFUZZ_TARGET=TARGET_IOAPIC
+FUZZ_DEF_lapic := -DFUZZ_TARGET=TARGET_LAPIC
+FUZZ_DEF_pci := -DFUZZ_TARGET=TARGET_PCI
+FUZZ_DEF_isa := -DFUZZ_TARGET=TARGET_ISA
 
 fuzz_sources = $(if $(FUZZ_SRC_$(1)),$(FUZZ_SRC_$(1)),$(FUZZ_SRC_fs))
 
