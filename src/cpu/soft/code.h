@@ -28,6 +28,7 @@
 #define SOFT_MODE_NOAVX  0x100u /* no YMM state in XCR0, or CR4.OSXSAVE clear */
 #define SOFT_MODE_EM     0x200u /* CR0.EM */
 #define SOFT_MODE_CPL12  0x400u /* CPL 1 or 2 */
+#define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself */
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 
 struct soft_block;
@@ -42,10 +43,11 @@ struct soft_exit {
         gva_t target;
         bool flags_dead;              /* it does not hand over the arithmetic flags */
         bool flags_saved;             /* it hands them over in flags_saved */
+        bool noshare;                 /* leads to the variant with SOFT_MODE_NOSHARE */
 };
 
 #define SOFT_BLOCK_INSNS 48
-#define SOFT_BLOCK_EXITS 2
+#define SOFT_BLOCK_EXITS 3
 
 struct soft_block {
         struct soft_block *hash_next;
@@ -101,9 +103,10 @@ void soft_lock_release(struct soft_lock *lock);
 
 /* Thunks: code emitted once, called from blocks.  Executable addresses. */
 struct soft_thunks {
-        uint8_t *load[2][7];  /* [stack segment?][size class]: r11 linear, r10 rip -> r11 host */
-        uint8_t *store[2][7]; /* the same for a write without a read */
-        uint8_t *rmw[2][7];
+        uint8_t *load[3][7];  /* [0 data, 1 SS, 2 SS and remember the page][size class]: r11 linear, r10 rip -> r11 host */
+        uint8_t *store[3][7]; /* the same for a write without a read */
+        uint8_t *rmw[3][7];
+        uint8_t *stack;       /* r11 linear, r10 rip: makes the window fit; r11 host, or NULL */
         uint8_t *commit[2];   /* [flags are saved]: after a slow store; r10 next rip */
         uint8_t *seg[3];      /* non-flat segments: r11 offset, r10 seg<<8|size|access<<16; -> r11 linear */
         uint8_t *sys;         /* r11 insn, r10 rip: returns */
@@ -238,6 +241,7 @@ void soft_mmu_watch(struct soft_cpu *v);
 /* C sides of the thunks. */
 void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);
 int soft_slow_commit(struct soft_cpu *v);
+void *soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused);
 gva_t soft_slow_seg(struct soft_cpu *v, uint64_t offset, unsigned info);
 int soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn);
 const uint8_t *soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn);
@@ -249,7 +253,8 @@ _Noreturn void soft_call_raise(struct soft_cpu *v, unsigned vector);
 /* info of soft_slow_access */
 #define SOFT_SLOW_WRITE 0x100u
 #define SOFT_SLOW_READ  0x200u
-#define SOFT_SLOW_STACK 0x400u
+#define SOFT_SLOW_STACK 0x400u  /* #SS, not #GP */
+#define SOFT_SLOW_WINDOW 0x800u /* make it the stack window */
 
 /* string.c and stack instructions that a helper does: as soft_sys. */
 void soft_string(struct soft_cpu *v, const struct x86_insn *insn);

@@ -267,6 +267,7 @@ stack_forget(struct soft_cpu *v)
 {
         v->stack_tag = SOFT_STACK_NONE;
         v->stack_host = (uint64_t)(uintptr_t)v->engine->guard_page;
+        v->stack_delta = v->stack_host - v->stack_tag;
         v->mmu->stack_other = (struct stack_window){ v->stack_tag, v->stack_host };
 }
 
@@ -376,6 +377,7 @@ soft_mmu_select(struct soft_cpu *v)
 
                 v->stack_tag = m->stack_other.tag;
                 v->stack_host = m->stack_other.host;
+                v->stack_delta = v->stack_host - v->stack_tag;
                 m->stack_other = w;
                 m->stack_user = user;
         }
@@ -894,7 +896,7 @@ slow_check_canonical(struct soft_cpu *v, gva_t address, unsigned info)
 
 /* Remembers the page that a stack access hit, so that the next needs no lookup. */
 static void
-stack_remember(struct soft_cpu *v, gva_t address, const uint8_t *host, bool write)
+stack_remember(struct soft_cpu *v, gva_t address)
 {
         struct tlb *t = tlb_for(v, SOFT_ACC_DATA);
         const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
@@ -907,6 +909,7 @@ stack_remember(struct soft_cpu *v, gva_t address, const uint8_t *host, bool writ
                 return;
         v->stack_tag = page;
         v->stack_host = entry->host;
+        v->stack_delta = v->stack_host - v->stack_tag;
 }
 
 /* Gathers what cannot be accessed in place into the bounce buffer. */
@@ -959,12 +962,40 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
         if ((address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
                 host = mmu_translate(v, address, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, &gpa, &kind);
                 if (host != NULL) {
-                        if (info & SOFT_SLOW_STACK)
-                                stack_remember(v, address, host, info & SOFT_SLOW_WRITE);
+                        if (info & SOFT_SLOW_WINDOW)
+                                stack_remember(v, address);
                         return host;
                 }
         }
         return slow_bounce(v, address, info);
+}
+
+/*
+ * A check of a whole range of the stack failed: makes its page the window, if that can be done without
+ * a fault and without setting a dirty bit.  The host address of @address, or NULL.
+ */
+void *
+soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused)
+{
+        struct tlb *t = tlb_for(v, SOFT_ACC_DATA);
+        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
+        uint64_t page = address & ~PAGE_MASK;
+        struct x86_walk w;
+        enum mem_kind kind;
+        gpa_t gpa;
+
+        if (v->watching || !canonical(v, address))
+                return NULL;
+        if (entry->tag_read != page || entry->tag_write != page) {
+                unsigned flags = (x86_cpl(&v->st) == 3 ? X86_WALK_USER : 0) |
+                    (!(v->st.cr4 & X86_CR4_SMAP) || smap_suspended(v) ? X86_WALK_AC : 0);
+
+                if (x86_walk(v->mem, &v->st, address, flags | X86_WALK_WRITE, &w) != 0 || !w.dirty)
+                        return NULL;
+                tlb_fill(v, address, true, SOFT_ACC_DATA, &gpa, &kind);
+        }
+        stack_remember(v, address);
+        return v->stack_tag == page ? (void *)(uintptr_t)(v->stack_host + (address & PAGE_MASK)) : NULL;
 }
 
 /* Non-zero: the block itself may have been overwritten; leave it. */

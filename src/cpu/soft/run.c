@@ -241,7 +241,7 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
 
 /* The block at st.rip; NULL if the cache is full (the dispatcher will flush it).  Raises. */
 static struct soft_block *
-find_block(struct soft_cpu *v)
+find_block(struct soft_cpu *v, uint32_t variant)
 {
         struct soft_engine *e = v->engine;
         gva_t linear = linear_rip(v);
@@ -256,7 +256,7 @@ find_block(struct soft_cpu *v)
                 paddr = soft_fetch(v, linear);
                 if (paddr == ~(gpa_t)0)
                         soft_raise(v, X86_VEC_UD); /* MMIO reads as all ones, which is no instruction */
-                mode = v->mode | (soft_fetch_was_large(v, linear) ? SOFT_MODE_LARGE : 0);
+                mode = v->mode | variant | (soft_fetch_was_large(v, linear) ? SOFT_MODE_LARGE : 0);
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
                 soft_lock_acquire(&e->lock);
@@ -287,7 +287,7 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         v->st.rip = rip;
         if (v->kick)
                 return NULL;
-        b = find_block(v);
+        b = find_block(v, 0);
         if (b == NULL)
                 return NULL;
         soft_jump_set(v, rip, b->entry_saved);
@@ -317,12 +317,12 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
         v->st.rip = x->target;
         if (v->kick)
                 return NULL;
-        b = find_block(v);
+        b = find_block(v, x->noshare ? SOFT_MODE_NOSHARE : 0);
         if (b == NULL)
                 return NULL;
         soft_lock_acquire(&e->lock);
         if (x->to == NULL && !x->block->dead && !b->dead && b->page[1] == ~(gpa_t)0 &&
-            b->mode == x->block->mode && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
+            ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
         soft_lock_release(&e->lock);
@@ -591,7 +591,7 @@ deliver_pending(struct soft_cpu *v)
 static void
 guarded_find(struct soft_cpu *v, void *arg)
 {
-        *(struct soft_block **)arg = find_block(v);
+        *(struct soft_block **)arg = find_block(v, 0);
 }
 
 /* Instruction breakpoints of the guest (SDM 3B 17.3.1.1). */

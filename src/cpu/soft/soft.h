@@ -61,6 +61,7 @@ struct soft_cpu {
         struct soft_tlb_entry *tlb_kernel, *tlb_access; /* at CPL 0: with RFLAGS.AC clear, and set */
         uint64_t stack_tag;   /* linear address of the page that stack_host maps, or SOFT_STACK_NONE */
         uint64_t stack_host;
+        uint64_t stack_delta; /* stack_host - stack_tag */
         uint64_t seg_base[X86_SREG_COUNT]; /* copies of st.seg[].base, for translated code */
         uint64_t host_sp;     /* stack to unwind to */
         struct soft_jump *jump_cache;

@@ -61,7 +61,7 @@ thunk_align(struct emit *e)
 
 /* Memory accesses: r11 linear address, r10 guest rip; returns r11 host address. */
 static uint8_t *
-thunk_access(struct emit *e, unsigned info)
+thunk_access(struct emit *e, uintptr_t fn, unsigned info)
 {
         uint8_t *start = thunk_align(e);
 
@@ -70,7 +70,7 @@ thunk_access(struct emit *e, unsigned info)
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
         emit_mov_imm(e, H_RDX, info);
-        thunk_call_aligned(e, (uintptr_t)soft_slow_access);
+        thunk_call_aligned(e, fn);
         emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
         thunk_load_regs(e, false);
         emit8(e, 0xc3);
@@ -288,15 +288,17 @@ soft_thunks_emit(struct soft_engine *eng)
         struct emit e = { eng->code_w, eng->code_x - eng->code_w };
         struct soft_thunks *t = &eng->thunks;
 
-        for (unsigned ss = 0; ss < 2; ss++) {
+        for (unsigned ss = 0; ss < 3; ss++) {
                 for (unsigned c = 0; c < 7; c++) {
-                        unsigned info = regs_size_of_class[c] | (ss ? SOFT_SLOW_STACK : 0);
+                        unsigned info = regs_size_of_class[c] | (ss > 0 ? SOFT_SLOW_STACK : 0) |
+                            (ss == 2 ? SOFT_SLOW_WINDOW : 0);
 
-                        t->load[ss][c] = thunk_access(&e, info | SOFT_SLOW_READ);
-                        t->store[ss][c] = thunk_access(&e, info | SOFT_SLOW_WRITE);
-                        t->rmw[ss][c] = thunk_access(&e, info | SOFT_SLOW_READ | SOFT_SLOW_WRITE);
+                        t->load[ss][c] = thunk_access(&e, (uintptr_t)soft_slow_access, info | SOFT_SLOW_READ);
+                        t->store[ss][c] = thunk_access(&e, (uintptr_t)soft_slow_access, info | SOFT_SLOW_WRITE);
+                        t->rmw[ss][c] = thunk_access(&e, (uintptr_t)soft_slow_access, info | SOFT_SLOW_READ | SOFT_SLOW_WRITE);
                 }
         }
+        t->stack = thunk_access(&e, (uintptr_t)soft_slow_stack, 0);
         t->seg[0] = thunk_seg(&e);
         t->commit[0] = thunk_commit(&e, false);
         t->commit[1] = thunk_commit(&e, true);

@@ -66,7 +66,7 @@ tr_linked(struct tr *t, struct soft_exit *x, uint8_t *field)
 }
 
 /*
- * Goes to the guest address in T0.  Flags are saved or dead.  @undo is added to RSP
+ * Goes to the guest address in T0.  @undo is added to RSP
  * if it turns out that the branch must fault.
  */
 static void
@@ -76,6 +76,7 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         const struct soft_thunks *th = &t->eng->thunks;
 
         t->ended = true;
+        tr_flags_clobber(t);
         if (t->mode & SOFT_MODE_STEP) {
                 emit_jmp_to(e, th->leave);
                 return;
@@ -239,8 +240,7 @@ tr_push_return(struct tr *t, const struct x86_insn *i)
 {
         struct tr_cold *c;
 
-        tr_stack_addr(t, -(int32_t)i->opsize);
-        c = tr_stack_check(t, i->opsize, X86_ACC_W);
+        c = tr_stack_access(t, -(int32_t)i->opsize, i->opsize, X86_ACC_W);
         call_access(t, i);
         tr_mem_done(t, c, i, call_access, t->flags);
         return c;
@@ -250,9 +250,11 @@ static void
 tr_call(struct tr *t, const struct x86_insn *i)
 {
         gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
+        struct tr_cold *c;
 
-        tr_flags_clobber(t);
-        tr_push_return(t, i)->leave_at = target;
+        c = tr_push_return(t, i);
+        if (c != NULL)
+                c->leave_at = target;
         tr_exit(t, target, t->exit_dead[0], target <= t->rip);
 }
 
@@ -278,11 +280,13 @@ static void
 tr_call_indirect(struct tr *t, const struct x86_insn *i)
 {
         struct emit *e = &t->e;
+        struct tr_cold *c;
 
-        tr_flags_clobber(t);
         tr_target(t, i);
         emit_gs_store(e, EMIT_W, T0, OFF(scratch[1]));
-        tr_push_return(t, i)->leave_in_scratch = true;
+        c = tr_push_return(t, i);
+        if (c != NULL)
+                c->leave_in_scratch = true;
         emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
         tr_exit_indirect(t, i->opsize);
 }
@@ -293,9 +297,7 @@ tr_ret(struct tr *t, const struct x86_insn *i)
         struct emit *e = &t->e;
         int32_t popped = (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0));
 
-        tr_flags_clobber(t);
-        tr_stack_addr(t, 0);
-        tr_stack_check(t, i->opsize, X86_ACC_R);
+        tr_stack_access(t, 0, i->opsize, X86_ACC_R);
         emit_rm(e, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1, T0, -1, 1, 0);
         tr_stack_adjust(t, popped);
         emit_mov_rr(e, EMIT_W, T0, T1);

@@ -429,9 +429,7 @@ tr_push(struct tr *t, const struct x86_insn *i)
                 emit_load_t0(&t->e, T1, i->opsize);
                 emit_gs_store(&t->e, EMIT_W, T1, OFF(scratch[1]));
         }
-        tr_flags_clobber(t);
-        tr_stack_addr(t, -(int32_t)i->opsize);
-        c = tr_stack_check(t, i->opsize, X86_ACC_W);
+        c = tr_stack_access(t, -(int32_t)i->opsize, i->opsize, X86_ACC_W);
         before = t->flags;
         push_access(t, i);
         tr_mem_done(t, c, i, push_access, before);
@@ -473,9 +471,7 @@ tr_pop(struct tr *t, const struct x86_insn *i)
         struct tr_cold *c;
         enum tr_flags before;
 
-        tr_flags_clobber(t);
-        tr_stack_addr(t, 0);
-        tr_stack_check(t, i->opsize, X86_ACC_R);
+        tr_stack_access(t, 0, i->opsize, X86_ACC_R);
         emit_load_t0(&t->e, T1, i->opsize);
         if (!i->has_mem) {
                 if (i->rm != X86_RSP || i->opsize == 2)

@@ -107,6 +107,7 @@ tr_cold_access(struct tr *t, uint8_t *from, unsigned size, unsigned acc, bool ss
         c->acc = (uint8_t)acc;
         c->ss = ss;
         c->stack = stack;
+        c->window = stack && !t->stack_shared; /* what is shared must stay the window */
         c->back = t->e.p;
         return c;
 }
@@ -177,6 +178,9 @@ tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc)
 struct tr_cold *
 tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra)
 {
+        if (i->mem_base == X86_RSP && i->mem_index < 0 && i->mem_seg == X86_SS && i->asize == 8 &&
+            tr_stack_shared(t, i->disp + extra, size))
+                return NULL;
         tr_flags_clobber(t);
         tr_ea(t, i, T0, extra);
         if (i->mem_base == X86_RSP && i->mem_seg == X86_SS && stack_is_flat(t))
@@ -191,6 +195,8 @@ tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int3
 void
 tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access, enum tr_flags before)
 {
+        if (c == NULL) /* checked with others: there is no cold path */
+                return;
         c->insn = i;
         c->access = access;
         c->flags = before;
@@ -228,9 +234,10 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
 {
         struct emit *e = &t->e;
         const struct soft_thunks *th = &t->eng->thunks;
-        uint8_t *const *thunk = !(c->acc & X86_ACC_W) ? th->load[c->ss] :
-            c->acc & X86_ACC_R || may_not_store(c)    ? th->rmw[c->ss] :
-                                                        th->store[c->ss];
+        unsigned kind = c->window ? 2 : c->ss;
+        uint8_t *const *thunk = !(c->acc & X86_ACC_W) ? th->load[kind] :
+            c->acc & X86_ACC_R || may_not_store(c)    ? th->rmw[kind] :
+                                                        th->store[kind];
         uint8_t *f;
 
         if (c->stack)

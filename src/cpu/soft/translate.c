@@ -302,6 +302,9 @@ tr_emit_cold(struct tr *t)
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.raise);
                         break;
+                case COLD_STACK:
+                        tr_stack_emit_cold(t, c);
+                        break;
                 case COLD_SYS:
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_mov_imm(&t->e, T1, c->rip);
@@ -336,6 +339,7 @@ tr_emit_block(struct tr *t)
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
+                tr_stack_prepare(t);
                 b->host_off[t->at] = (uint16_t)(emit_here(&t->e) - b->entry);
                 b->guest_off[t->at] = (uint16_t)(t->rip - b->vaddr);
                 tr_flags_note(t);
@@ -343,6 +347,7 @@ tr_emit_block(struct tr *t)
                         tr_flow(t, &t->insn[t->at]);
                 else
                         tr_insn(t, &t->insn[t->at]);
+                tr_stack_follow(t);
         }
         b->insn_count = (uint8_t)t->count;
         if (!t->ended && t->raise >= 0) {
@@ -411,5 +416,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->count = t->cold_count = 0;
         t->fpu_checked = t->ended = false;
         t->exit_dead[0] = t->exit_dead[1] = false;
+        t->stack_group_used = t->stack_shared = false;
+        t->sp = 0;
         return tr_run(t, v->st.rip, paddr, paddr2, ret_short);
 }

@@ -23,7 +23,7 @@ typedef void tr_access_fn(struct tr *t, const struct x86_insn *i);
 
 /* Code to emit after the block's straight path. */
 struct tr_cold {
-        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP } kind;
+        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP, COLD_STACK } kind;
         uint8_t *from;     /* displacement that leads here */
         uint8_t *back;     /* where to go on: the access */
         uint8_t *done;     /* after the access, for stores */
@@ -31,13 +31,15 @@ struct tr_cold {
         gva_t rip, next;
         gva_t leave_at;    /* where execution goes on if the commit of a store leaves the block */
         bool leave_in_scratch; /* in scratch[1] instead: an indirect call */
-        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; lookup: what undoes the effect on RSP; access: t->at; sys: insn */
+        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at; sys: insn;
+                              lookup: what undoes the effect on RSP; stack: bytes */
         tr_access_fn *access;
         enum tr_flags flags; /* before the access; exit: on the way out */
         uint8_t size_class;
         uint8_t acc;
         bool stack;        /* the check was against the stack window */
         bool ss;           /* faults as #SS */
+        bool window;       /* its page becomes the stack window */
 };
 
 #define TR_COLD_MAX (SOFT_BLOCK_INSNS * 4 + 8)
@@ -59,6 +61,10 @@ struct tr {
         bool fpu_checked;
         bool ended;            /* control does not reach the next instruction */
         bool exit_dead[2];     /* flags are dead at the taken / the not-taken exit */
+        /* One range of the stack that was checked at once, see tr_stack.c; relative to the first stack pointer. */
+        bool stack_group_used, stack_shared;
+        int32_t stack_low, stack_high;
+        int32_t sp;            /* where the stack pointer is now */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
         unsigned cold_count;
@@ -98,6 +104,13 @@ void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
 const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
+
+/* tr_stack.c */
+void tr_stack_prepare(struct tr *t);
+void tr_stack_follow(struct tr *t);
+bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
+struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
+void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
 
 /* tr_sys.c: whether the instruction is translated in line, and the translation */
 bool tr_sys_is_inline(const struct tr *t, const struct x86_insn *i);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The stack in translated code.
+ *
+ * The vCPU remembers the page that its last stack access hit (stack_tag,
+ * stack_host; the "window").  A block that makes several accesses at known
+ * distances from its stack pointer checks once that all of them lie in the
+ * window; each access is then a load of the distance between host and guest
+ * addresses, and itself.
+ *
+ * Where the range straddles a page, or cannot be both read and written, the
+ * block goes on in a variant of itself that checks each access
+ * (SOFT_MODE_NOSHARE), through an exit that is linked like any other.
+ */
+#include "cpu/soft/translate.h"
+
+#define STACK_SPAN_MAX 1024 /* bytes that one check may cover: wider ranges straddle pages too often */
+
+enum sp_effect {
+        SP_KEEPS,
+        SP_MOVES,   /* by a known distance */
+        SP_UNKNOWN,
+};
+
+/* What one instruction does to the stack, for the look ahead. */
+struct sp_use {
+        int32_t low, high; /* bytes accessed, relative to the stack pointer before it; low == high: none */
+        int32_t delta;
+        enum sp_effect effect;
+};
+
+static bool
+is_plain_rsp_operand(const struct x86_insn *i)
+{
+        return i->has_mem && i->mem_base == X86_RSP && i->mem_index < 0 && i->mem_seg == X86_SS && i->asize == 8;
+}
+
+static void
+use_range(struct sp_use *u, int64_t low, unsigned bytes)
+{
+        int32_t l = (int32_t)low, h = l + (int32_t)bytes;
+
+        if (u->low == u->high) {
+                u->low = l;
+                u->high = h;
+                return;
+        }
+        u->low = l < u->low ? l : u->low;
+        u->high = h > u->high ? h : u->high;
+}
+
+/* ADD, SUB rsp, imm and LEA rsp, [rsp + disp] move it; any other write makes it unknown. */
+static void
+plain_sp_effect(const struct x86_insn *i, struct sp_use *u)
+{
+        const struct x86_opdesc *d = i->desc;
+        bool imm_group = i->map == X86_MAP_1B && (i->opcode == 0x81 || i->opcode == 0x83);
+        bool writes = (d->implicit_write >> X86_RSP & 1) ||
+            (d->reg_kind == X86_OPK_GPR && (d->reg_access & X86_ACC_W) && i->reg == X86_RSP) ||
+            (d->rm_kind == X86_OPK_GPR && (d->rm_access & X86_ACC_W) && !i->has_mem && i->rm == X86_RSP) ||
+            (d->vvvv_kind == X86_OPK_GPR && (d->vvvv_access & X86_ACC_W) && i->vvvv == X86_RSP);
+
+        if (!writes)
+                return;
+        u->effect = SP_UNKNOWN;
+        if (i->opsize != 8)
+                return;
+        if (d->class == X86_CLASS_LEA && is_plain_rsp_operand(i)) {
+                u->effect = SP_MOVES;
+                u->delta = (int32_t)i->disp;
+        } else if (imm_group && ((i->reg & 7) == 0 || (i->reg & 7) == 5)) {
+                u->effect = SP_MOVES;
+                u->delta = (int32_t)((i->reg & 7) == 0 ? i->imm : -i->imm);
+        }
+}
+
+static struct sp_use
+sp_use(const struct tr *t, const struct x86_insn *i)
+{
+        struct sp_use u = { 0 };
+        int32_t size = i->opsize;
+
+        switch (i->desc->class) {
+        case X86_CLASS_PUSH:
+                if (is_plain_rsp_operand(i))
+                        use_range(&u, i->disp, i->opsize);
+                use_range(&u, -size, i->opsize);
+                u.effect = SP_MOVES;
+                u.delta = -size;
+                break;
+        case X86_CLASS_POP:
+                use_range(&u, 0, i->opsize);
+                if (is_plain_rsp_operand(i))
+                        use_range(&u, i->disp + size, i->opsize);
+                u.effect = !i->has_mem && i->rm == X86_RSP ? SP_UNKNOWN : SP_MOVES;
+                u.delta = size;
+                break;
+        case X86_CLASS_CALL:
+        case X86_CLASS_CALL_IND:
+                use_range(&u, -size, i->opsize);
+                u.effect = SP_UNKNOWN;
+                break;
+        case X86_CLASS_RET:
+                use_range(&u, 0, i->opsize);
+                u.effect = SP_UNKNOWN;
+                break;
+        case X86_CLASS_PLAIN:
+                if (is_plain_rsp_operand(i) && !(i->desc->flags & X86_OD_BITSTR))
+                        use_range(&u, i->disp, x86_insn_mem_bytes(i));
+                plain_sp_effect(i, &u);
+                break;
+        case X86_CLASS_LEA:
+                plain_sp_effect(i, &u);
+                break;
+        case X86_CLASS_NOP:
+        case X86_CLASS_FLAG:
+        case X86_CLASS_XLAT:
+        case X86_CLASS_JMP:
+        case X86_CLASS_JCC:
+        case X86_CLASS_LOOP:
+                break;
+        default:
+                u.effect = tr_sys_is_inline(t, i) && i->desc->class != X86_CLASS_PUSHF ? SP_KEEPS : SP_UNKNOWN;
+                break;
+        }
+        return u;
+}
+
+/* The range that this and the following instructions access, relative to the stack pointer now. */
+static unsigned
+look_ahead(const struct tr *t, int32_t *ret_low, int32_t *ret_high)
+{
+        int32_t sp = 0, low = 0, high = 0;
+        unsigned n = 0;
+
+        for (unsigned at = t->at; at < t->count; at++) {
+                struct sp_use u = sp_use(t, &t->insn[at]);
+
+                if (u.low != u.high) {
+                        int32_t l = n == 0 || sp + u.low < low ? sp + u.low : low;
+                        int32_t h = n == 0 || sp + u.high > high ? sp + u.high : high;
+
+                        if (h - l > STACK_SPAN_MAX)
+                                break;
+                        low = l;
+                        high = h;
+                        n++;
+                }
+                if (u.effect == SP_UNKNOWN)
+                        break;
+                sp += u.delta;
+                if (sp > STACK_SPAN_MAX || sp < -STACK_SPAN_MAX)
+                        break;
+        }
+        *ret_low = low;
+        *ret_high = high;
+        return n;
+}
+
+static bool
+in_range(const struct tr *t, int32_t low, int32_t high)
+{
+        return t->stack_shared && t->sp + low >= t->stack_low && t->sp + high <= t->stack_high;
+}
+
+/* Before an instruction is emitted: makes the check that it shares with the following ones. */
+void
+tr_stack_prepare(struct tr *t)
+{
+        struct emit *e = &t->e;
+        struct sp_use u;
+        int32_t low, high;
+        struct tr_cold *c;
+
+        if (t->bits != X86_MODE_64 || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)) || t->stack_group_used)
+                return;
+        u = sp_use(t, &t->insn[t->at]);
+        if (u.low == u.high || look_ahead(t, &low, &high) < 2)
+                return;
+        tr_flags_clobber(t);
+        emit_rm(e, EMIT_W, 0x8d, T0, H_R9, -1, 1, low);
+        emit_gs(e, EMIT_W, 0x2b, T0, OFF(stack_tag));
+        emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)MEM_PAGE_SIZE - (high - low));
+        c = tr_cold_add(t, COLD_STACK, emit_jcc32(e, CC_A));
+        c->back = e->p;
+        c->arg = (uint64_t)(high - low);
+        t->stack_group_used = t->stack_shared = true;
+        t->stack_low = t->sp + low;
+        t->stack_high = t->sp + high;
+}
+
+/* After an instruction was emitted: follows the stack pointer. */
+void
+tr_stack_follow(struct tr *t)
+{
+        struct sp_use u;
+
+        if (!t->stack_shared)
+                return;
+        u = sp_use(t, &t->insn[t->at]);
+        if (u.effect == SP_UNKNOWN)
+                t->stack_shared = false;
+        t->sp += u.delta;
+}
+
+/* T0: host address of @bytes at stack pointer + @disp, if the block's check covers them.  Flags are kept. */
+bool
+tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
+{
+        struct emit *e = &t->e;
+
+        if (!in_range(t, (int32_t)disp, (int32_t)disp + (int32_t)bytes))
+                return false;
+        emit_gs_load(e, EMIT_W, T0, OFF(stack_delta));
+        emit_rm(e, EMIT_W, 0x8d, T0, T0, H_R9, 1, (int32_t)disp);
+        return true;
+}
+
+/* An access by an instruction of its own: T0 becomes the host address. */
+struct tr_cold *
+tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
+{
+        if (tr_stack_shared(t, disp, size))
+                return NULL;
+        tr_flags_clobber(t);
+        tr_stack_addr(t, disp);
+        return tr_stack_check(t, size, acc);
+}
+
+/*
+ * The shared check failed.  If the range lies in one page, C looks the page up
+ * and execution goes on; otherwise in the variant without shared checks.
+ */
+void
+tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
+{
+        struct emit *e = &t->e;
+        struct soft_exit *x = &t->b->exit[t->b->exit_count++];
+        uint8_t *straddles, *f;
+
+        *x = (struct soft_exit){ .block = t->b, .target = c->rip, .flags_saved = true, .noshare = true };
+        emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
+        emit_mov_rr(e, EMIT_D, T1, T0);
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);
+        emit_alu_imm(e, EMIT_D, ALU_CMP, T1, (int32_t)MEM_PAGE_SIZE - (int32_t)c->arg);
+        straddles = emit_jcc32(e, CC_A);
+        emit_mov_imm(e, T1, c->rip);
+        emit_call_to(e, t->eng->thunks.stack);
+        emit_rr(e, EMIT_W, 0x85, T0, T0); /* test: the host address, or NULL */
+        f = emit_jcc32(e, CC_NE);
+        emit_fix32(f, c->back);
+        emit_fix32(straddles, e->p);
+        while (((uintptr_t)e->p + 1) % 4 != 0)
+                emit8(e, 0x90);
+        x->patch = emit_jmp32(e);
+        x->stub = emit_here(e);
+        emit_fix32(x->patch, e->p);
+        emit_mov_imm(e, T0, (uint64_t)(uintptr_t)x);
+        emit_jmp_to(e, t->eng->thunks.link);
+}
