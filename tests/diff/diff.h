@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "x86/decode.h"
+
 #define DIFF_PAGE 4096u
 
 /* What is mapped, at the same addresses natively and in the guest; all else faults. */
@@ -36,6 +38,14 @@
 #define DIFF_CS32 0x23u
 #define DIFF_DS   0x2bu
 
+/* And of the LDT, the same on both sides: code with base DIFF_CODE, data DIFF_DATA, stack DIFF_STACK. */
+#define DIFF_LDT_CS16 0x07u
+#define DIFF_LDT_CS32 0x0fu
+#define DIFF_LDT_DS   0x17u
+#define DIFF_LDT_SS16 0x1fu
+#define DIFF_LDT_SS32 0x27u
+#define DIFF_LDT_COUNT 5u
+
 #define DIFF_XSAVE_BYTES 832u /* legacy area, header, YMM */
 #define DIFF_INSNS_MAX   24u
 #define DIFF_TIMEOUT     0xfeu /* in diff_result.vector: it did not end */
@@ -44,6 +54,7 @@
 enum diff_fix {
         FIX_NONE,
         FIX_REL8,  /* branch to another instruction of the sequence */
+        FIX_REL16,
         FIX_REL32,
         FIX_ABS32, /* its address */
         FIX_RIP,   /* RIP-relative to fix_address */
@@ -62,7 +73,10 @@ struct diff_insn {
 
 struct diff_case {
         uint64_t seed;
-        bool compat;
+        bool compat;   /* compatibility mode: 32-bit or 16-bit code */
+        bool segments; /* in segments of the LDT, with bases and limits */
+        bool code16;   /* 16-bit code segment; only with segments */
+        bool stack16;  /* 16-bit stack segment */
         bool all_flags; /* compare flags that are overwritten unread, too */
         unsigned count;
         struct diff_insn insns[DIFF_INSNS_MAX];
@@ -74,11 +88,46 @@ struct diff_case {
         uint8_t image[DIFF_IMAGE_BYTES]; /* with the code in place after diff_layout() */
 };
 
+/* The mode in which its code is decoded. */
+static inline enum x86_mode
+diff_mode(const struct diff_case *c)
+{
+        return !c->compat ? X86_MODE_64 : c->code16 ? X86_MODE_16 : X86_MODE_32;
+}
+
+static inline uint32_t
+diff_code_base(const struct diff_case *c)
+{
+        return c->segments ? DIFF_CODE : 0;
+}
+
+static inline unsigned
+diff_cs(const struct diff_case *c)
+{
+        if (c->segments)
+                return c->code16 ? DIFF_LDT_CS16 : DIFF_LDT_CS32;
+        return c->compat ? DIFF_CS32 : DIFF_CS64;
+}
+
+static inline unsigned
+diff_ss(const struct diff_case *c)
+{
+        if (c->segments)
+                return c->stack16 ? DIFF_LDT_SS16 : DIFF_LDT_SS32;
+        return DIFF_DS;
+}
+
+static inline unsigned
+diff_ds(const struct diff_case *c)
+{
+        return c->segments ? DIFF_LDT_DS : DIFF_DS;
+}
+
 struct diff_result {
         uint32_t vector;
         uint32_t error;
         uint64_t cr2;
-        uint64_t rip;
+        uint64_t rip; /* with the code segment's base */
         uint64_t rflags;
         uint64_t gpr[16];
         uint64_t fs_base, gs_base;

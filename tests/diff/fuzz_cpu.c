@@ -111,7 +111,7 @@ faulting_insn(const struct diff_case *c, const struct diff_result *a, struct x86
 
         for (unsigned i = 0; i < c->count; at += c->insns[i].len, i++)
                 if (at == a->rip)
-                        return x86_decode(c->insns[i].bytes, 15, c->compat ? X86_MODE_32 : X86_MODE_64, ret) ==
+                        return x86_decode(c->insns[i].bytes, 15, diff_mode(c), ret) ==
                             X86_DECODE_OK;
         return false;
 }
@@ -168,7 +168,7 @@ stale_flags(const struct diff_case *c, const struct diff_result *a)
         for (unsigned i = 0; i < c->count; at += c->insns[i].len, i++) {
                 struct x86_insn in;
 
-                if (at < a->rip || x86_decode(c->insns[i].bytes, 15, c->compat ? X86_MODE_32 : X86_MODE_64, &in) != X86_DECODE_OK)
+                if (at < a->rip || x86_decode(c->insns[i].bytes, 15, diff_mode(c), &in) != X86_DECODE_OK)
                         continue;
                 stale |= in.desc->flags_written & X86_FL_ARITH;
         }
@@ -224,7 +224,10 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (a->vector == X86_VEC_BP || !faulting_insn(c, a, &in))
                 return false;
         /* Across the end of the 4 GiB of a flat segment: SDM 3A 5.3. */
-        if (c->compat && a->vector == X86_VEC_PF && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
+        if (c->compat && !c->segments && a->vector == X86_VEC_PF && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
+                return true;
+        /* An operand that is misaligned and outside its stack segment may get #GP or #SS. */
+        if (c->segments && (in.desc->flags & X86_OD_ALIGN) && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
                 return true;
         /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
         if (in.desc->feature == X86_F_F16C && in.has_mem)
@@ -233,13 +236,13 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (in.desc->sys == X86_SYS_MASKMOV)
                 return true;
         /* The first bound may be judged before the second is read. */
-        if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR && b->vector == X86_VEC_PF)
+        if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR)
                 return true;
         /* A pending x87 error comes before the operand's own fault on some processors. */
         if (a->vector == X86_VEC_MF && (b->vector == X86_VEC_PF || b->vector == X86_VEC_GP))
                 return true;
         /* Stores of 10 bytes may have written the first 8. */
-        if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == X86_VEC_PF && b->vector == X86_VEC_PF)
+        if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == b->vector)
                 return true;
         /* #AC: the engine does not check alignment for RFLAGS.AC (doc/soft-cpu.md). */
         if (a->vector == X86_VEC_AC)
@@ -303,7 +306,9 @@ static void
 print_insn(const struct diff_case *c, uint64_t at, const uint8_t *bytes, unsigned len)
 {
         ZydisDisassembledInstruction insn;
-        ZydisMachineMode mode = c->compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64;
+        ZydisMachineMode mode = !c->compat ? ZYDIS_MACHINE_MODE_LONG_64 :
+            c->code16                      ? ZYDIS_MACHINE_MODE_LONG_COMPAT_16 :
+                                             ZYDIS_MACHINE_MODE_LONG_COMPAT_32;
         bool ok = ZYAN_SUCCESS(ZydisDisassembleIntel(mode, at, bytes, len, &insn));
 
         printf("  %lx:", at);
@@ -317,7 +322,8 @@ print_case(const struct diff_case *c)
 {
         uint64_t at = c->start;
 
-        printf("seed %lu, %s mode, flags %lx\n", c->seed, c->compat ? "compatibility" : "64-bit", c->rflags);
+        printf("seed %lu, %s mode%s%s%s, flags %lx\n", c->seed, c->compat ? "compatibility" : "64-bit",
+            c->segments ? ", segments" : "", c->code16 ? ", 16-bit code" : "", c->stack16 ? ", 16-bit stack" : "", c->rflags);
         for (unsigned i = 0; i < c->count; i++) {
                 print_insn(c, at, c->image + (at - DIFF_CODE), c->insns[i].len);
                 at += c->insns[i].len;

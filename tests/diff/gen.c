@@ -326,6 +326,47 @@ gen_random_mem(struct gen *g, struct enc *e)
                 e->sib &= 0x3f;
 }
 
+/* 16-bit addressing: any form, with the displacement that leads to @offset, as far as registers are known. */
+static void
+gen_mem16(struct gen *g, struct enc *e, uint32_t offset)
+{
+        static const uint8_t bases[8] = { X86_RBX, X86_RBX, X86_RBP, X86_RBP, X86_RSI, X86_RDI, X86_RBP, X86_RBX };
+        static const uint8_t indexes[4] = { X86_RSI, X86_RDI, X86_RSI, X86_RDI };
+        unsigned rm = diff_below(&g->rng, 8);
+        uint32_t needs = 1u << bases[rm] | (rm < 4 ? 1u << indexes[rm] : 0);
+
+        e->rm = (uint8_t)rm;
+        e->mod = 2;
+        e->disp_bytes = 2;
+        if ((needs & ~g->known) != 0 || diff_chance(&g->rng, 20)) {
+                e->mod = 0;
+                e->rm = 6;
+                e->disp = (int32_t)offset;
+                return;
+        }
+        e->disp = (int32_t)(offset - (uint32_t)g->c->gpr[bases[rm]] - (rm < 4 ? (uint32_t)g->c->gpr[indexes[rm]] : 0));
+        if (diff_chance(&g->rng, 20)) {
+                e->mod = 1;
+                e->disp_bytes = 1;
+        }
+}
+
+/* In segments an address is an offset: of the data segment, mostly. */
+static void
+gen_mem_segment(struct gen *g, struct enc *e, unsigned size)
+{
+        uint32_t offset = pick_address(g, size, e->lock) - DIFF_DATA;
+        int base = diff_chance(&g->rng, 70) ? pick_known(g, 0, 0x1fff, false) : -1;
+
+        if (g->c->code16 != e->asize) {
+                gen_mem16(g, e, offset);
+        } else if (base < 0) {
+                use_absolute(g, e, offset);
+        } else {
+                use_base(g, e, (unsigned)base, -1, 0, (int64_t)offset - (int64_t)g->c->gpr[base]);
+        }
+}
+
 static void
 gen_mem(struct gen *g, struct enc *e, unsigned size)
 {
@@ -337,6 +378,10 @@ gen_mem(struct gen *g, struct enc *e, unsigned size)
         e->has_mem = true;
         if (e->leaf->row->desc.flags & X86_OD_VSIB) {
                 gen_vsib(g, e);
+                return;
+        }
+        if (g->c->segments) {
+                gen_mem_segment(g, e, size);
                 return;
         }
         if (diff_chance(&g->rng, 2)) {
@@ -388,6 +433,8 @@ pick_pp(struct gen *g, struct enc *e)
                 if (diff_chance(&g->rng, 2))
                         e->rep = diff_below(&g->rng, 2) ? 0xf2 : 0xf3;
         }
+        if (g->c->code16 && e->pp == 0)
+                e->opsize = diff_chance(&g->rng, 45) && (mask != X86_KEY_PP);
         if (row->mask & X86_KEY_O16)
                 e->opsize = true;
 }
@@ -445,7 +492,7 @@ pick_mode_bits(struct gen *g, struct enc *e)
         else if (!(d->flags & X86_OD_REGONLY))
                 e->has_mem = diff_chance(&g->rng, 50);
         e->lock = (d->flags & X86_OD_LOCKABLE) ? e->has_mem && diff_chance(&g->rng, 20) : diff_below(&g->rng, 400) == 0;
-        e->asize = diff_below(&g->rng, 100) < (g->c->compat ? 1 : 4);
+        e->asize = diff_below(&g->rng, 100) < (g->c->segments ? 30 : g->c->compat ? 1 : 4);
         if (!g->c->compat && diff_chance(&g->rng, 4))
                 e->seg = diff_below(&g->rng, 2) ? 0x64 : 0x65;
         else if (diff_chance(&g->rng, 2))
@@ -458,7 +505,7 @@ pick_immediate(struct gen *g, struct enc *e)
         uint64_t value = diff_chance(&g->rng, 50) ? corner(&g->rng) : diff_random(&g->rng);
 
         if (e->leaf->row->desc.imm == X86_IMM_MOFFS)
-                value = pick_address(g, 8, false);
+                value = pick_address(g, 8, false) - (g->c->segments ? DIFF_DATA : 0);
         if (e->leaf->row->desc.imm == X86_IMM_ENTER)
                 value = diff_below(&g->rng, 200) | (uint64_t)(diff_chance(&g->rng, 30) ? diff_below(&g->rng, 4) : 0) << 16;
         memcpy(e->imm, &value, 8);
@@ -561,7 +608,7 @@ is_branch(const struct x86_opdesc *d)
 static void
 fix_branch(struct gen *g, struct diff_insn *out, const struct x86_insn *in, unsigned self, unsigned room)
 {
-        out->fix = in->imm_bytes == 1 ? FIX_REL8 : FIX_REL32;
+        out->fix = in->imm_bytes == 1 ? FIX_REL8 : in->imm_bytes == 2 ? FIX_REL16 : FIX_REL32;
         out->fix_at = (uint8_t)(in->len - in->imm_bytes);
         out->target = (uint8_t)(self + 1 + (room ? diff_below(&g->rng, room < 4 ? room : 4) : 0));
 }
@@ -600,16 +647,19 @@ mutate(struct gen *g, struct diff_insn *out)
         ZydisDecodedInstruction zi;
         struct x86_insn in;
         uint8_t buf[24] = { 0 };
-        bool compat = g->c->compat;
 
         memcpy(buf, out->bytes, out->len);
         buf[diff_below(&g->rng, out->len)] ^= (uint8_t)(1u << diff_below(&g->rng, 8));
         for (unsigned i = out->len; i < sizeof(buf); i++)
                 buf[i] = 0xcc;
-        if (x86_decode(buf, X86_INSN_MAX, compat ? X86_MODE_32 : X86_MODE_64, &in) == X86_DECODE_OK)
+        if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) == X86_DECODE_OK)
                 return false;
-        ZydisDecoderInit(&decoder, compat ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 : ZYDIS_MACHINE_MODE_LONG_64,
-            compat ? ZYDIS_STACK_WIDTH_32 : ZYDIS_STACK_WIDTH_64);
+        if (g->c->code16)
+                ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
+        else if (g->c->compat)
+                ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
+        else
+                ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
         if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, buf, 15, &zi)))
                 return false;
         memcpy(out->bytes, buf, out->len);
@@ -634,7 +684,7 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
                 gen_mem(g, &e, leaf->row->desc.mem_bytes > 32 ? 16 : leaf->row->desc.mem_bytes);
         pick_immediate(g, &e);
         put_insn(g, &e, buf, &disp_at);
-        if (x86_decode(buf, X86_INSN_MAX, g->c->compat ? X86_MODE_32 : X86_MODE_64, &in) != X86_DECODE_OK) {
+        if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) != X86_DECODE_OK) {
                 /* keep a few wrong uses of LOCK, they must raise #UD */
                 if (!e.lock || in.len > 12 || is_branch(&leaf->row->desc) || !diff_chance(&g->rng, 30))
                         return false;
@@ -642,7 +692,7 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
                 out->len = in.len;
                 return true;
         }
-        if (!desc_allowed(g->options, in.desc, g->c->compat) || (is_branch(in.desc) && in.imm_bytes == 2))
+        if (!desc_allowed(g->options, in.desc, g->c->compat) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
                 return false;
         if (!g->options->only && always_ends(in.desc) && !diff_chance(&g->rng, 8))
                 return false;
@@ -779,6 +829,9 @@ gen_registers(struct gen *g)
                 c->gpr[X86_RBX] = DIFF_DATA + diff_below(&g->rng, 0x1000);
         for (unsigned i = 8; i < 16 && c->compat; i++)
                 c->gpr[i] = 0;
+        for (unsigned i = 0; i < 8 && c->segments; i++)
+                if (c->gpr[i] >= DIFF_DATA && c->gpr[i] < DIFF_STACK + DIFF_PAGE)
+                        c->gpr[i] -= i == X86_RSP || c->gpr[i] >= DIFF_STACK ? DIFF_STACK : DIFF_DATA;
         c->rflags = X86_FL_FIXED | X86_FL_IF | (diff_random(&g->rng) & X86_FL_ARITH);
         if (diff_chance(&g->rng, 10))
                 c->rflags |= X86_FL_DF;
@@ -907,7 +960,7 @@ gen_code(struct gen *g)
                 struct diff_insn *out = &c->insns[c->count];
                 unsigned room = want - c->count - 1;
 
-                if (!g->options->only && room >= 5 && diff_chance(&g->rng, 3)) {
+                if (!g->options->only && !c->segments && room >= 5 && diff_chance(&g->rng, 3)) {
                         c->count += gen_composite(g, out, c->count);
                         continue;
                 }
@@ -973,6 +1026,9 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         c->all_flags = o->all_flags;
         c->count = 0;
         c->compat = o->only32 || (!o->only64 && diff_chance(&g.rng, 30));
+        c->segments = c->compat && diff_chance(&g.rng, 40);
+        c->code16 = c->segments && diff_chance(&g.rng, 60);
+        c->stack16 = c->segments && diff_chance(&g.rng, 50);
         g.leaves = &gen->leaves[c->compat];
         gen_registers(&g);
         gen_fpu(&g);
@@ -980,7 +1036,7 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         gen_start(&g);
         if (g.leaves->count > 0)
                 gen_code(&g);
-        if (diff_chance(&g.rng, 25))
+        if (!c->segments && diff_chance(&g.rng, 25))
                 gen_repeat(&g);
         diff_layout(c);
 }
@@ -998,6 +1054,7 @@ apply_fix(const struct diff_case *c, unsigned index, const uint32_t *addresses, 
 
         switch (in->fix) {
         case FIX_REL8:
+        case FIX_REL16:
         case FIX_REL32:
                 value = addresses[target] - end;
                 break;
@@ -1016,7 +1073,7 @@ apply_fix(const struct diff_case *c, unsigned index, const uint32_t *addresses, 
         default:
                 return;
         }
-        memcpy(code + in->fix_at, &value, in->fix == FIX_REL8 ? 1 : 4);
+        memcpy(code + in->fix_at, &value, in->fix == FIX_REL8 ? 1 : in->fix == FIX_REL16 ? 2 : 4);
 }
 
 void

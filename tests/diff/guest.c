@@ -33,6 +33,7 @@
 #define GDT        0x7000u
 #define IDT        0x8000u
 #define TSS        0x9000u
+#define LDT        0xc000u
 #define HANDLERS   0xa000u /* 16 bytes a vector */
 #define STACK_TOP  0x20000u
 #define USER_PAGES 0x100000u /* the image */
@@ -187,6 +188,35 @@ descriptor(uint32_t attr)
         return 0xffffull | (uint64_t)(attr & 0xff) << 40 | 0xfull << 48 | (uint64_t)(attr >> 12 & 15) << 52;
 }
 
+/* A segment of the LDT, by selector. */
+static struct x86_seg
+ldt_segment(unsigned sel)
+{
+        const uint32_t code = DIFF_CODE_PAGES * DIFF_PAGE - 1, data = DIFF_DATA_PAGES * DIFF_PAGE - 1;
+        struct x86_seg s = { .sel = (uint16_t)sel, .attr = (ATTR_DATA & ~X86_SEG_G) | DPL3, .base = DIFF_STACK, .limit = DIFF_PAGE - 1 };
+
+        if (sel == DIFF_LDT_CS16 || sel == DIFF_LDT_CS32) {
+                s.attr = (ATTR_CODE32 & ~X86_SEG_G) | DPL3;
+                s.base = DIFF_CODE;
+                s.limit = code;
+        } else if (sel == DIFF_LDT_DS) {
+                s.base = DIFF_DATA;
+                s.limit = data;
+        }
+        if (sel == DIFF_LDT_CS16 || sel == DIFF_LDT_SS16)
+                s.attr &= ~X86_SEG_DB;
+        return s;
+}
+
+static uint64_t
+ldt_descriptor(unsigned sel)
+{
+        struct x86_seg s = ldt_segment(sel);
+
+        return (s.limit & 0xffff) | (s.base & 0xffffff) << 16 | (uint64_t)(s.attr & 0xff) << 40 |
+            (uint64_t)(s.limit >> 16) << 48 | (uint64_t)(s.attr >> 12 & 15) << 52 | s.base >> 24 << 56;
+}
+
 static void
 build_tables(struct diff_guest *g)
 {
@@ -197,6 +227,8 @@ build_tables(struct diff_guest *g)
         put64(g, GDT + DIFF_CS32 - 3, descriptor(ATTR_CODE32 | DPL3));
         put64(g, GDT + DIFF_DS - 3, descriptor(ATTR_DATA | DPL3));
         put64(g, GDT + DIFF_CS64 - 3, descriptor(ATTR_CODE64 | DPL3));
+        for (unsigned i = 0; i < DIFF_LDT_COUNT; i++)
+                put64(g, LDT + i * 8, ldt_descriptor(i * 8 | 7));
         put64(g, TSS + 4, KERNEL + STACK_TOP);
         put64(g, TSS + 0x60, 0xffffull << 48); /* no I/O bitmap */
         for (unsigned v = 0; v < 256; v++, handler += 16) {
@@ -233,7 +265,7 @@ build_state(struct diff_guest *g)
         st->gdtr = (struct x86_dtable) { .base = KERNEL + GDT, .limit = 0x3f };
         st->idtr = (struct x86_dtable) { .base = KERNEL + IDT, .limit = 0xfff };
         st->tr = (struct x86_seg) { .sel = 0x40, .base = KERNEL + TSS, .limit = 0x67, .attr = X86_SEG_P | 11 };
-        st->ldtr = (struct x86_seg) { .attr = X86_SEG_UNUSABLE };
+        st->ldtr = (struct x86_seg) { .sel = 0x48, .base = KERNEL + LDT, .limit = DIFF_LDT_COUNT * 8 - 1, .attr = X86_SEG_P | 2 };
         for (unsigned i = 0; i < X86_SREG_COUNT; i++)
                 st->seg[i] = segment(DIFF_DS, ATTR_DATA | DPL3);
         st->seg[X86_FS] = st->seg[X86_GS] = (struct x86_seg) { .attr = X86_SEG_UNUSABLE };
@@ -247,9 +279,14 @@ load_case(struct diff_guest *g, const struct diff_case *c)
         memcpy(st, g->base, sizeof(*st));
         (void)mem_write(g->mem, USER_PAGES, c->image, DIFF_IMAGE_BYTES);
         memcpy(st->gpr, c->gpr, sizeof(st->gpr));
-        st->rip = c->start;
+        st->rip = c->start - diff_code_base(c);
         st->rflags = c->rflags;
         st->seg[X86_CS] = c->compat ? segment(DIFF_CS32, ATTR_CODE32 | DPL3) : segment(DIFF_CS64, ATTR_CODE64 | DPL3);
+        if (c->segments) {
+                st->seg[X86_CS] = ldt_segment(diff_cs(c));
+                st->seg[X86_SS] = ldt_segment(diff_ss(c));
+                st->seg[X86_DS] = st->seg[X86_ES] = ldt_segment(diff_ds(c));
+        }
         st->seg[X86_FS].base = c->fs_base;
         st->seg[X86_GS].base = c->gs_base;
         memcpy(st->xsave, c->xsave, DIFF_XSAVE_BYTES);
@@ -262,7 +299,7 @@ has_error_code(unsigned vector)
 }
 
 static void
-save_case(struct diff_guest *g, struct diff_result *r)
+save_case(struct diff_guest *g, const struct diff_case *c, struct diff_result *r)
 {
         const struct x86_state *st = g->state;
         gpa_t frame = st->gpr[X86_RSP] - KERNEL;
@@ -283,25 +320,27 @@ save_case(struct diff_guest *g, struct diff_result *r)
                 r->error = (uint32_t)get64(g, frame);
                 frame += 8;
         }
-        r->rip = get64(g, frame);
+        r->rip = get64(g, frame) + diff_code_base(c);
         r->rflags = get64(g, frame + 16);
         r->gpr[X86_RSP] = get64(g, frame + 24);
 }
 
-/* Gets a vCPU out of a case that takes a second or more: natively all end at once. */
+/* Gets a vCPU out of a case that takes five seconds or more: natively all end at once. */
 static void *
 watchdog_main(void *arg)
 {
         struct diff_guest *g = arg;
         unsigned long before = 0;
+        unsigned ticks = 0;
 
         while (!atomic_load(&g->ending)) {
                 unsigned long now = atomic_load(&g->runs);
 
-                if (now == before && (now & 1))
+                ticks = now == before && (now & 1) ? ticks + 1 : 0;
+                if (ticks == 50)
                         cpu_engine_soft.event(g->cpu, CPU_EVENT_KICK, 0);
                 before = now;
-                usleep(500000);
+                usleep(100000);
         }
         return NULL;
 }
@@ -321,7 +360,7 @@ diff_guest_run(struct diff_guest *g, const struct diff_case *c, struct diff_resu
                         break;
         }
         cpu_engine_soft.get_state(g->cpu, g->state);
-        save_case(g, ret_result);
+        save_case(g, c, ret_result);
         if (exit.reason != CPU_EXIT_HLT) {
                 ret_result->vector = 0x1000u + exit.reason;
                 if (exit.reason == CPU_EXIT_ERROR)

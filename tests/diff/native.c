@@ -10,7 +10,7 @@
  */
 #include "diff.h"
 
-#include <asm/prctl.h>
+#include <asm/ldt.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -89,23 +89,22 @@ load_case(const struct diff_case *c, ucontext_t *uc)
 {
         uint8_t *fp = (uint8_t *)uc->uc_mcontext.fpregs;
         greg_t *g = uc->uc_mcontext.gregs;
-        uint64_t cs = c->compat ? DIFF_CS32 : DIFF_CS64;
 
         load_memory(c);
         for (unsigned i = 0; i < 16; i++)
                 g[gregs[i]] = (greg_t)c->gpr[i];
-        g[REG_RIP] = (greg_t)c->start;
+        g[REG_RIP] = (greg_t)(c->start - diff_code_base(c));
         g[REG_EFL] = (greg_t)c->rflags;
-        g[REG_CSGSFS] = (greg_t)((uint64_t)DIFF_DS << 48 | cs);
+        g[REG_CSGSFS] = (greg_t)((uint64_t)diff_ss(c) << 48 | diff_cs(c));
         /* bytes 464-511 describe the frame and are the kernel's */
         copy_bytes(fp, c->xsave, 464);
         copy_bytes(fp + 512, c->xsave + 512, DIFF_XSAVE_BYTES - 512);
         __asm__ volatile("wrfsbase %0; wrgsbase %1" : : "r"(c->fs_base), "r"(c->gs_base));
-        __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(DIFF_DS));
+        __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(diff_ds(c)));
 }
 
 static void
-save_case(struct diff_result *r, int sig, const ucontext_t *uc)
+save_case(const struct diff_case *c, struct diff_result *r, int sig, const ucontext_t *uc)
 {
         const uint8_t *fp = (const uint8_t *)uc->uc_mcontext.fpregs;
         const greg_t *g = uc->uc_mcontext.gregs;
@@ -117,7 +116,7 @@ save_case(struct diff_result *r, int sig, const ucontext_t *uc)
                 r->vector = DIFF_SYSCALL;
         r->error = (uint32_t)g[REG_ERR];
         r->cr2 = (uint64_t)g[REG_CR2];
-        r->rip = (uint64_t)g[REG_RIP];
+        r->rip = (uint64_t)g[REG_RIP] + diff_code_base(c);
         r->rflags = (uint64_t)g[REG_EFL];
         for (unsigned i = 0; i < 16; i++)
                 r->gpr[i] = (uint64_t)g[gregs[i]];
@@ -147,13 +146,39 @@ handler(int sig, siginfo_t *info, void *context)
                 return;
         if (s->running) {
                 s->running = false;
-                save_case(&s->results[s->current], sig, context);
+                save_case(&s->cases[s->current], &s->results[s->current], sig, context);
                 s->current++;
         }
         if (s->current >= s->count)
                 wait_for_batch();
         load_case(&s->cases[s->current], context);
         s->running = true;
+}
+
+static int
+set_ldt_entry(unsigned index, uint32_t base, uint32_t limit, bool bits32, unsigned contents)
+{
+        struct user_desc d = { .entry_number = index, .base_addr = base, .limit = limit, .seg_32bit = bits32,
+                .contents = contents, .useable = 1 };
+
+        return syscall(SYS_modify_ldt, 1, &d, sizeof(d)) == 0 ? 0 : -ENOSYS;
+}
+
+static int
+install_ldt(void)
+{
+        const uint32_t code = DIFF_CODE_PAGES * DIFF_PAGE - 1, data = DIFF_DATA_PAGES * DIFF_PAGE - 1;
+        int error = set_ldt_entry(DIFF_LDT_CS16 >> 3, DIFF_CODE, code, false, MODIFY_LDT_CONTENTS_CODE);
+
+        if (!error)
+                error = set_ldt_entry(DIFF_LDT_CS32 >> 3, DIFF_CODE, code, true, MODIFY_LDT_CONTENTS_CODE);
+        if (!error)
+                error = set_ldt_entry(DIFF_LDT_DS >> 3, DIFF_DATA, data, true, MODIFY_LDT_CONTENTS_DATA);
+        if (!error)
+                error = set_ldt_entry(DIFF_LDT_SS16 >> 3, DIFF_STACK, DIFF_PAGE - 1, false, MODIFY_LDT_CONTENTS_DATA);
+        if (!error)
+                error = set_ldt_entry(DIFF_LDT_SS32 >> 3, DIFF_STACK, DIFF_PAGE - 1, true, MODIFY_LDT_CONTENTS_DATA);
+        return error;
 }
 
 static int
@@ -230,7 +255,7 @@ child_main(struct shared *shared, int in, int out)
         shared->running = false;
         shared->current = shared->count;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (map_arena(&shared->cases[0]) || install_handlers() || install_seccomp() ||
+        if (map_arena(&shared->cases[0]) || install_ldt() || install_handlers() || install_seccomp() ||
             setitimer(ITIMER_REAL, &timer, NULL) < 0)
                 _exit(1);
         raise(SIGUSR1);

@@ -560,11 +560,11 @@ zero_from(struct soft_cpu *v, unsigned reg, unsigned first_byte)
                 *vector_byte(v, reg, i) = 0;
 }
 
-/* Within an operand, addresses wrap at the address size; not so in 64-bit mode, where only its start does. */
+/* Only the start of an operand wraps at the address size, not its later bytes. */
 static uint64_t
-operand_mask(const struct soft_cpu *v, const struct x86_insn *insn)
+operand_mask(const struct soft_cpu *v)
 {
-        return x86_code64(&v->st) ? ~0ull : sys_mask(insn->asize);
+        return x86_code64(&v->st) ? ~0ull : 0xffffffff;
 }
 
 void
@@ -574,7 +574,7 @@ sys_vmaskmov(struct soft_cpu *v, const struct x86_insn *insn)
         bool integer = insn->opcode >= 0x80;
         unsigned size = (integer ? insn->rex_w : insn->opcode & 1) ? 8 : 4;
         unsigned count = (insn->vex_l ? 32 : 16) / size;
-        uint64_t ea = soft_ea(v, insn, v->next_rip), mask = operand_mask(v, insn);
+        uint64_t ea = soft_ea(v, insn, v->next_rip), mask = operand_mask(v);
         uint64_t value[8] = { 0 };
         gva_t at[8] = { 0 };
 
@@ -662,7 +662,7 @@ maskmov_store(struct soft_cpu *v, const struct x86_insn *insn, const uint8_t *da
         for (unsigned i = 0; i < n; i++) {
                 if (!(mask[i] & 0x80))
                         continue;
-                at[i] = soft_linear(v, seg, (offset + i) & operand_mask(v, insn), 1, X86_ACC_W);
+                at[i] = soft_linear(v, seg, (offset + i) & operand_mask(v), 1, X86_ACC_W);
                 soft_probe_write(v, at[i], 1, SOFT_ACC_DATA);
         }
         for (unsigned i = 0; i < n; i++)
