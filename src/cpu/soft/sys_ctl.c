@@ -141,6 +141,7 @@ write_cr8(struct soft_cpu *v, uint64_t value)
         v->st.cr8 = value;
         soft_fpu_put(v);
         v->env->ops->tpr_write(v->env->ctx, v->id, (uint8_t)value);
+        __atomic_store_n(&v->intr_hint, 1, __ATOMIC_SEQ_CST); /* a lower priority may let one through */
 }
 
 void

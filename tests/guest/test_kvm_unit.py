@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs kvm-unit-tests (the upstream suite, built elsewhere) on a CPU engine.
 
-    KVM_UNIT_TESTS=DIR [ENGINE=soft] [BUILD=build] kvm_unit_tests.py [TEST...]
+    KVM_UNIT_TESTS=DIR [ENGINE=soft] [BUILD=build] tests/guest/test_kvm_unit.py [TEST...]
 
 DIR is a built tree; its x86/unittests.cfg says what to run and on what processor.
 Tests of features that no engine here offers, and those that need what is not there,
@@ -116,6 +116,7 @@ def judge(name, result, note, out):
 def main():
     if not TREE:
         print('skipped kvm-unit-tests: KVM_UNIT_TESTS does not name a built tree')
+        print('0 passed, 0 failed, 1 skipped')
         return 0
     counts = {'passed': 0, 'failed': 0, 'skipped': 0}
     with tempfile.TemporaryDirectory() as directory:

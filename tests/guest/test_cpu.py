@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Builds the processor test guests and runs them on every CPU engine that the host has.
+
+Each "ok NAME" of a guest is one test passed.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BHYVE = os.path.join(TOP, os.environ.get('BUILD', 'build'), 'bhyve')
+HERE = os.path.join(TOP, 'tests', 'guest')
+CFLAGS = ['-O1', '-std=gnu17', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-mno-red-zone',
+          '-mgeneral-regs-only', '-fno-stack-protector', '-fcf-protection=none', '-fno-strict-aliasing',
+          '-Wno-array-bounds']
+GUESTS = ['cpu64']
+
+
+def build(name, directory):
+    """A Multiboot kernel: 64-bit code in a 32-bit ELF file."""
+    objects = []
+    for source in (name + '_start.S', name + '.c'):
+        objects.append(os.path.join(directory, source + '.o'))
+        subprocess.run(['cc', *CFLAGS, '-c', '-o', objects[-1], os.path.join(HERE, source)], check=True)
+    elf = os.path.join(directory, name)
+    subprocess.run(['ld', '-n', '--no-warn-rwx-segments', '-T', os.path.join(HERE, name + '.ld'), '-o', elf + '.64',
+                    *objects], check=True)
+    subprocess.run(['objcopy', '-O', 'elf32-i386', elf + '.64', elf], check=True)
+    return elf
+
+
+def engines():
+    """soft, and kvm where it is the processor's own."""
+    yield 'soft', None
+    with open('/proc/cpuinfo', encoding='ascii', errors='replace') as info:
+        virtual = re.search(r'^flags.*\b(vmx|svm)\b', info.read(), re.M)
+    yield 'kvm', None if virtual and os.access('/dev/kvm', os.R_OK | os.W_OK) else 'no hardware virtualisation'
+
+
+def run(elf, engine, directory):
+    """(tests passed, tests failed)"""
+    p = subprocess.run([BHYVE, '-m', '128M', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,stdio', '-l',
+                        'pc-testdev', '-o', 'cpu.engine=' + engine, '-o', 'boot.kernel=' + elf, 'cpu-test'],
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+                       env=dict(os.environ, BHYVE_RUN=directory))
+    out = p.stdout.decode(errors='replace')
+    bad = re.findall(r'^not ok .*', out, re.M)
+    for line in bad:
+        print(f'failed {engine}: {line.strip()}')
+    if p.returncode != 1 or 'all passed' not in out:
+        print(f'failed {engine}: status {p.returncode}; the guest said last: {out.splitlines()[-1:]}')
+        bad = bad or ['no end']
+    return len(re.findall(r'^ok ', out, re.M)), len(bad)
+
+
+def main():
+    passed = failed = skipped = 0
+    with tempfile.TemporaryDirectory() as directory:
+        for name in GUESTS:
+            elf = build(name, directory)
+            for engine, why in engines():
+                if why:
+                    print(f'skipped {name} on {engine}: {why}')
+                    skipped += 1
+                    continue
+                good, bad = run(elf, engine, os.path.join(directory, 'run'))
+                passed += good
+                failed += bad
+    print(f'{passed} passed, {failed} failed, {skipped} skipped')
+    return 1 if failed else 0
+
+
+sys.exit(main())
