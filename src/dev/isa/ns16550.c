@@ -27,6 +27,7 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define FCR_DMA      0x08u
 #define FCR_TRIGGER  0xc0u
 
+#define LCR_8N1   0x03u
 #define LCR_BREAK 0x40u
 #define LCR_DLAB  0x80u
 
@@ -448,23 +449,33 @@ ns16550_write(struct ns16550 *u, unsigned reg, uint8_t value)
         }
 }
 
+/* 9600 8N1, as firmware leaves it: FreeBSD takes its console's speed from there. */
+static void
+set_defaults(struct ns16550 *u)
+{
+        u->lcr = LCR_8N1;
+        u->dll = CLOCK_HZ / 16 / 9600;
+        u->dlm = 0;
+        u->lsr = LSR_THRE | LSR_TEMT;
+}
+
 void
 ns16550_init(struct ns16550 *u, const struct ns16550_ops *ops, void *ctx)
 {
         memset(u, 0, sizeof(*u));
         u->ops = ops;
         u->ctx = ctx;
-        u->lsr = LSR_THRE | LSR_TEMT;
+        set_defaults(u);
 }
 
-/* Data sheet table I. */
+/* Data sheet table I, and set_defaults. */
 void
 ns16550_reset(struct ns16550 *u)
 {
-        u->ier = u->fcr = u->lcr = u->mcr = u->scr = 0;
+        u->ier = u->fcr = u->mcr = u->scr = 0;
         u->tx_count = 0;
         u->thre_pending = false;
-        u->lsr = LSR_THRE | LSR_TEMT;
+        set_defaults(u);
         clear_rx(u);
         u->msr = u->inputs;
         update_intr(u);
