@@ -82,15 +82,15 @@ struct soft_jump {
 #define SOFT_JUMP_BITS 12
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
 /* An address of another slot: no address looked up in this one equals it, canonical or not. */
-#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0))
+#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_SHIFT)
 
-/* Functions start at multiples of 16, so the low bits alone would use few slots. */
-#define SOFT_JUMP_SHIFT 7
+/* Bits 4 to 15: times the size of an entry they are the address's own bits, which costs least to compute. */
+#define SOFT_JUMP_SHIFT 4
 
 static inline unsigned
 soft_jump_slot(gva_t address)
 {
-        return (unsigned)(address ^ address >> SOFT_JUMP_SHIFT) & (SOFT_JUMP_COUNT - 1);
+        return (unsigned)(address >> SOFT_JUMP_SHIFT) & (SOFT_JUMP_COUNT - 1);
 }
 
 /* A futex lock that touches no vector register and that sanitizers understand. */
@@ -162,6 +162,7 @@ struct soft_engine {
         struct soft_thunks thunks;
         bool bmi2;
         uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */
+        struct soft_jump *no_jumps; /* an empty jump cache */
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
         _Atomic uint32_t flush_wanted;
         gva_t *breaks;             /* the debugger's breakpoints, sorted; changed while no vCPU runs */
@@ -234,6 +235,10 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
+void soft_jumps_clear(struct soft_jump *jumps);
+/* run.c */
+void soft_kick(struct soft_cpu *v);
+void soft_jumps_arm(struct soft_cpu *v);
 void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
 /* Called when @gpa's page gets its first code: writes to it must be seen from now on. */
 void soft_mmu_watch(struct soft_cpu *v);

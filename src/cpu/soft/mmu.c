@@ -189,8 +189,8 @@ tlb_destroy(struct tlb *t)
 
 /* ---- jump caches ---- */
 
-static void
-jumps_clear(struct soft_jump *j)
+void
+soft_jumps_clear(struct soft_jump *j)
 {
         for (unsigned i = 0; i < SOFT_JUMP_COUNT; i++)
                 j[i] = (struct soft_jump){ SOFT_JUMP_NONE(i), NULL };
@@ -202,7 +202,7 @@ jumps_create(void)
         struct soft_jump *j = malloc(sizeof(*j) * SOFT_JUMP_COUNT);
 
         if (j != NULL)
-                jumps_clear(j);
+                soft_jumps_clear(j);
         return j;
 }
 
@@ -210,7 +210,7 @@ static void
 kernel_jumps_flush(struct soft_mmu *m)
 {
         if (m->kernel_jumps_used)
-                jumps_clear(m->kernel_jumps);
+                soft_jumps_clear(m->kernel_jumps);
         m->kernel_jumps_used = m->kernel_jumps_nonglobal = false;
 }
 
@@ -218,7 +218,7 @@ static void
 aspace_jumps_flush(struct aspace *a)
 {
         if (a->jumps_used)
-                jumps_clear(a->jumps);
+                soft_jumps_clear(a->jumps);
         a->jumps_used = false;
 }
 
@@ -259,7 +259,7 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
         }
         code_filter_add(m, address);
         code_filter_add(m, address + X86_INSN_MAX);
-        v->jump_cache[soft_jump_slot(address)] = (struct soft_jump){ address, code };
+        v->jumps[soft_jump_slot(address)] = (struct soft_jump){ address, code };
 }
 
 static void
@@ -387,14 +387,15 @@ soft_mmu_select(struct soft_cpu *v)
                                 aspace_jumps_flush(&m->aspace[i]);
                         m->user_jump_mode = v->mode;
                 }
-                v->jump_cache = m->current->jumps;
+                v->jumps = m->current->jumps;
         } else {
                 if (m->kernel_jump_mode != v->mode) {
                         kernel_jumps_flush(m);
                         m->kernel_jump_mode = v->mode;
                 }
-                v->jump_cache = m->kernel_jumps;
+                v->jumps = m->kernel_jumps;
         }
+        soft_jumps_arm(v);
 }
 
 /* ---- flushes ---- */

@@ -205,6 +205,26 @@ soft_ac_update(struct soft_cpu *v)
 
 /* ---- finding code ---- */
 
+/*
+ * Makes @v leave translated code soon; any thread.  Direct jumps look at
+ * `kick`; indirect ones find an empty jump cache and call C, which looks.
+ */
+void
+soft_kick(struct soft_cpu *v)
+{
+        __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
+}
+
+/* Gives translated code the jump cache again, unless a kick is waiting: pairs with soft_kick. */
+void
+soft_jumps_arm(struct soft_cpu *v)
+{
+        __atomic_store_n(&v->jump_cache, v->jumps, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST))
+                __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
+}
+
 static void
 kick_others(struct soft_engine *e, struct soft_cpu *self, bool watch)
 {
@@ -215,7 +235,7 @@ kick_others(struct soft_engine *e, struct soft_cpu *self, bool watch)
                         continue;
                 atomic_store_explicit(watch ? &v->run->watch_stale : &v->run->jumps_stale, 1,
                     memory_order_release);
-                __atomic_store_n(&v->kick, 1, __ATOMIC_RELEASE);
+                soft_kick(v);
         }
 }
 
@@ -274,7 +294,7 @@ find_block(struct soft_cpu *v, uint32_t variant)
         } while (needs_next);
         if (b == NULL) {
                 atomic_store_explicit(&e->flush_wanted, 1, memory_order_relaxed);
-                __atomic_store_n(&v->kick, 1, __ATOMIC_RELAXED);
+                soft_kick(v);
         }
         return b;
 }
@@ -392,7 +412,7 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
             (v->intr_hint && (v->st.rflags & X86_FL_IF)) ||
             v->st.pending_dbg || (v->st.nmi_pending && !v->st.nmi_blocked))
                 return NULL;
-        j = &v->jump_cache[soft_jump_slot(v->st.rip)];
+        j = &v->jumps[soft_jump_slot(v->st.rip)];
         if (j->address == v->st.rip)
                 return j->code;
         return soft_call_lookup(v, v->st.rip);
@@ -441,7 +461,7 @@ world_flush(struct soft_engine *e)
                 return; /* somebody else does it */
         for (unsigned i = 0; i < e->cpu_count; i++)
                 if (e->cpus[i] != NULL)
-                        __atomic_store_n(&e->cpus[i]->kick, 1, __ATOMIC_RELEASE);
+                        soft_kick(e->cpus[i]);
         while ((n = atomic_load(&e->running)) != 0)
                 world_futex(&e->running, FUTEX_WAIT, n);
         soft_code_reset(e);
@@ -455,7 +475,7 @@ void
 soft_code_flush(struct soft_cpu *v)
 {
         atomic_store(&v->engine->flush_wanted, 1);
-        __atomic_store_n(&v->kick, 1, __ATOMIC_RELAXED);
+        soft_kick(v);
 }
 
 /* ---- events ---- */
@@ -488,6 +508,7 @@ take_events(struct soft_cpu *v)
         uint32_t events;
 
         __atomic_store_n(&v->kick, 0, __ATOMIC_SEQ_CST);
+        soft_jumps_arm(v);
         if (atomic_exchange(&r->jumps_stale, 0))
                 soft_jump_flush(v);
         if (atomic_exchange(&r->watch_stale, 0))
@@ -711,7 +732,7 @@ soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
                 soft_current = v;
         }
         soft_fpu_get(v);
-        __atomic_store_n(&v->kick, 1, __ATOMIC_RELAXED); /* look at events first */
+        soft_kick(v); /* look at events first */
         __atomic_store_n(&v->intr_hint, 1, __ATOMIC_RELAXED);
         while (!turn(v))
                 continue;
@@ -731,7 +752,7 @@ soft_event_op(struct cpu *cpu, unsigned event, unsigned argument)
         if (event & CPU_EVENT_NMI)
                 atomic_fetch_add(&v->run->nmis, 1);
         atomic_fetch_or(&v->run->events, event);
-        __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
+        soft_kick(v);
 }
 
 /* ---- faults that the host's processor raises in translated code ---- */
@@ -868,6 +889,11 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
         e->features = x86_model_features(config->model);
         soft_run_probe_host(e);
         error = soft_run_map_guard(e);
+        e->no_jumps = malloc(sizeof(*e->no_jumps) * SOFT_JUMP_COUNT);
+        if (e->no_jumps == NULL)
+                error = -ENOMEM;
+        else
+                soft_jumps_clear(e->no_jumps);
         if (error == 0)
                 error = soft_code_create(e);
         if (error != 0) {

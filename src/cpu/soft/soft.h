@@ -64,7 +64,8 @@ struct soft_cpu {
         uint64_t stack_delta; /* stack_host - stack_tag */
         uint64_t seg_base[X86_SREG_COUNT]; /* copies of st.seg[].base, for translated code */
         uint64_t host_sp;     /* stack to unwind to */
-        struct soft_jump *jump_cache;
+        struct soft_jump *jump_cache; /* what indirect jumps look in: jumps, or an empty one after a kick */
+        struct soft_jump *jumps;      /* of the current address space and privilege */
         uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */
         uint32_t mode;        /* key of blocks that fit the present mode: SOFT_MODE_* */
         uint32_t bounce_kind; /* how the last slow access ends, enum in mmu.c; 0: at the pointer returned */

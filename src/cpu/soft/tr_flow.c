@@ -5,7 +5,7 @@
  * A jump within the page (of 4 KiB, or where code is mapped by large pages of 2 MiB) is
  * linked: its displacement is patched to the target block once that exists.  Every other goes through the vCPU's jump cache by
  * linear address, which is emptied whenever a mapping of code changes.
- * Backward and indirect jumps look at `kick` first.
+ * Backward linked jumps look at `kick` first; for the others a kick takes the jump cache away.
  */
 #include "base/util.h"
 #include "cpu/soft/translate.h"
@@ -81,15 +81,8 @@ tr_exit_indirect(struct tr *t, int64_t undo)
                 emit_jmp_to(e, th->leave);
                 return;
         }
-        emit_gs_cmp_imm8(e, OFF(kick), 0);
-        emit_jcc_to(e, CC_NE, th->leave);
         emit_mov_rr(e, EMIT_D, T1, T0);
-        emit_rr(e, EMIT_D, 0xc1, 5, T1); /* shr */
-        emit8(e, SOFT_JUMP_SHIFT);
-        emit_rr(e, EMIT_D, 0x33, T1, T0); /* xor */
-        emit_alu_imm(e, EMIT_D, ALU_AND, T1, SOFT_JUMP_COUNT - 1);
-        emit_rr(e, EMIT_D, 0xc1, 4, T1); /* shl: times the size of struct soft_jump */
-        emit8(e, 4);
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) << SOFT_JUMP_SHIFT);
         emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
         emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
         tr_cold_add(t, COLD_LOOKUP, emit_jcc32(e, CC_NE))->arg = (uint64_t)undo;
@@ -98,11 +91,11 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         emit8(e, 0x62);
         emit8(e, 8);
 }
-_Static_assert(sizeof(struct soft_jump) == 16, "tr_exit_indirect shifts by it");
+_Static_assert(sizeof(struct soft_jump) == 1u << SOFT_JUMP_SHIFT, "tr_exit_indirect takes the slot times the size");
 
 /* Goes to the guest address @target, which is known but in another page. */
 static void
-tr_exit_far(struct tr *t, gva_t target, bool kick)
+tr_exit_far(struct tr *t, gva_t target)
 {
         struct emit *e = &t->e;
         const struct soft_thunks *th = &t->eng->thunks;
@@ -113,10 +106,6 @@ tr_exit_far(struct tr *t, gva_t target, bool kick)
         if (t->mode & SOFT_MODE_STEP) {
                 emit_jmp_to(e, th->leave);
                 return;
-        }
-        if (kick) {
-                emit_gs_cmp_imm8(e, OFF(kick), 0);
-                emit_jcc_to(e, CC_NE, th->leave);
         }
         emit_gs_load(e, EMIT_W, T1, OFF(jump_cache));
         emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, offset);
@@ -141,7 +130,7 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
         t->ended = true;
         if (!tr_same_page(t, target)) {
                 tr_flags_leave(t, dead);
-                tr_exit_far(t, target, kick);
+                tr_exit_far(t, target);
                 return;
         }
         if (kick) {
