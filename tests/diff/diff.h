@@ -178,6 +178,8 @@ struct diff_gen;
 
 int diff_gen_create(const struct diff_options *options, struct diff_gen **ret_gen);
 void diff_gen_destroy(struct diff_gen *gen);
+/* Names the table rows that no case so far has used. */
+void diff_gen_unused(const struct diff_gen *gen, void (*fn)(void *ctx, const char *name, bool compat), void *ctx);
 /* Makes the case that belongs to @seed; all of @c is set. */
 void diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed);
 /* Puts the instructions into the image with all fields fixed; again after a change of insns[]. */

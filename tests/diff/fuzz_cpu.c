@@ -11,6 +11,7 @@
  *   -b 32|64   only compatibility mode, or only 64-bit mode
  *   -f COUNT   stop after so many failures (default 5)
  *   -F         compare flags at a fault even where later instructions overwrite them unread
+ *   -l         list the decoder's table rows that no case has used
  *   -1         run the one case of -s and print it
  *   -N         compare the processor with itself: what differs then is not worth comparing
  *
@@ -42,7 +43,7 @@ struct run {
         unsigned long count, passed, failed, skipped, max_failures;
         unsigned long vectors[256];
         unsigned seconds;
-        bool one, self;
+        bool one, self, list;
         struct diff_result *theirs;
 };
 
@@ -239,7 +240,7 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR)
                 return true;
         /* A pending x87 error comes before the operand's own fault on some processors. */
-        if (a->vector == X86_VEC_MF && (b->vector == X86_VEC_PF || b->vector == X86_VEC_GP))
+        if (a->vector == X86_VEC_MF && a->rip == b->rip)
                 return true;
         /* Stores of 10 bytes may have written the first 8. */
         if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == b->vector)
@@ -528,7 +529,7 @@ parse_options(struct run *r, int argc, char **argv)
 {
         int c;
 
-        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1NF")) >= 0) {
+        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1NFl")) >= 0) {
                 switch (c) {
                 case 's':
                         r->seed = strtoull(optarg, NULL, 0);
@@ -558,6 +559,9 @@ parse_options(struct run *r, int argc, char **argv)
                 case '1':
                         r->one = true;
                         break;
+                case 'l':
+                        r->list = true;
+                        break;
                 case 'F':
                         r->options.all_flags = true;
                         break;
@@ -572,8 +576,16 @@ parse_options(struct run *r, int argc, char **argv)
 }
 
 static void
+print_unused(void *ctx, const char *name, bool compat)
+{
+        printf("not used%s: %s\n", compat ? " in compatibility mode" : "", name);
+}
+
+static void
 print_totals(const struct run *r)
 {
+        if (r->list)
+                diff_gen_unused(r->gen, print_unused, NULL);
         for (unsigned i = 0; i < 256; i++)
                 if (r->vectors[i])
                         printf("ended by vector %u: %lu\n", i, r->vectors[i]);
@@ -588,7 +600,7 @@ main(int argc, char **argv)
                 .options.max_insns = 20 };
 
         if (!parse_options(&r, argc, argv)) {
-                fprintf(stderr, "usage: fuzz_cpu [-1NF] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
+                fprintf(stderr, "usage: fuzz_cpu [-1NFl] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
                 return 2;
         }
         printf("seed %lu\n", r.seed);

@@ -27,6 +27,7 @@ struct leaf {
         uint8_t opcode;
         uint8_t x87_reg;
         bool vex, modrm;
+        unsigned long uses;
 };
 
 struct leaves {
@@ -44,7 +45,7 @@ struct gen {
         struct diff_rng rng;
         struct diff_case *c;
         const struct diff_options *options;
-        const struct leaves *leaves;
+        struct leaves *leaves;
         uint32_t known; /* registers that still hold c->gpr[] */
 };
 
@@ -965,11 +966,13 @@ gen_code(struct gen *g)
                         continue;
                 }
                 for (unsigned i = 0; i < TRIES; i++) {
-                        const struct leaf *leaf = &g->leaves->leaf[diff_below(&g->rng, g->leaves->count)];
+                        struct leaf *leaf = &g->leaves->leaf[diff_below(&g->rng, g->leaves->count)];
 
                         *out = (struct diff_insn) { 0 };
-                        if (gen_from_leaf(g, leaf, out, c->count, room))
+                        if (gen_from_leaf(g, leaf, out, c->count, room)) {
+                                leaf->uses++;
                                 break;
+                        }
                         out->len = 0;
                 }
                 if (out->len == 0)
@@ -1011,6 +1014,15 @@ gen_repeat(struct gen *g)
         sub64[7] = sub32[6] = 1;
         emit(&c->insns[c->count++], c->compat ? sub32 : sub64, c->compat ? 7 : 8, FIX_NONE, 0, 0);
         emit(&c->insns[c->count++], jnz, 6, FIX_REL32, 2, 0);
+}
+
+void
+diff_gen_unused(const struct diff_gen *gen, void (*fn)(void *ctx, const char *name, bool compat), void *ctx)
+{
+        for (unsigned compat = 0; compat < 2; compat++)
+                for (unsigned i = 0; i < gen->leaves[compat].count; i++)
+                        if (gen->leaves[compat].leaf[i].uses == 0)
+                                fn(ctx, gen->leaves[compat].leaf[i].row->desc.name, compat);
 }
 
 void
