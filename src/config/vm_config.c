@@ -162,6 +162,27 @@ fill_pci(struct vm_config *vm, struct config_error *err)
         return check_functions(vm, err);
 }
 
+/* Standard input and output serve one line; a second would leave the terminal raw. */
+static int
+check_stdio(const struct vm_config *vm, struct config_error *err)
+{
+        unsigned users = vm->bvmcons;
+
+        for (unsigned i = 0; i < ARRAY_LEN(vm->com_path); i++)
+                users += vm->com_path[i] != NULL && strcmp(vm->com_path[i], "stdio") == 0;
+        for (unsigned i = 0; i < vm->pci_count; i++) {
+                const char *path;
+
+                if (strcmp(vm->pci[i].device, "uart") != 0)
+                        continue;
+                path = config_node_get(&vm->pci[i].node, "path");
+                users += path != NULL && strcmp(path, "stdio") == 0;
+        }
+        if (users > 1)
+                return config_fail(err, "stdio is given to %u lines; give it to one", users);
+        return 0;
+}
+
 static void
 fill_flags(struct vm_config *vm)
 {
@@ -218,5 +239,7 @@ vm_config_fill(const struct config *config, struct vm_config *ret_vm, struct con
         if (vm->kernel == NULL && (vm->initrd != NULL || config_is_set(config, "boot.cmdline")))
                 return config_fail(err, "boot.initrd and boot.cmdline mean nothing without boot.kernel");
         fill_flags(vm);
+        if (check_stdio(vm, err) != 0)
+                return -EINVAL;
         return 0;
 }

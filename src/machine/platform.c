@@ -79,6 +79,9 @@ create_pc(struct machine *machine, struct config_error *err)
                 .rtc_localtime = machine->config->rtc_localtime,
                 .low_bytes = mem_low_bytes(machine->mem),
                 .high_bytes = mem_high_bytes(machine->mem),
+                .bvmcons = machine->config->bvmcons,
+                .bvmdebug_port = machine->config->bvmdebug_port,
+                .bvmdebug_address = machine->config->bvmdebug_address,
                 .ops = &pc_ops,
                 .ctx = machine };
 

@@ -103,6 +103,7 @@ main(int argc, char **argv)
         int status;
 
         log_set_program("bhyve");
+        signal(SIGPIPE, SIG_IGN); /* a console whose reader has gone is no reason to end */
         if (config_create(&config) != 0) {
                 log_error("out of memory");
                 return EXIT_ERROR;

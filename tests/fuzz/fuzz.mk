@@ -26,7 +26,7 @@ FUZZ_SRC_ahci = $(FUZZ_SRC_dev)
 FUZZ_SRC_netconf := tests/fuzz/fuzz_netconf.c src/config/netconf.c src/config/rcvars.c src/base/ip.c
 
 FUZZ_SRC_PLATFORM := tests/fuzz/fuzz_platform.c $(wildcard src/base/*.c src/config/*.c src/bus/*.c src/irq/*.c \
-    src/backend/char/*.c) $(addprefix src/dev/,isa/acpi_pm.c isa/hpet.c isa/i8042.c isa/i8254.c isa/lpc.c \
+    src/backend/char/*.c) $(addprefix src/dev/,isa/acpi_pm.c isa/bvm.c isa/hpet.c isa/i8042.c isa/i8254.c isa/lpc.c \
     isa/mc146818.c isa/ns16550.c isa/pc.c isa/serial.c isa/sysports.c pci/hostbridge.c pci/pcireg.c pci/uart.c)
 $(foreach f,uart pit ioapic lapic pci isa,$(eval FUZZ_SRC_$(f) := $(FUZZ_SRC_PLATFORM)))
 

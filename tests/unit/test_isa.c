@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The PC's fixed devices, driven through their ports with a real event loop behind them. */
 #include "base/util.h"
+#include "dev/isa/bvm.h"
 #include "dev/isa/hpet.h"
 #include "dev/isa/mc146818.h"
 #include "dev/isa/pc.h"
@@ -8,6 +9,8 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 
 struct rig {
@@ -435,6 +438,49 @@ i8042_answers_and_resets(void **state)
         assert_int_equal(in(rig, 0x84, 1), 0xff);
 }
 
+/* --- The debug port --- */
+
+static void
+bvmdebug_speaks_through_its_port(void **state)
+{
+        struct rig *rig = *state;
+        struct chardev *chardev;
+        struct bvm *bvm;
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        char spec[128];
+        const char *why;
+        uint8_t buf[3] = {0};
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+        snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/bhyve-bvm-%d", (int)getpid());
+        snprintf(spec, sizeof(spec), "unix=%s", address.sun_path);
+        pthread_mutex_lock(&rig->loop.lock);
+        assert_int_equal(chardev_open(rig->loop.loop, spec, &chardev, &why), 0);
+        assert_int_equal(bvm_create(chardev, BVM_DEBUG_SIGNATURE, NULL, &bvm), 0);
+        pthread_mutex_unlock(&rig->loop.lock);
+        assert_int_equal(io_space_add(rig->ports, BVM_DEBUG_PORT, 4, &bvm_io_ops, bvm, 0, "test"), 0);
+        assert_int_equal(in(rig, 0x224, 2), 0x4256);
+        assert_int_equal(in(rig, 0x224, 1), 0xff);
+        assert_int_equal(in(rig, 0x224, 4), 0xffffffff);
+        out(rig, 0x224, 4, '$'); /* nobody there yet: it waits */
+        assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+        assert_int_equal(read(fd, buf, 1), 1);
+        assert_int_equal(buf[0], '$');
+        assert_int_equal(write(fd, "+\003", 2), 2);
+        for (unsigned i = 0; i < 2; i++) {
+                uint32_t byte;
+
+                for (unsigned ms = 0; (byte = in(rig, 0x224, 4)) == UINT32_MAX && ms < 5000; ms++)
+                        usleep(1000);
+                assert_int_equal(byte, i == 0 ? '+' : 3);
+        }
+        close(fd);
+        pthread_mutex_lock(&rig->loop.lock);
+        io_space_remove(rig->ports, BVM_DEBUG_PORT);
+        bvm_destroy(bvm);
+        pthread_mutex_unlock(&rig->loop.lock);
+}
+
 int
 main(void)
 {
@@ -454,6 +500,7 @@ main(void)
             cmocka_unit_test_setup_teardown(acpi_s5_switches_off, setup, teardown),
             cmocka_unit_test_setup_teardown(acpi_timer_runs_at_3_58_mhz, setup, teardown),
             cmocka_unit_test_setup_teardown(i8042_answers_and_resets, setup, teardown),
+            cmocka_unit_test_setup_teardown(bvmdebug_speaks_through_its_port, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

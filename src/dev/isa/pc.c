@@ -2,6 +2,7 @@
 #include "dev/isa/pc.h"
 
 #include "dev/isa/acpi_pm.h"
+#include "dev/isa/bvm.h"
 #include "dev/isa/hpet.h"
 #include "dev/isa/i8042.h"
 #include "dev/isa/i8254.h"
@@ -11,6 +12,7 @@
 #include "dev/isa/sysports.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,6 +31,14 @@ struct pc {
         struct i8042 *kbc;
         struct sysports sysports;
         struct com com[PC_COM_COUNT];
+        struct bvm *console, *debug;
+};
+
+struct pc_bvm {
+        const char *name;
+        uint16_t port;
+        uint16_t signature;
+        const char *waiting;
 };
 
 const struct pc_com pc_coms[PC_COM_COUNT] = {
@@ -137,6 +147,44 @@ add_com(struct pc *pc, const struct pc_config *c, unsigned i, struct config_erro
             c->ports, pc_coms[i].port, NS16550_PORTS, &serial_io_ops, com->serial, 0, "COM port");
 }
 
+static int
+add_bvm(const struct pc_config *c, const char *path, const struct pc_bvm *kind, struct bvm **ret_bvm,
+    struct config_error *err)
+{
+        struct chardev *chardev = NULL;
+        const char *why = "";
+        int error = chardev_open(c->loop, path, &chardev, &why);
+
+        if (error) {
+                config_fail(err, "%s: %s: %s (%s)", kind->name, path, why, strerror(-error));
+                return error;
+        }
+        error = bvm_create(chardev, kind->signature, kind->waiting, ret_bvm);
+        if (error) {
+                chardev_close(chardev);
+                return error;
+        }
+        return io_space_add(c->ports, kind->port, BVM_PORT_LEN, &bvm_io_ops, *ret_bvm, 0, kind->name);
+}
+
+static int
+add_bvm_ports(struct pc *pc, const struct pc_config *c, struct config_error *err)
+{
+        static const struct pc_bvm console = {"bvmcons", BVM_CONSOLE_PORT, BVM_CONSOLE_SIGNATURE, NULL};
+        static const struct pc_bvm debug = {"bvmdebug", BVM_DEBUG_PORT, BVM_DEBUG_SIGNATURE,
+            "Waiting for connection from gdb"};
+        char path[320];
+        int error = 0;
+
+        if (c->bvmcons)
+                error = add_bvm(c, "stdio", &console, &pc->console, err);
+        if (error || !c->bvmdebug_port)
+                return error;
+        snprintf(path, sizeof(path), "tcp=%s:%u", c->bvmdebug_address ? c->bvmdebug_address : "127.0.0.1",
+            c->bvmdebug_port);
+        return add_bvm(c, path, &debug, &pc->debug, err);
+}
+
 int
 pc_create(const struct pc_config *config, struct pc **ret_pc, struct config_error *err)
 {
@@ -154,6 +202,8 @@ pc_create(const struct pc_config *config, struct pc **ret_pc, struct config_erro
                 config_fail(err, "platform devices: %s", strerror(-error));
         for (unsigned i = 0; !error && i < PC_COM_COUNT; i++)
                 error = add_com(pc, config, i, err);
+        if (!error)
+                error = add_bvm_ports(pc, config, err);
         if (error) {
                 pc_destroy(pc);
                 return error;
@@ -169,6 +219,8 @@ pc_destroy(struct pc *pc)
                 return;
         for (unsigned i = 0; i < PC_COM_COUNT; i++)
                 serial_destroy(pc->com[i].serial);
+        bvm_destroy(pc->console);
+        bvm_destroy(pc->debug);
         i8042_destroy(pc->kbc);
         acpi_pm_destroy(pc->pm);
         hpet_destroy(pc->hpet);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The fixed devices of a PC in one call: 8254, CMOS clock, HPET, ACPI
- * hardware, keyboard controller, system ports, COM ports.  The interrupt
+ * hardware, keyboard controller, system ports, COM and debug ports.  The interrupt
  * controllers are irq/irqchip.h's, and exist before.
  */
 #ifndef DEV_ISA_PC_H
@@ -31,6 +31,9 @@ struct pc_config {
         bool rtc_localtime;
         uint64_t low_bytes, high_bytes; /* RAM below and above 4 GiB */
         const char *com_path[PC_COM_COUNT]; /* NULL: no such port */
+        bool bvmcons;                 /* low-level console on standard input and output */
+        uint16_t bvmdebug_port;       /* TCP port of the debug port; 0: none */
+        const char *bvmdebug_address; /* NULL: 127.0.0.1 */
         const struct pc_ops *ops;
         void *ctx;
 };
