@@ -809,6 +809,26 @@ damaged_kernels_are_refused_at_the_prompt(void **state)
 }
 
 static void
+a_slice_that_contains_itself_ends_in_an_error(void **state)
+{
+        struct bench *b = *state;
+        static unsigned char disk[64 * 512];
+        char path[128];
+
+        disk[446] = 0x80;
+        disk[446 + 4] = 0xa5;
+        put_le32(disk + 446 + 12, 64); /* from sector 0 on */
+        disk[510] = 0x55;
+        disk[511] = 0xaa;
+        write_file(b, "loop.img", disk, sizeof(disk));
+        snprintf(path, sizeof(path), "%s/loop.img", b->dir);
+        b->after_keys = CONSOLE_END;
+        assert_int_equal(run_with(b, "lsdev -v\rls\rls disk0s1a:/\r", NULL, path), LOADER_QUIT);
+        assert_says(b, "disk0s1: FreeBSD");
+        assert_says(b, "failed: Device not configured");
+}
+
+static void
 line_editing_moves_deletes_and_remembers(void **state)
 {
         struct bench *b = *state;
@@ -890,6 +910,7 @@ main(void)
             BENCH(autoboot_boots_after_the_delay_and_stops_for_a_key),
             BENCH(prompt_answers_as_freebsd_does),
             BENCH(damaged_kernels_are_refused_at_the_prompt),
+            BENCH(a_slice_that_contains_itself_ends_in_an_error),
             BENCH(line_editing_moves_deletes_and_remembers),
             cmocka_unit_test(words_split_follows_quotes_escapes_and_variables),
             BENCH(foreign_kernels_take_an_initrd_and_arguments),

@@ -134,10 +134,12 @@ part_name(const struct part_table *t, const struct part *p, const char *disk, ch
 
 /*
  * Collects what @dev may be booted from: the partitions of its table, with
- * those of BSD labels inside, best first; itself when it has no table.
+ * those of labels inside (one level: an image may nest them without end), best
+ * first; itself when it has no table.
  */
 static void
-find_candidates(const struct blkdev *dev, const char *name, unsigned rank, struct candidates *c)
+find_candidates(const struct blkdev *dev, const char *name, unsigned rank, bool inner,
+    struct candidates *c)
 {
         struct part_table table;
 
@@ -152,8 +154,8 @@ find_candidates(const struct blkdev *dev, const char *name, unsigned rank, struc
                 if (blkdev_slice(dev, p->start_bytes, p->size_bytes, &slice))
                         continue;
                 part_name(&table, p, name, sub);
-                if (p->type == PART_FREEBSD && table.scheme != PART_SCHEME_BSD)
-                        find_candidates(&slice, sub, r, c);
+                if (p->type == PART_FREEBSD && !inner)
+                        find_candidates(&slice, sub, r, true, c);
                 else
                         add_candidate(c, &slice, sub, r);
         }
@@ -180,7 +182,7 @@ best_partition(const struct blkdev *dev, const char *name, struct candidate *ret
         const char *why;
         struct fs *fs;
 
-        find_candidates(dev, name, 1, &c);
+        find_candidates(dev, name, 1, false, &c);
         for (unsigned i = 0; i <= c.count; i++) {
                 struct candidate raw = {.dev = *dev};
                 snprintf(raw.name, sizeof(raw.name), "%s", name);
@@ -297,7 +299,7 @@ mount_zfs(struct devs *devs, const char *name, struct fs **ret_fs)
                 return 0;
         for (unsigned i = 0; i < devs->disk_count; i++) {
                 struct candidates c = {.count = 0};
-                find_candidates(&devs->disks[i].dev, "", 1, &c);
+                find_candidates(&devs->disks[i].dev, "", 1, false, &c);
                 for (unsigned j = 0; j < c.count; j++) {
                         int err = zfs_mount_dataset(
                             &c.list[j].dev, name + strlen("zfs:"), ret_fs);
@@ -417,7 +419,7 @@ dev_find(struct devs *devs, const char *spec, enum fs_type *ret_type)
 /* --- Listing --- */
 
 static void
-list_parts(const struct blkdev *dev, const char *name, bool verbose,
+list_parts(const struct blkdev *dev, const char *name, bool verbose, bool inner,
     void (*line)(void *ctx, const char *text), void *ctx)
 {
         struct part_table table;
@@ -434,9 +436,9 @@ list_parts(const struct blkdev *dev, const char *name, bool verbose,
                             (unsigned long long)p->size_bytes / 1024,
                             (unsigned long long)p->start_bytes / 1024);
                 line(ctx, text);
-                if (p->type == PART_FREEBSD && table.scheme != PART_SCHEME_BSD &&
+                if (p->type == PART_FREEBSD && !inner &&
                     blkdev_slice(dev, p->start_bytes, p->size_bytes, &slice) == 0)
-                        list_parts(&slice, sub, verbose, line, ctx);
+                        list_parts(&slice, sub, verbose, true, line, ctx);
         }
 }
 
@@ -466,7 +468,7 @@ dev_list(struct devs *devs, bool verbose, void (*line)(void *ctx, const char *te
                 snprintf(text, sizeof(text), "    %s:   Guest drive image%s%.400s", name,
                     verbose ? "\t" : "", verbose ? devs->disks[i].path : "");
                 line(ctx, text);
-                list_parts(&devs->disks[i].dev, name, verbose, line, ctx);
+                list_parts(&devs->disks[i].dev, name, verbose, false, line, ctx);
         }
         if (strncmp(devs->current, "zfs:", 4) == 0) {
                 line(ctx, "zfs devices:");
