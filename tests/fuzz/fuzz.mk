@@ -7,7 +7,7 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf netconf virtio_blk virtio_net virtio_rnd ahci uart pit ioapic lapic pci isa
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd ahci uart pit ioapic lapic pci isa
 FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
@@ -29,6 +29,9 @@ FUZZ_SRC_PLATFORM := tests/fuzz/fuzz_platform.c $(wildcard src/base/*.c src/conf
     src/backend/char/*.c) $(addprefix src/dev/,isa/acpi_pm.c isa/bvm.c isa/hpet.c isa/i8042.c isa/i8254.c isa/lpc.c \
     isa/mc146818.c isa/ns16550.c isa/pc.c isa/serial.c isa/sysports.c pci/hostbridge.c pci/pcireg.c pci/uart.c)
 $(foreach f,uart pit ioapic lapic pci isa,$(eval FUZZ_SRC_$(f) := $(FUZZ_SRC_PLATFORM)))
+FUZZ_SRC_loader := tests/fuzz/fuzz_loader.c $(wildcard src/boot/fs/*.c) $(filter-out %/userboot.c,$(wildcard src/boot/fbsd/*.c)) \
+    $(wildcard src/boot/*.c) src/mem/mem.c src/config/config.c src/config/schema.c src/base/parse.c src/base/log.c \
+    $(wildcard src/x86/state.c)
 
 FUZZ_DEF_fs_ufs := -DFUZZ_OPS=ufs_ops -DFUZZ_IMAGES='"ufs1.img.zst","ufs2.img.zst"'
 FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.iso.zst"'
