@@ -142,7 +142,7 @@ debug_hold(struct vcpu *vcpu, const struct stub_stop *stop)
         if (machine->stub == NULL)
                 return false;
         pthread_mutex_lock(&machine->park_lock);
-        vcpu->held = true;
+        vcpu->held = vcpu->parked = true; /* it goes straight to vcpu_park */
         vcpu->stop = *stop;
         pthread_mutex_unlock(&machine->park_lock);
         loop_post(machine->loop, tell_stub, vcpu);

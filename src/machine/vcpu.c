@@ -322,12 +322,17 @@ all_parked(const struct machine *machine)
 void
 vcpus_park(struct machine *machine)
 {
+        bool kick[VM_CPUS_MAX];
+
         pthread_mutex_unlock(&machine->device_lock);
         pthread_mutex_lock(&machine->park_lock);
         machine->park_requests++;
+        for (unsigned i = 0; i < machine->config->cpus; i++)
+                kick[i] = machine->vcpu[i].started && !machine->vcpu[i].parked;
         pthread_mutex_unlock(&machine->park_lock);
         for (unsigned i = 0; i < machine->config->cpus; i++)
-                vcpu_event(machine, i, CPU_EVENT_KICK, 0);
+                if (kick[i])
+                        vcpu_event(machine, i, CPU_EVENT_KICK, 0);
         pthread_mutex_lock(&machine->park_lock);
         while (!all_parked(machine))
                 pthread_cond_wait(&machine->park_cond, &machine->park_lock);
