@@ -3,15 +3,17 @@
  * What bhyvectl asks of a running VM, one line a request:
  *      info | regs CPU | get CPU NAME | set CPU NAME VALUE | desc CPU NAME
  *      set-desc CPU NAME BASE LIMIT ACCESS | stats | chips CPU
- *      nmi | reset | poweroff | button
+ *      nmi | reset | poweroff | button | core FILE
  */
 #include "base/parse.h"
 #include "base/util.h"
+#include "debug/core.h"
 #include "instance/regs.h"
 #include "machine/private.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ARGS_MAX 6
@@ -223,6 +225,26 @@ do_poweroff(const struct request *req)
         return 0;
 }
 
+/* The file's name is the rest of the line. */
+static int
+do_core(const struct request *req)
+{
+        struct machine *machine = req->machine;
+        unsigned cpus = machine->config->cpus;
+        struct x86_state *states = aligned_alloc(_Alignof(struct x86_state), cpus * sizeof(*states));
+        int error;
+
+        if (states == NULL)
+                return config_fail(req->err, "out of memory");
+        vcpus_park(machine);
+        for (unsigned i = 0; i < cpus; i++)
+                machine->engine_ops->get_state(machine->vcpu[i].cpu, &states[i]);
+        error = core_write(req->argv[1], machine->mem, states, cpus, req->err);
+        vcpus_unpark(machine);
+        free(states);
+        return error;
+}
+
 static int
 do_button(const struct request *req)
 {
@@ -256,6 +278,12 @@ machine_request(void *ctx, char *line, FILE *out, struct config_error *err)
         struct request req = { .machine = ctx, .out = out, .err = err };
         char *word;
 
+        if (strncmp(line, "core ", 5) == 0) {
+                req.argv[0] = strsep(&line, " ");
+                req.argv[1] = line;
+                req.argc = 2;
+                return do_core(&req);
+        }
         while (req.argc < ARGS_MAX && (word = strsep(&line, " ")) != NULL)
                 req.argv[req.argc++] = word;
         for (unsigned i = 0; i < ARRAY_LEN(request_rows); i++) {

@@ -38,7 +38,7 @@ struct ctl {
 typedef int ctl_fn(struct ctl *ctl, const char *reg);
 
 static ctl_fn ctl_create, ctl_destroy, ctl_get_all, ctl_stats, ctl_nmi, ctl_reset, ctl_poweroff, ctl_shutdown, ctl_get,
-    ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem;
+    ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem, ctl_core;
 
 enum ctl_argument { NO_ARG = no_argument, ARG = required_argument, MAYBE_ARG = optional_argument };
 
@@ -86,6 +86,7 @@ static const struct ctl_row ctl_rows[] = {
         { "get-chips", NO_ARG, ctl_chips, NULL, "the interrupt controllers of a running VM", NULL },
         { "get-stats", NO_ARG, ctl_stats, NULL, "counters of a running VM's processors", NULL },
         { "get-all", NO_ARG, ctl_get_all, NULL, "everything readable", NULL },
+        { "core", ARG, ctl_core, NULL, "write an ELF core of a running VM to this file", NULL },
         { "inject-nmi", NO_ARG, ctl_nmi, NULL, "send an NMI to every processor", NULL },
         { "force-reset", NO_ARG, ctl_reset, NULL, "end a running VM as if the guest had reset", NULL },
         { "force-poweroff", NO_ARG, ctl_poweroff, NULL, "end a running VM as if the guest had powered off", NULL },
@@ -234,6 +235,22 @@ static int
 ctl_chips(struct ctl *ctl, const char *reg)
 {
         return request(ctl, stdout, "chips %u", ctl->cpu);
+}
+
+static int
+ctl_core(struct ctl *ctl, const char *reg)
+{
+        char cwd[256] = "";
+
+        /* The process that writes it may run elsewhere. */
+        if (ctl->argument[0] != '/' && (getcwd(cwd, sizeof(cwd) - 1) == NULL || strlen(cwd) == 0))
+                return config_fail(&ctl->err, "--core: give the file's whole path");
+        if (cwd[0] != '\0')
+                strcat(cwd, "/");
+        if (strlen(cwd) + strlen(ctl->argument) + sizeof("core ") > CONTROL_LINE_MAX - 2 ||
+            strchr(ctl->argument, '\n') != NULL)
+                return config_fail(&ctl->err, "--core: the file's path is too long");
+        return request(ctl, stdout, "core %s%s", cwd, ctl->argument);
 }
 
 static int
