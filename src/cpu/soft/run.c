@@ -464,7 +464,9 @@ world_flush(struct soft_engine *e)
                         soft_kick(e->cpus[i]);
         while ((n = atomic_load(&e->running)) != 0)
                 world_futex(&e->running, FUTEX_WAIT, n);
+        soft_lock_acquire(&e->lock); /* devices report writes at any time */
         soft_code_reset(e);
+        soft_lock_release(&e->lock);
         atomic_store(&e->flush_wanted, 0);
         kick_others(e, NULL, false);
         atomic_store(&e->exclusive, 0);
