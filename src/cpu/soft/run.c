@@ -864,6 +864,7 @@ soft_destroy(struct cpu_engine *engine)
         soft_code_destroy(e);
         soft_run_unmap(e);
         free(e->breaks);
+        free(e->no_jumps);
         free(e);
 }
 
