@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Processor state after RESET, INIT and a start-up IPI: SDM 3A table 9-1 and 8.4.
- * The x87 unit starts as after FNINIT, which is how firmware hands it over.
+ * The x87 unit starts as after FNINIT and the MTRRs describe a PC's memory, which is
+ * how firmware hands them over; there is no firmware here that would do it.
  */
 #include "x86/state.h"
 
@@ -20,6 +21,11 @@
 #define APIC_BASE_EN    0x800ull
 
 #define MISC_ENABLE_RESET 0x1ull /* fast strings */
+
+/* Enabled, fixed ranges too; write-back where no range says otherwise: SDM 3A 11.11.2.1. */
+#define MTRR_DEF  0xc06ull
+#define MTRR_WB   0x0606060606060606ull
+#define MTRR_WP   0x0505050505050505ull
 
 static void
 zero(void *p, size_t n)
@@ -62,6 +68,16 @@ set_common(struct x86_state *st)
         st->pending_dbg = 0;
 }
 
+/* Below 1 MiB: memory, the frame buffer's window uncached, ROMs write-protected. */
+static void
+set_mtrrs(struct x86_state *st)
+{
+        st->mtrr_def_type = MTRR_DEF;
+        st->mtrr_fixed[0] = st->mtrr_fixed[1] = MTRR_WB;
+        for (unsigned i = 3; i < 11; i++)
+                st->mtrr_fixed[i] = MTRR_WP;
+}
+
 void
 x86_state_reset(struct x86_state *st, unsigned vcpu_id)
 {
@@ -70,6 +86,7 @@ x86_state_reset(struct x86_state *st, unsigned vcpu_id)
         st->cr0 = RESET_CR0;
         st->xcr0 = 1;
         st->pat = RESET_PAT;
+        set_mtrrs(st);
         st->misc_enable = MISC_ENABLE_RESET;
         st->apic_base = APIC_BASE_RESET | APIC_BASE_EN | (vcpu_id == 0 ? APIC_BASE_BSP : 0);
         st->mp_state = vcpu_id == 0 ? X86_MP_RUNNING : X86_MP_WAIT_INIT;
