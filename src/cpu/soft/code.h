@@ -82,15 +82,19 @@ struct soft_jump {
 #define SOFT_JUMP_BITS 12
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
 /* An address of another slot: no address looked up in this one equals it, canonical or not. */
-#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_SHIFT)
+#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_LOW)
 
-/* Bits 4 to 15: times the size of an entry they are the address's own bits, which costs least to compute. */
-#define SOFT_JUMP_SHIFT 4
+/*
+ * Bits 2 and up, so that the return addresses of neighbouring calls differ,
+ * mixed with the page number, for functions start at multiples of 16.
+ */
+#define SOFT_JUMP_LOW   2
+#define SOFT_JUMP_SHIFT 12
 
 static inline unsigned
 soft_jump_slot(gva_t address)
 {
-        return (unsigned)(address >> SOFT_JUMP_SHIFT) & (SOFT_JUMP_COUNT - 1);
+        return (unsigned)((address ^ address >> SOFT_JUMP_SHIFT) >> SOFT_JUMP_LOW) & (SOFT_JUMP_COUNT - 1);
 }
 
 /* A futex lock that touches no vector register and that sanitizers understand. */

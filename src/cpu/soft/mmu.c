@@ -27,6 +27,8 @@
 #define TLB_CHUNK_BITS 4 /* entries that one bit of the used map stands for */
 #define TLB_MAP_WORDS  (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
 
+#define NONGLOBAL_MAX  256u
+
 /* info of an entry */
 #define SOFT_TLB_NONGLOBAL 0x1u
 #define SOFT_TLB_LARGE     0x2u
@@ -36,6 +38,9 @@ struct tlb {
         struct soft_tlb_entry *entry;
         unsigned bits;
         bool large;                    /* may hold pieces of large pages */
+        /* Of the supervisor's: where non-global entries are, to be dropped at a switch. */
+        uint16_t nonglobal[NONGLOBAL_MAX];
+        unsigned nonglobal_count;      /* NONGLOBAL_MAX + 1: more than there is room for */
         uint64_t used[TLB_MAP_WORDS];  /* chunks that are not empty */
 };
 
@@ -46,6 +51,7 @@ struct aspace {
         struct soft_jump *jumps;       /* indirect jumps at CPL 3 */
         bool jumps_used;
         unsigned pcid;
+        uint64_t space;                /* changes with every flush: ITLB entries of before are void */
         bool valid;
         uint64_t last_used;
 };
@@ -53,6 +59,7 @@ struct aspace {
 struct itlb_entry {
         uint64_t tag; /* page address | user bit; ~0 if empty */
         gpa_t gpa;    /* page, or ~0 if it is not RAM */
+        uint64_t space; /* of the address space it belongs to; SPACE_GLOBAL: every */
         bool global;
         bool large;   /* 2 MiB or more */
 };
@@ -85,6 +92,7 @@ struct soft_mmu {
         bool kernel_jumps_used, kernel_jumps_nonglobal;
         uint32_t kernel_jump_mode, user_jump_mode;
         uint64_t clock;
+        uint64_t last_space;           /* SPACE_GLOBAL is 0 */
         struct itlb_entry itlb[ITLB_COUNT];
         uint64_t code_filter[64];      /* linear pages that jump caches or the ITLB know, hashed */
         struct bounce_piece piece[2];
@@ -142,6 +150,28 @@ tlb_flush_some(struct tlb *t, uint64_t info, bool writes)
                         }
                 }
         }
+}
+
+static void
+tlb_drop_nonglobal(struct tlb *t)
+{
+        if (t->nonglobal_count > NONGLOBAL_MAX) {
+                tlb_flush_some(t, SOFT_TLB_NONGLOBAL, false);
+        } else {
+                for (unsigned i = 0; i < t->nonglobal_count; i++)
+                        if (t->entry[t->nonglobal[i]].info & SOFT_TLB_NONGLOBAL)
+                                tlb_clear_entry(t, t->nonglobal[i]);
+        }
+        t->nonglobal_count = 0;
+}
+
+static void
+tlb_note_nonglobal(struct tlb *t, uint64_t index)
+{
+        if (t->nonglobal_count < NONGLOBAL_MAX)
+                t->nonglobal[t->nonglobal_count++] = (uint16_t)index;
+        else
+                t->nonglobal_count = NONGLOBAL_MAX + 1;
 }
 
 static void
@@ -207,27 +237,32 @@ jumps_create(void)
 }
 
 static void
-kernel_jumps_flush(struct soft_mmu *m)
+kernel_jumps_flush(struct soft_cpu *v)
 {
+        struct soft_mmu *m = v->mmu;
+
         if (m->kernel_jumps_used)
                 soft_jumps_clear(m->kernel_jumps);
+        v->count[SOFT_COUNT_JUMP_FLUSHES]++;
         m->kernel_jumps_used = m->kernel_jumps_nonglobal = false;
 }
 
 static void
-aspace_jumps_flush(struct aspace *a)
+aspace_jumps_flush(struct soft_cpu *v, struct aspace *a)
 {
-        if (a->jumps_used)
+        if (a->jumps_used) {
                 soft_jumps_clear(a->jumps);
+                v->count[SOFT_COUNT_JUMP_FLUSHES]++;
+        }
         a->jumps_used = false;
 }
 
 void
 soft_jump_flush(struct soft_cpu *v)
 {
-        kernel_jumps_flush(v->mmu);
+        kernel_jumps_flush(v);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
-                aspace_jumps_flush(&v->mmu->aspace[i]);
+                aspace_jumps_flush(v, &v->mmu->aspace[i]);
 }
 
 static unsigned
@@ -287,11 +322,10 @@ aspace_create(struct aspace *a)
 }
 
 static void
-itlb_flush(struct soft_mmu *m, bool global)
+itlb_flush(struct soft_mmu *m)
 {
         for (unsigned i = 0; i < ITLB_COUNT; i++)
-                if (global || !m->itlb[i].global)
-                        m->itlb[i].tag = ~0ull;
+                m->itlb[i].tag = ~0ull;
 }
 
 int
@@ -312,7 +346,7 @@ soft_mmu_create(struct soft_cpu *v)
         m->kernel_jumps = jumps_create();
         if (error != 0 || m->kernel_jumps == NULL)
                 return error != 0 ? error : -ENOMEM;
-        itlb_flush(m, true);
+        itlb_flush(m);
         m->current = &m->aspace[0];
         m->current->valid = true;
         stack_forget(v);
@@ -384,13 +418,13 @@ soft_mmu_select(struct soft_cpu *v)
         if (user) {
                 if (m->user_jump_mode != v->mode) {
                         for (unsigned i = 0; i < SOFT_ASPACES; i++)
-                                aspace_jumps_flush(&m->aspace[i]);
+                                aspace_jumps_flush(v, &m->aspace[i]);
                         m->user_jump_mode = v->mode;
                 }
                 v->jumps = m->current->jumps;
         } else {
                 if (m->kernel_jump_mode != v->mode) {
-                        kernel_jumps_flush(m);
+                        kernel_jumps_flush(v);
                         m->kernel_jump_mode = v->mode;
                 }
                 v->jumps = m->kernel_jumps;
@@ -403,17 +437,18 @@ soft_mmu_select(struct soft_cpu *v)
 static void
 code_flush_lookups(struct soft_cpu *v)
 {
-        itlb_flush(v->mmu, true);
+        itlb_flush(v->mmu);
         soft_jump_flush(v);
         memset(v->mmu->code_filter, 0, sizeof(v->mmu->code_filter));
 }
 
 static void
-aspace_flush(struct aspace *a)
+aspace_flush(struct soft_cpu *v, struct aspace *a)
 {
+        a->space = ++v->mmu->last_space;
         tlb_flush(&a->user);
         tlb_flush(&a->access);
-        aspace_jumps_flush(a);
+        aspace_jumps_flush(v, a);
 }
 
 void
@@ -423,7 +458,7 @@ soft_tlb_flush_all(struct soft_cpu *v)
 
         tlb_flush(&m->kernel);
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
-                aspace_flush(&m->aspace[i]);
+                aspace_flush(v, &m->aspace[i]);
                 if (&m->aspace[i] != m->current)
                         m->aspace[i].valid = false;
         }
@@ -437,10 +472,9 @@ kernel_drop_nonglobal(struct soft_cpu *v)
 {
         struct soft_mmu *m = v->mmu;
 
-        tlb_flush_some(&m->kernel, SOFT_TLB_NONGLOBAL, false);
+        tlb_drop_nonglobal(&m->kernel);
         if (m->kernel_jumps_nonglobal)
-                kernel_jumps_flush(m);
-        itlb_flush(m, false);
+                kernel_jumps_flush(v);
         stack_forget(v);
 }
 
@@ -448,7 +482,7 @@ void
 soft_tlb_flush_nonglobal(struct soft_cpu *v)
 {
         kernel_drop_nonglobal(v);
-        aspace_flush(v->mmu->current);
+        aspace_flush(v, v->mmu->current);
 }
 
 static struct aspace *
@@ -468,7 +502,7 @@ soft_tlb_flush_pcid(struct soft_cpu *v, unsigned pcid)
         if (a == v->mmu->current)
                 soft_tlb_flush_nonglobal(v);
         else if (a != NULL)
-                aspace_flush(a);
+                aspace_flush(v, a);
 }
 
 void
@@ -476,7 +510,7 @@ soft_tlb_flush_all_nonglobal(struct soft_cpu *v)
 {
         kernel_drop_nonglobal(v);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
-                aspace_flush(&v->mmu->aspace[i]);
+                aspace_flush(v, &v->mmu->aspace[i]);
 }
 
 /* Code seen at @address, in any address space, may have another translation now. */
@@ -518,8 +552,9 @@ soft_tlb_inv_address(struct soft_cpu *v, unsigned pcid, gva_t address)
 }
 
 static struct aspace *
-aspace_take(struct soft_mmu *m, unsigned pcid)
+aspace_take(struct soft_cpu *v, unsigned pcid)
 {
+        struct soft_mmu *m = v->mmu;
         struct aspace *oldest = NULL;
 
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
@@ -534,7 +569,7 @@ aspace_take(struct soft_mmu *m, unsigned pcid)
                 if (oldest == NULL || a->last_used < oldest->last_used)
                         oldest = a;
         }
-        aspace_flush(oldest);
+        aspace_flush(v, oldest);
         oldest->valid = true;
         oldest->pcid = pcid;
         return oldest;
@@ -547,11 +582,12 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
         unsigned pcid = v->st.cr4 & X86_CR4_PCIDE ? (unsigned)(v->st.cr3 & 0xfff) : 0;
         struct aspace *a = aspace_find(m, pcid);
 
+        v->count[SOFT_COUNT_SWITCHES]++;
         kernel_drop_nonglobal(v);
         if (a == NULL)
-                a = aspace_take(m, pcid);
+                a = aspace_take(v, pcid);
         else if (!keep || !(v->st.cr4 & X86_CR4_PCIDE))
-                aspace_flush(a);
+                aspace_flush(v, a);
         a->last_used = ++m->clock;
         m->current = a;
         soft_mmu_select(v);
@@ -599,6 +635,7 @@ tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gp
         uint64_t index, page = address & ~PAGE_MASK;
         bool writable;
 
+        v->count[SOFT_COUNT_FILLS]++;
         if (x86_walk(v->mem, &v->st, address, flags, &w) != 0)
                 soft_raise_pf(v, address, w.error);
         *ret_gpa = w.gpa;
@@ -620,6 +657,8 @@ tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gp
             (w.user ? SOFT_TLB_USER : 0);
         if (w.page_bytes > MEM_PAGE_SIZE)
                 t->large = true;
+        if (!w.global && t == &v->mmu->kernel)
+                tlb_note_nonglobal(t, index);
         if (write && !writable)
                 return NULL; /* over translated code */
         return v->mem_base + w.gpa;
@@ -921,6 +960,7 @@ slow_bounce(struct soft_cpu *v, gva_t address, unsigned info)
         unsigned size = info & 0xff;
         uint8_t *to;
 
+        v->count[SOFT_COUNT_BOUNCES]++;
         m->pieces = mmu_pieces(v, address, size, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, m->piece);
         if (m->pieces == 1 && m->piece[0].kind == MEM_RAM && (info & SOFT_SLOW_WRITE)) {
                 v->bounce_kind = BOUNCE_CODE;
@@ -953,6 +993,7 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
         gpa_t gpa;
 
         v->bounce_kind = BOUNCE_NONE;
+        v->count[SOFT_COUNT_SLOW]++;
         slow_check_canonical(v, address, info);
         if (v->watching) {
                 if (info & SOFT_SLOW_READ)
@@ -1034,7 +1075,7 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
         struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
         struct x86_walk w;
 
-        if (it->tag != tag) {
+        if (it->tag != tag || (!it->global && it->space != m->current->space)) {
                 unsigned flags = X86_WALK_FETCH | X86_WALK_SET | (user ? X86_WALK_USER : 0);
 
                 if (x86_walk(v->mem, &v->st, address, flags, &w) != 0) {
@@ -1045,6 +1086,8 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
                 it->tag = tag;
                 it->gpa = w.gpa & ~PAGE_MASK;
                 it->global = w.global;
+                it->space = m->current->space;
+                v->count[SOFT_COUNT_FETCH_FILLS]++;
                 it->large = w.page_bytes >= 2 * MIB;
                 if (mem_kind(v->mem, w.gpa) == MEM_NONE)
                         it->gpa = ~(gpa_t)0;

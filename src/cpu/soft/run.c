@@ -305,6 +305,7 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         struct soft_block *b;
 
         v->st.rip = rip;
+        v->count[SOFT_COUNT_LOOKUPS]++;
         if (v->kick)
                 return NULL;
         b = find_block(v, 0);
@@ -328,6 +329,16 @@ soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip)
         return soft_call_lookup(v, rip);
 }
 
+/* Whether all of a block is mapped as its start is: it may be jumped to without a look at the page tables. */
+static bool
+stays_mapped(const struct soft_block *b)
+{
+        if (b->page[1] == ~(gpa_t)0)
+                return true;
+        return (b->mode & SOFT_MODE_LARGE) && b->page[1] == b->page[0] + MEM_PAGE_SIZE &&
+            b->page[1] % (2 * MIB) != 0;
+}
+
 const uint8_t *
 soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 {
@@ -335,13 +346,14 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
         struct soft_block *b;
 
         v->st.rip = x->target;
+        v->count[x->noshare ? SOFT_COUNT_STRADDLES : SOFT_COUNT_LINKS]++;
         if (v->kick)
                 return NULL;
         b = find_block(v, x->noshare ? SOFT_MODE_NOSHARE : 0);
         if (b == NULL)
                 return NULL;
         soft_lock_acquire(&e->lock);
-        if (x->to == NULL && !x->block->dead && !b->dead && b->page[1] == ~(gpa_t)0 &&
+        if (x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
             ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
@@ -354,6 +366,7 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 static void
 call_helper(struct soft_cpu *v, const struct x86_insn *insn)
 {
+        v->count[SOFT_COUNT_HELPERS]++;
         switch (insn->desc->class) {
         case X86_CLASS_STRING:
                 soft_string(v, insn);
@@ -545,6 +558,7 @@ guarded_deliver(struct soft_cpu *v, void *arg)
 static bool
 deliver(struct soft_cpu *v, struct soft_event ev)
 {
+        v->count[SOFT_COUNT_EVENTS]++;
         for (;;) {
                 struct soft_event next;
 
@@ -655,6 +669,7 @@ run_code(struct soft_cpu *v)
                 v->st.shadow_ss = v->st.shadow_sti = 0;
                 v->entered_handler = false;
                 v->run->guest_hits = 0;
+                v->count[SOFT_COUNT_ENTRIES]++;
                 left = (enum soft_left)e->thunks.enter(v, b->entry_saved);
                 flags_in(v);
         }
@@ -986,17 +1001,39 @@ soft_set_state(struct cpu *cpu, const struct x86_state *state)
         return 0;
 }
 
+static const char *const count_names[SOFT_COUNTS] = {
+        [SOFT_COUNT_ENTRIES] = "entries",
+        [SOFT_COUNT_LOOKUPS] = "lookups",
+        [SOFT_COUNT_LINKS] = "links",
+        [SOFT_COUNT_SLOW] = "tlb_misses",
+        [SOFT_COUNT_FILLS] = "tlb_fills",
+        [SOFT_COUNT_BOUNCES] = "bounces",
+        [SOFT_COUNT_FETCH_FILLS] = "fetch_fills",
+        [SOFT_COUNT_STRADDLES] = "stack_straddles",
+        [SOFT_COUNT_HELPERS] = "helpers",
+        [SOFT_COUNT_EVENTS] = "events",
+        [SOFT_COUNT_SWITCHES] = "space_switches",
+        [SOFT_COUNT_JUMP_FLUSHES] = "jump_flushes",
+};
+
 static size_t
 soft_stats(struct cpu *cpu, char *buf, size_t size)
 {
-        const struct soft_engine *e = ((struct soft_cpu *)(void *)cpu)->engine;
+        const struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+        const struct soft_engine *e = v->engine;
         int n = snprintf(buf, size,
             "soft.translations %llu\nsoft.guest_insns %llu\nsoft.code_bytes %zu\nsoft.flushes %llu\n"
             "soft.smc_kills %llu\n",
             (unsigned long long)e->stats.translations, (unsigned long long)e->stats.guest_insns,
             e->code_used, (unsigned long long)e->stats.flushes, (unsigned long long)e->stats.smc_kills);
+        size_t length = n < 0 ? 0 : (size_t)n;
 
-        return n < 0 ? 0 : (size_t)n;
+        for (unsigned i = 0; i < SOFT_COUNTS; i++) {
+                n = snprintf(length < size ? buf + length : NULL, length < size ? size - length : 0,
+                    "soft.%s %llu\n", count_names[i], (unsigned long long)v->count[i]);
+                length += n < 0 ? 0 : (size_t)n;
+        }
+        return length;
 }
 
 static void

@@ -31,6 +31,23 @@ struct soft_engine;
 struct soft_block;
 struct soft_aspace;
 
+/* What a vCPU counts, for soft.stats. */
+enum soft_count {
+        SOFT_COUNT_ENTRIES,      /* into translated code, from the dispatcher */
+        SOFT_COUNT_LOOKUPS,      /* indirect jumps that missed the jump cache */
+        SOFT_COUNT_LINKS,        /* exits that asked to be linked */
+        SOFT_COUNT_SLOW,         /* data accesses that missed the TLB or the stack window */
+        SOFT_COUNT_FILLS,        /* page walks for data */
+        SOFT_COUNT_BOUNCES,      /* accesses by way of a bounce buffer */
+        SOFT_COUNT_FETCH_FILLS,  /* page walks for code */
+        SOFT_COUNT_STRADDLES,    /* blocks sent to their variant without shared stack checks */
+        SOFT_COUNT_HELPERS,      /* instructions done in C */
+        SOFT_COUNT_EVENTS,       /* exceptions and interrupts delivered */
+        SOFT_COUNT_SWITCHES,     /* of the address space */
+        SOFT_COUNT_JUMP_FLUSHES, /* jump caches emptied */
+        SOFT_COUNTS,
+};
+
 /* One exception or interrupt to deliver. */
 enum soft_event_kind {
         SOFT_EV_NONE,
@@ -72,6 +89,7 @@ struct soft_cpu {
         uint32_t intr_hint;   /* an interrupt may be waiting (any thread sets it) */
         uint64_t scratch[4];
 
+        uint64_t count[SOFT_COUNTS];  /* only the vCPU's own thread writes; others may read a moment's value */
         struct soft_event event;      /* raised and not yet delivered */
         struct soft_event delivering; /* being delivered: a further fault combines with it */
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */

@@ -82,7 +82,12 @@ tr_exit_indirect(struct tr *t, int64_t undo)
                 return;
         }
         emit_mov_rr(e, EMIT_D, T1, T0);
-        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) << SOFT_JUMP_SHIFT);
+        emit_rr(e, EMIT_D, 0xc1, 5, T1); /* shr */
+        emit8(e, SOFT_JUMP_SHIFT);
+        emit_rr(e, EMIT_D, 0x33, T1, T0); /* xor */
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) << SOFT_JUMP_LOW);
+        emit_rr(e, EMIT_D, 0xc1, 4, T1); /* shl: to the slot times the size */
+        emit8(e, 4 - SOFT_JUMP_LOW);
         emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
         emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
         tr_cold_add(t, COLD_LOOKUP, emit_jcc32(e, CC_NE))->arg = (uint64_t)undo;
@@ -91,7 +96,7 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         emit8(e, 0x62);
         emit8(e, 8);
 }
-_Static_assert(sizeof(struct soft_jump) == 1u << SOFT_JUMP_SHIFT, "tr_exit_indirect takes the slot times the size");
+_Static_assert(sizeof(struct soft_jump) == 16, "tr_exit_indirect shifts by it");
 
 /* Goes to the guest address @target, which is known but in another page. */
 static void
