@@ -7,7 +7,7 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd ahci uart pit ioapic lapic pci isa
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd virtio_console ahci uart pit ioapic lapic pci isa
 FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
@@ -21,6 +21,7 @@ FUZZ_SRC_dev := tests/fuzz/fuzz_device.c $(wildcard src/base/*.c) \
 FUZZ_SRC_virtio_blk = $(FUZZ_SRC_dev)
 FUZZ_SRC_virtio_net = $(FUZZ_SRC_dev)
 FUZZ_SRC_virtio_rnd = $(FUZZ_SRC_dev)
+FUZZ_SRC_virtio_console = $(FUZZ_SRC_dev)
 FUZZ_SRC_ahci = $(FUZZ_SRC_dev)
 
 FUZZ_SRC_netconf := tests/fuzz/fuzz_netconf.c src/config/netconf.c src/config/rcvars.c src/base/ip.c
@@ -40,6 +41,7 @@ FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zs
 FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst"'
 FUZZ_DEF_virtio_blk := -DFUZZ_DEVICE='"virtio-blk"'
 FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
+FUZZ_DEF_virtio_console := -DFUZZ_DEVICE='"virtio-console"'
 FUZZ_DEF_virtio_rnd := -DFUZZ_DEVICE='"virtio-rnd"'
 FUZZ_DEF_ahci := -DFUZZ_DEVICE='"ahci"'
 FUZZ_DEF_uart := -DFUZZ_TARGET=TARGET_UART

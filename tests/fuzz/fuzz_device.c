@@ -120,6 +120,10 @@ configure(struct rig *r)
                 make_peer(r, path, sizeof(path));
                 set(config, "backend", "unix");
                 set(config, "path", path);
+        } else if (strcmp(FUZZ_DEVICE, "virtio-console") == 0) {
+                snprintf(path, sizeof(path), "/tmp/bhyve-fuzz-%d", (int)getpid());
+                set(config, "port.0.name", "fuzz");
+                set(config, "port.0.path", path);
         } else if (strcmp(FUZZ_DEVICE, "ahci") == 0) {
                 make_image(path, sizeof(path));
                 set(config, "port.0.path", path);
@@ -157,8 +161,11 @@ rig_create(void)
         env.loop = r.loop;
         env.mem = r.mem;
         env.pci = r.pci;
+        must(device_find(FUZZ_DEVICE) != NULL);
         must(device_find(FUZZ_DEVICE)->create(&env, &place, &node) == 0);
         must(pci_bus_assign(r.pci) == 0);
+        if (strcmp(FUZZ_DEVICE, "virtio-console") == 0)
+                unlink(config_node_get(&node, "port.0.path"));
         dev = pci_bus_find(r.pci, 0, 3, 0);
         r.port_bar = dev->bar[0].assigned;
         r.modern_bar = dev->bar[4].assigned;
@@ -229,7 +236,7 @@ do_virtio_setup(struct rig *r, struct input *in)
                 modern_write(r, 12, 4, offered & features >> (32 * half));
         }
         modern_write(r, 20, 1, 11);
-        for (unsigned q = 0; q < 3; q++) {
+        for (unsigned q = 0; q < 4; q++) {
                 uint64_t base = RINGS_AT + q * 0x8000;
 
                 modern_write(r, 22, 2, q);
@@ -247,7 +254,7 @@ do_virtio_setup(struct rig *r, struct input *in)
 static void
 do_descriptor(struct rig *r, struct input *in)
 {
-        unsigned queue = take(in, 1) % 3;
+        unsigned queue = take(in, 1) % 4;
         unsigned index = take(in, 1) % QUEUE_SIZE;
         uint8_t desc[16];
 
@@ -261,7 +268,7 @@ do_descriptor(struct rig *r, struct input *in)
 static void
 do_available(struct rig *r, struct input *in)
 {
-        unsigned queue = take(in, 1) % 3;
+        unsigned queue = take(in, 1) % 4;
         uint64_t ring = RINGS_AT + queue * 0x8000 + 0x1000;
         uint8_t word[2];
 
