@@ -70,6 +70,16 @@ tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra)
                 emit_rr(e, EMIT_D, 0x0fb7, dst, dst);
 }
 
+/*
+ * An x87 error that is pending comes before a fault of the next instruction's operand (SDM 1 8.6).  FNSTCW and
+ * FNSTSW do not wait.
+ */
+static bool
+waits_for_x87(const struct x86_insn *i)
+{
+        return i->map == X86_MAP_X87 && !((i->opcode == 0xd9 || i->opcode == 0xdd) && (i->modrm >> 3 & 7) == 7);
+}
+
 /* T0: offset in @seg.  Makes it linear where that is not the same thing. */
 static void
 tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
@@ -83,6 +93,8 @@ tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
         }
         if (!(t->mode & SOFT_MODE_SEGS) && (seg == X86_DS || seg == X86_ES || seg == X86_SS))
                 return;
+        if (waits_for_x87(&t->insn[t->at]))
+                emit8(e, 0x9b); /* fwait */
         emit_mov_imm(e, T1, t->rip);
         emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
         emit_mov_imm(e, T1, size | seg << 8 | acc << 16);
@@ -247,6 +259,10 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         if (c->insn->desc->flags & X86_OD_ALIGN)
                 emit_align_check(t, c);
         emit_mov_imm(e, T1, c->rip);
+        if (waits_for_x87(c->insn)) {
+                emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
+                emit8(e, 0x9b); /* fwait */
+        }
         emit_call_to(e, thunk[c->size_class]);
         if (!(c->acc & X86_ACC_W)) {
                 f = emit_jmp32(e);
