@@ -391,6 +391,7 @@ add_root_bus(struct builder *d)
         device = aml_device_begin(d->b, name);
         aml_name(d->b, "_HID");
         aml_eisaid(d->b, "PNP0A03");
+        aml_name_int(d->b, "_ADR", 0); /* FreeBSD's driver misses it, though _HID is enough */
         aml_name_int(d->b, "_UID", d->bus_nr);
         aml_name_int(d->b, "_BBN", d->bus_nr);
         add_windows(d);
