@@ -349,6 +349,16 @@ virtio_net_without_a_back_end_has_no_link(void **state)
 }
 
 static void
+virtio_net_tap_that_cannot_be_opened_leaves_no_link(void **state)
+{
+        struct net_rig n;
+
+        net_start(&n, "tapestry", NULL, F_VERSION_1 | F_STATUS);
+        assert_int_equal(modern_get(&n.r, 0x2006, 2), 0);
+        pci_rig_finish(&n.r);
+}
+
+static void
 virtio_net_unknown_back_end_is_refused(void **state)
 {
         for (const char *const *bad = (const char *const[]){ "bogus", "netgraph", "vale0:1", "unix", NULL };
@@ -507,6 +517,7 @@ main(void)
                 cmocka_unit_test(virtio_net_control_queue_answers),
                 cmocka_unit_test(virtio_net_address_is_bhyves_or_the_users),
                 cmocka_unit_test(virtio_net_without_a_back_end_has_no_link),
+                cmocka_unit_test(virtio_net_tap_that_cannot_be_opened_leaves_no_link),
                 cmocka_unit_test(virtio_net_unknown_back_end_is_refused),
                 cmocka_unit_test(virtio_net_reset_and_start_again_works),
                 cmocka_unit_test(slirp_answers_for_the_host_address),
