@@ -26,6 +26,10 @@
 #define DIFF_RO         0x20004000u /* one page, read-only */
 #define DIFF_STACK      0x20008000u /* one page */
 
+/* Where FXSAVE, XSAVE and FNSAVE of the sequences write: the end of the code pages, which little else uses. */
+#define DIFF_FX_AREA (DIFF_CODE + 0x1800u)
+#define DIFF_FN_AREA (DIFF_CODE + 0x1c00u)
+
 /* Order of the pages in images: code, data, stack, and last the read-only one. */
 #define DIFF_IMAGE_PAGES (DIFF_CODE_PAGES + DIFF_DATA_PAGES + 2u)
 #define DIFF_IMAGE_BYTES (DIFF_IMAGE_PAGES * DIFF_PAGE)

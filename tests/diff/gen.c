@@ -47,7 +47,12 @@ struct gen {
         const struct diff_options *options;
         struct leaves *leaves;
         uint32_t known; /* registers that still hold c->gpr[] */
+        unsigned saved; /* SAVED_*: state that an earlier instruction stored */
 };
+
+#define SAVED_FX 1u
+#define SAVED_X  2u
+#define SAVED_FN 4u
 
 /* An encoding in the making. */
 struct enc {
@@ -776,14 +781,117 @@ gen_loop(struct gen *g, struct diff_insn *out, unsigned self)
         return 3;
 }
 
+/* opcode with ModRM /@reg and the absolute address @at. */
+static void
+emit_absolute(struct gen *g, struct diff_insn *out, unsigned prefix, unsigned op1, unsigned op2, unsigned reg, uint32_t at)
+{
+        uint8_t buf[12];
+        unsigned n = 0;
+
+        if (prefix)
+                buf[n++] = (uint8_t)prefix;
+        if (op1)
+                buf[n++] = (uint8_t)op1;
+        buf[n++] = (uint8_t)op2;
+        buf[n++] = (uint8_t)(reg << 3 | (g->c->compat ? 5 : 4));
+        if (!g->c->compat)
+                buf[n++] = 0x25;
+        memcpy(buf + n, &at, 4);
+        emit(out, buf, n + 4, FIX_NONE, 0, 0);
+}
+
+/* FXSAVE or FXRSTOR; the latter of what the former stored. */
+static unsigned
+gen_fxsave(struct gen *g, struct diff_insn *out)
+{
+        bool restore = (g->saved & SAVED_FX) && diff_chance(&g->rng, 50);
+        unsigned rex = !g->c->compat && diff_chance(&g->rng, 50) ? 0x48 : 0;
+
+        emit_absolute(g, out, rex, 0x0f, 0xae, restore, DIFF_FX_AREA);
+        g->saved = (g->saved & ~SAVED_X) | SAVED_FX;
+        return 1;
+}
+
+/* XSAVE, XSAVEC or XRSTOR with a mask of x87, SSE and AVX. */
+static unsigned
+gen_xsave(struct gen *g, struct diff_insn *out)
+{
+        const uint8_t mask[6] = { 0xb8, (uint8_t)diff_below(&g->rng, 8), 0, 0, 0, 0x99 }; /* mov eax, n; cdq */
+        struct diff_insn save;
+        bool restore = (g->saved & SAVED_X) && diff_chance(&g->rng, 50);
+        bool compact = g->options->features >> X86_F_XSAVEC & 1 && diff_chance(&g->rng, 30);
+
+        /* in one piece, so that no branch and no minimising comes between */
+        emit_absolute(g, &save, 0, 0x0f, compact && !restore ? 0xc7 : 0xae, restore ? 5 : 4, DIFF_FX_AREA);
+        emit(out, mask, sizeof(mask), FIX_NONE, 0, 0);
+        memcpy(out->bytes + out->len, save.bytes, save.len);
+        out->len += save.len;
+        g->known &= ~(1u << X86_RAX | 1u << X86_RDX);
+        g->saved = (g->saved & ~SAVED_FX) | SAVED_X;
+        return 1;
+}
+
+/* FNSAVE, FRSTOR, FNSTENV, FLDENV in both formats. */
+static unsigned
+gen_fnsave(struct gen *g, struct diff_insn *out)
+{
+        bool restore = (g->saved & SAVED_FN) && diff_chance(&g->rng, 50), whole = diff_chance(&g->rng, 50);
+
+        emit_absolute(g, out, diff_chance(&g->rng, 20) ? 0x66 : 0, 0, whole ? 0xdd : 0xd9, restore ? 4 : 6, DIFF_FN_AREA);
+        g->saved |= SAVED_FN;
+        return 1;
+}
+
+/* A selector, mostly of a descriptor that both sides have, into a register; then an instruction that uses it. */
+static unsigned
+gen_selector(struct gen *g, struct diff_insn *out)
+{
+        static const uint16_t selectors[] = { 0, 3, 0x10, 0x18, DIFF_CS32, DIFF_DS, DIFF_CS64, DIFF_LDT_CS16,
+                DIFF_LDT_CS32, DIFF_LDT_DS, DIFF_LDT_SS16, DIFF_LDT_SS32, 0x2f, 0xfff8 };
+        static const uint8_t sregs[] = { X86_ES, X86_DS, X86_FS, X86_GS };
+        uint16_t sel = selectors[diff_below(&g->rng, sizeof(selectors) / sizeof(selectors[0]))];
+        unsigned reg = diff_below(&g->rng, 3), other = diff_below(&g->rng, 3), n = 3;
+        uint8_t mov[5] = { (uint8_t)(0xb8 + reg), (uint8_t)sel, (uint8_t)(sel >> 8) };
+        uint8_t use[3] = { 0x0f, 0x02, (uint8_t)(0xc0 | other << 3 | reg) }; /* lar */
+
+        switch (diff_below(&g->rng, 4)) {
+        case 0:
+                use[1] = 0x03; /* lsl */
+                break;
+        case 1: /* verr, verw */
+                use[1] = 0x00;
+                use[2] = (uint8_t)(0xc0 | (4 + diff_below(&g->rng, 2)) << 3 | reg);
+                break;
+        case 2: /* mov sreg, reg */
+                use[0] = 0x8e;
+                use[1] = (uint8_t)(0xc0 | sregs[diff_below(&g->rng, 4)] << 3 | reg);
+                n = 2;
+                break;
+        default:
+                break;
+        }
+        emit(&out[0], mov, 5, FIX_NONE, 0, 0);
+        emit(&out[1], use, n, FIX_NONE, 0, 0);
+        g->known &= ~(1u << reg | 1u << other);
+        return 2;
+}
+
 static unsigned
 gen_composite(struct gen *g, struct diff_insn *out, unsigned self)
 {
-        switch (diff_below(&g->rng, 3)) {
+        switch (diff_below(&g->rng, 7)) {
         case 0:
                 return gen_indirect(g, out, self);
         case 1:
                 return gen_smc(g, out, self);
+        case 2:
+                return gen_fxsave(g, out);
+        case 3:
+                return gen_xsave(g, out);
+        case 4:
+                return gen_fnsave(g, out);
+        case 5:
+                return gen_selector(g, out);
         default:
                 return gen_loop(g, out, self);
         }
@@ -961,7 +1069,7 @@ gen_code(struct gen *g)
                 struct diff_insn *out = &c->insns[c->count];
                 unsigned room = want - c->count - 1;
 
-                if (!g->options->only && !c->segments && room >= 5 && diff_chance(&g->rng, 3)) {
+                if (!g->options->only && !c->segments && room >= 5 && diff_chance(&g->rng, 6)) {
                         c->count += gen_composite(g, out, c->count);
                         continue;
                 }

@@ -99,6 +99,7 @@ load_case(const struct diff_case *c, ucontext_t *uc)
         /* bytes 464-511 describe the frame and are the kernel's */
         copy_bytes(fp, c->xsave, 464);
         copy_bytes(fp + 512, c->xsave + 512, DIFF_XSAVE_BYTES - 512);
+        __asm__ volatile("mov %0, %%fs; mov %0, %%gs" : : "r"(0));
         __asm__ volatile("wrfsbase %0; wrgsbase %1" : : "r"(c->fs_base), "r"(c->gs_base));
         __asm__ volatile("mov %0, %%ds; mov %0, %%es" : : "r"(diff_ds(c)));
 }
