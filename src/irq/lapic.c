@@ -11,7 +11,6 @@
  */
 #include "irq/lapic.h"
 
-#include "base/log.h"
 #include "base/loop.h"
 #include "base/util.h"
 #include "cpu/cpu.h"
