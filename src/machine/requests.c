@@ -3,11 +3,14 @@
  * What bhyvectl asks of a running VM, one line a request:
  *      info | regs CPU | get CPU NAME | set CPU NAME VALUE | desc CPU NAME
  *      set-desc CPU NAME BASE LIMIT ACCESS | stats | chips CPU
+ *      rtc | set-rtc SECONDS | nvram OFFSET | set-nvram OFFSET VALUE
  *      nmi | reset | poweroff | button | core FILE
  */
 #include "base/parse.h"
 #include "base/util.h"
 #include "debug/core.h"
+#include "dev/isa/mc146818.h"
+#include "dev/isa/pc.h"
 #include "instance/regs.h"
 #include "machine/private.h"
 
@@ -204,6 +207,50 @@ do_chips(const struct request *req)
 }
 
 static int
+do_rtc(const struct request *req)
+{
+        fprintf(req->out, "%lld\n", (long long)mc146818_time(pc_rtc(req->machine->pc)));
+        return 0;
+}
+
+static int
+do_set_rtc(const struct request *req)
+{
+        uint64_t seconds;
+
+        if (request_number(req, 1, INT64_MAX, &seconds) != 0)
+                return -EINVAL;
+        mc146818_set_time(pc_rtc(req->machine->pc), (time_t)seconds);
+        return 0;
+}
+
+static int
+do_nvram(const struct request *req)
+{
+        uint64_t offset;
+        uint8_t value;
+
+        if (request_number(req, 1, UINT32_MAX, &offset) != 0)
+                return -EINVAL;
+        if (mc146818_nvram_read(pc_rtc(req->machine->pc), (unsigned)offset, &value) != 0)
+                return config_fail(req->err, "the clock chip's memory goes from 0x0e to 0x7f");
+        fprintf(req->out, "0x%02x\n", value);
+        return 0;
+}
+
+static int
+do_set_nvram(const struct request *req)
+{
+        uint64_t offset, value;
+
+        if (request_number(req, 1, UINT32_MAX, &offset) != 0 || request_number(req, 2, UINT8_MAX, &value) != 0)
+                return -EINVAL;
+        if (mc146818_nvram_write(pc_rtc(req->machine->pc), (unsigned)offset, (uint8_t)value) != 0)
+                return config_fail(req->err, "the clock chip's memory goes from 0x0e to 0x7f");
+        return 0;
+}
+
+static int
 do_nmi(const struct request *req)
 {
         for (unsigned i = 0; i < req->machine->config->cpus; i++)
@@ -266,6 +313,10 @@ static const struct {
         { "set-desc", 6, do_set_desc },
         { "stats", 1, do_stats },
         { "chips", 2, do_chips },
+        { "rtc", 1, do_rtc },
+        { "set-rtc", 2, do_set_rtc },
+        { "nvram", 2, do_nvram },
+        { "set-nvram", 3, do_set_nvram },
         { "nmi", 1, do_nmi },
         { "reset", 1, do_reset },
         { "poweroff", 1, do_poweroff },

@@ -31,6 +31,7 @@ struct ctl {
         unsigned cpu;
         struct x86_seg desc; /* of --desc-base, --desc-limit, --desc-access */
         bool has_base, has_limit, has_access;
+        unsigned nvram_offset;
         const char *argument; /* of the option being carried out */
         struct config_error err;
 };
@@ -38,7 +39,8 @@ struct ctl {
 typedef int ctl_fn(struct ctl *ctl, const char *reg);
 
 static ctl_fn ctl_create, ctl_destroy, ctl_get_all, ctl_stats, ctl_nmi, ctl_reset, ctl_poweroff, ctl_shutdown, ctl_get,
-    ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem, ctl_core;
+    ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem,
+    ctl_rtc, ctl_set_rtc, ctl_nvram, ctl_set_nvram, ctl_core;
 
 enum ctl_argument { NO_ARG = no_argument, ARG = required_argument, MAYBE_ARG = optional_argument };
 
@@ -83,6 +85,10 @@ static const struct ctl_row ctl_rows[] = {
         { "get-memmap", NO_ARG, ctl_memmap, NULL, NULL, NULL },
         { "get-memseg", NO_ARG, ctl_memmap, NULL, NULL, NULL },
         { "get-active-cpus", NO_ARG, ctl_active, NULL, NULL, NULL },
+        { "set-rtc-time", ARG, ctl_set_rtc, NULL, "set a running VM's clock chip, in seconds since 1970", NULL },
+        { "get-rtc-time", NO_ARG, ctl_rtc, NULL, "read it", NULL },
+        { "set-rtc-nvram", ARG, ctl_set_nvram, NULL, "set the byte of its memory at --rtc-nvram-offset", NULL },
+        { "get-rtc-nvram", NO_ARG, ctl_nvram, NULL, "read it", NULL },
         { "get-chips", NO_ARG, ctl_chips, NULL, "the interrupt controllers of a running VM", NULL },
         { "get-stats", NO_ARG, ctl_stats, NULL, "counters of a running VM's processors", NULL },
         { "get-all", NO_ARG, ctl_get_all, NULL, "everything readable", NULL },
@@ -102,18 +108,17 @@ static const struct ctl_row ctl_rows[] = {
         REFUSED("get-x2apic-state", "see --get-chips"), REFUSED("set-x2apic-state", "start bhyve with -x or -a"),
         REFUSED("assert-lapic-lvt", NOT_YET), REFUSED("run", "start bhyve to run the VM"),
         REFUSED("capname", NO_HARDWARE), REFUSED("getcap", NO_HARDWARE), REFUSED("setcap", NO_HARDWARE),
-        REFUSED("get-rtc-time", NOT_YET), REFUSED("set-rtc-time", NOT_YET), REFUSED("get-rtc-nvram", NOT_YET),
-        REFUSED("set-rtc-nvram", NOT_YET), REFUSED("rtc-nvram-offset", NOT_YET),
         REFUSED("checkpoint", "snapshots are not supported"), REFUSED("suspend", "snapshots are not supported"),
 };
 
 /* Options that only say what others work on. */
-enum { OPT_VM = 1000, OPT_CPU, OPT_BASE, OPT_LIMIT, OPT_ACCESS, OPT_HELP };
+enum { OPT_VM = 1000, OPT_CPU, OPT_BASE, OPT_LIMIT, OPT_ACCESS, OPT_NVRAM, OPT_HELP };
 
 static const struct option ctl_common[] = {
         { "vm", required_argument, NULL, OPT_VM },           { "cpu", required_argument, NULL, OPT_CPU },
         { "desc-base", required_argument, NULL, OPT_BASE },  { "desc-limit", required_argument, NULL, OPT_LIMIT },
         { "desc-access", required_argument, NULL, OPT_ACCESS }, { "help", no_argument, NULL, OPT_HELP },
+        { "rtc-nvram-offset", required_argument, NULL, OPT_NVRAM },
 };
 
 #define OPTION_COUNT (ARRAY_LEN(ctl_common) + ARRAY_LEN(ctl_rows))
@@ -251,6 +256,30 @@ ctl_core(struct ctl *ctl, const char *reg)
             strchr(ctl->argument, '\n') != NULL)
                 return config_fail(&ctl->err, "--core: the file's path is too long");
         return request(ctl, stdout, "core %s%s", cwd, ctl->argument);
+}
+
+static int
+ctl_rtc(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "rtc");
+}
+
+static int
+ctl_set_rtc(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "set-rtc %s", ctl->argument);
+}
+
+static int
+ctl_nvram(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "nvram %u", ctl->nvram_offset);
+}
+
+static int
+ctl_set_nvram(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "set-nvram %u %s", ctl->nvram_offset, ctl->argument);
 }
 
 static int
@@ -510,6 +539,11 @@ common_option(struct ctl *ctl, int option)
                 if (common_number(ctl, "cpu", INSTANCE_CPUS_MAX - 1, &value) != 0)
                         return -EINVAL;
                 ctl->cpu = (unsigned)value;
+                return 0;
+        case OPT_NVRAM:
+                if (common_number(ctl, "rtc-nvram-offset", UINT8_MAX, &value) != 0)
+                        return -EINVAL;
+                ctl->nvram_offset = (unsigned)value;
                 return 0;
         case OPT_BASE:
                 ctl->has_base = true;

@@ -331,6 +331,21 @@ def test_bhyvectl_registers_of_running_vm():
         p.wait(20)
 
 
+def test_bhyvectl_clock_of_running_vm():
+    p = spinning('clock')
+    try:
+        assert run(BHYVECTL, '--vm=clock', '--set-rtc-time=1000000000')[0] == 0
+        status, out, _ = run(BHYVECTL, '--vm=clock', '--get-rtc-time')
+        assert status == 0 and 1000000000 <= int(out) < 1000000060, out
+        assert run(BHYVECTL, '--vm=clock', '--rtc-nvram-offset=0x50', '--set-rtc-nvram=0x5a')[0] == 0
+        assert run(BHYVECTL, '--vm=clock', '--rtc-nvram-offset=0x50', '--get-rtc-nvram')[1] == '0x5a\n'
+        assert run(BHYVECTL, '--vm=clock', '--rtc-nvram-offset=0x80', '--get-rtc-nvram')[0] == 1
+        assert run(BHYVECTL, '--vm=clock', '--set-rtc-time=now')[0] == 1
+    finally:
+        p.terminate()
+        p.wait(20)
+
+
 def test_bhyvectl_refuses_by_name():
     for option in ('--get-eptp', '--get-vmcs-entry-ctls', '--unassign-pptdev=1/2/3'):
         status, _, err = run(BHYVECTL, '--vm=x', option)
