@@ -206,6 +206,8 @@ struct diff_guest;
 int diff_guest_create(struct diff_guest **ret_guest);
 void diff_guest_destroy(struct diff_guest *guest);
 void diff_guest_run(struct diff_guest *guest, const struct diff_case *c, struct diff_result *ret_result);
+/* From now on cases run as a debugger single-steps them: one cpu_run() an instruction. */
+void diff_guest_step(struct diff_guest *guest);
 /* Features that the guest's CPUID offers, as in diff_options. */
 uint64_t diff_guest_features(const struct diff_guest *guest);
 

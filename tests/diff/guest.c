@@ -354,7 +354,9 @@ diff_guest_run(struct diff_guest *g, const struct diff_case *c, struct diff_resu
                 load_case(g, c);
                 (void)cpu_engine_soft.set_state(g->cpu, g->state);
                 atomic_fetch_add(&g->runs, 1);
-                cpu_engine_soft.run(g->cpu, &exit);
+                do
+                        cpu_engine_soft.run(g->cpu, &exit);
+                while (exit.reason == CPU_EXIT_DEBUG && exit.debug.cause == CPU_DEBUG_STEP);
                 atomic_fetch_add(&g->runs, 1);
                 if (exit.reason != CPU_EXIT_KICK)
                         break;
@@ -366,6 +368,14 @@ diff_guest_run(struct diff_guest *g, const struct diff_case *c, struct diff_resu
                 if (exit.reason == CPU_EXIT_ERROR)
                         fprintf(stderr, "the engine gave up: %s\n", exit.error);
         }
+}
+
+void
+diff_guest_step(struct diff_guest *g)
+{
+        const struct cpu_debug debug = { .single_step = true };
+
+        (void)cpu_engine_soft.set_debug(g->cpu, &debug);
 }
 
 uint64_t
