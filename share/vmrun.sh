@@ -99,6 +99,7 @@ bootable() {
 }
 
 # Options of bhyve for the devices, into $devices.
+# shellcheck disable=SC2120 # it sets its own arguments
 make_devices() {
 	devices="-s 0:0,hostbridge -s 1:0,lpc "
 	slot=2
@@ -144,4 +145,4 @@ done
 case $status in
 0 | 1 | 2) "$bhyvectl" --vm="$vm" --destroy >/dev/null 2>&1 ;;
 esac
-exit $status
+exit "$status"

@@ -18,7 +18,7 @@ packages() {
 		makefs xorriso mtools dosfstools \
 		dnsmasq-base iproute2 nftables procps strace ;;
 	bench) echo qemu-system-x86 python3 ;;
-	lint) echo clang-format clang-tidy mandoc ;;
+	lint) echo clang-format clang-tidy mandoc shellcheck ;;
 	*) echo "setup.sh: no such set: $1" >&2; exit 2 ;;
 	esac
 }

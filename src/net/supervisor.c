@@ -302,7 +302,9 @@ detach(int report_fd, int *ret_log_fd)
         if (chdir("/") < 0)
                 return -errno;
         netconf_state_path(LOG_FILE, path);
-        null_fd = open("/dev/null", O_RDWR);
+        /* Copied below, and closed. */
+        null_fd = open("/dev/null", O_RDWR); /* NOLINT(android-cloexec-open) */
+        /* NOLINTNEXTLINE(android-cloexec-open) */
         log_fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW, 0644);
         if (null_fd < 0 || log_fd < 0)
                 return -errno;

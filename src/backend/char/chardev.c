@@ -374,7 +374,7 @@ find_kind(const char *spec, const char **ret_arg)
         for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
                 size_t len = strlen(kinds[i].prefix);
 
-                if (strncmp(spec, kinds[i].prefix, len) || (kinds[i].whole && spec[len]))
+                if (strncmp(spec, kinds[i].prefix, len) != 0 || (kinds[i].whole && spec[len]))
                         continue;
                 *ret_arg = spec[0] == '/' ? spec : spec + len;
                 return kinds[i].kind;

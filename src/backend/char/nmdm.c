@@ -54,7 +54,7 @@ chardev_is_nmdm(const char *path)
         const char *name = strrchr(path, '/');
         size_t len;
 
-        if (!name || strncmp(name, "/nmdm", 5))
+        if (!name || strncmp(name, "/nmdm", 5) != 0)
                 return false;
         len = strlen(name);
         return len > 6 && (name[len - 1] == 'A' || name[len - 1] == 'B');
