@@ -47,6 +47,7 @@ struct gen {
         const struct diff_options *options;
         struct leaves *leaves;
         uint32_t known; /* registers that still hold c->gpr[] */
+        unsigned fn_prefix; /* 66 for the 16-bit format of FNSAVE and its kin */
         unsigned saved; /* SAVED_*: state that an earlier instruction stored */
 };
 
@@ -831,13 +832,13 @@ gen_xsave(struct gen *g, struct diff_insn *out)
         return 1;
 }
 
-/* FNSAVE, FRSTOR, FNSTENV, FLDENV in both formats. */
+/* FNSAVE, FRSTOR, FNSTENV, FLDENV; within a case in one format, for the FIP of the one lies in the registers of the other. */
 static unsigned
 gen_fnsave(struct gen *g, struct diff_insn *out)
 {
         bool restore = (g->saved & SAVED_FN) && diff_chance(&g->rng, 50), whole = diff_chance(&g->rng, 50);
 
-        emit_absolute(g, out, diff_chance(&g->rng, 20) ? 0x66 : 0, 0, whole ? 0xdd : 0xd9, restore ? 4 : 6, DIFF_FN_AREA);
+        emit_absolute(g, out, g->fn_prefix, 0, whole ? 0xdd : 0xd9, restore ? 4 : 6, DIFF_FN_AREA);
         g->saved |= SAVED_FN;
         return 1;
 }
@@ -1150,6 +1151,7 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         c->code16 = c->segments && diff_chance(&g.rng, 60);
         c->stack16 = c->segments && diff_chance(&g.rng, 50);
         g.leaves = &gen->leaves[c->compat];
+        g.fn_prefix = diff_chance(&g.rng, 20) ? 0x66 : 0;
         gen_registers(&g);
         gen_fpu(&g);
         gen_image(&g);

@@ -250,6 +250,7 @@ repeat(struct string *s)
                         break;
                 if ((*rcx & s->mask) != 0 && (step || --batch == 0 || __atomic_load_n(&v->kick, __ATOMIC_RELAXED))) {
                         v->next_rip = v->st.rip; /* once more from here */
+                        v->st.rflags = before;   /* as processors show it to the trap or interrupt */
                         return;
                 }
         }
