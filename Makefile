@@ -30,7 +30,7 @@ LDLIBS  += -luring -lslirp -lglib-2.0 -lz -lbz2 -lzstd
 # its C code runs, so that code may use general registers only.
 GPRONLY_DIRS := src/x86 src/cpu/soft
 # Guests access memory at any alignment, and a report of the sanitizer would use vector registers.
-GPRONLY_FLAGS := -mgeneral-regs-only -fno-tree-vectorize -fno-stack-protector -fno-sanitize=alignment
+GPRONLY_FLAGS := -mgeneral-regs-only -fno-tree-vectorize -fno-stack-protector -fno-sanitize=alignment,thread
 
 SRCS  := $(shell find src -name '*.c' | LC_ALL=C sort)
 ASMS  := $(shell find src -name '*.S' | LC_ALL=C sort)

@@ -23,10 +23,21 @@ no_packages() {
 	exit 3
 }
 
+# The package that linux-image-cloud-amd64 stands for.
+real_package() {
+	apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+		sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1
+}
+
 fetch_kernel() {
 	[ -s "$dir/vmlinuz" ] && [ -d "$dir/kernel/lib/modules" ] && return 0
 	command -v apt-get >/dev/null || no_packages "there is no apt-get to fetch a kernel with"
-	real=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+	real=$(real_package)
+	if [ -z "$real" ]; then
+		echo "Asking apt for its lists of packages"
+		if [ "$(id -u)" = 0 ]; then apt-get update -q; else sudo -n apt-get update -q; fi >/dev/null 2>&1 || true
+		real=$(real_package)
+	fi
 	[ -n "$real" ] || no_packages "apt knows no linux-image-cloud-amd64 (apt-get update may help)"
 	echo "Fetching $real (it is unpacked under $dir, not installed)"
 	rm -rf "$dir/download" "$dir/kernel"
