@@ -256,7 +256,7 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (c->compat && !c->segments && a->vector == X86_VEC_PF && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
                 return true;
         /* An operand that is misaligned and outside its stack segment may get #GP or #SS. */
-        if (c->segments && (in.desc->flags & X86_OD_ALIGN) && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
+        if (c->segments && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
                 return true;
         /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
         if (in.desc->feature == X86_F_F16C && in.has_mem)

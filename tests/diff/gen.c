@@ -659,7 +659,8 @@ mutate(struct gen *g, struct diff_insn *out)
         buf[diff_below(&g->rng, out->len)] ^= (uint8_t)(1u << diff_below(&g->rng, 8));
         for (unsigned i = out->len; i < sizeof(buf); i++)
                 buf[i] = 0xcc;
-        if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) == X86_DECODE_OK)
+        if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) == X86_DECODE_OK ||
+            in.len > out->len) /* what follows would become part of it */
                 return false;
         if (g->c->code16)
                 ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
