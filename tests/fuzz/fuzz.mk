@@ -7,7 +7,7 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd virtio_console ahci uart pit ioapic lapic pci isa
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd virtio_console ahci uart pit ioapic lapic pci isa gdb_packet
 FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
@@ -16,6 +16,8 @@ FUZZ_SRC_elf := tests/fuzz/fuzz_elf.c src/boot/elf.c src/mem/mem.c \
     $(addprefix src/boot/fbsd/,env.c preload.c kernel.c kld.c modinfo.c metadata.c entry.c)
 FUZZ_SRC_conf := tests/fuzz/fuzz_conf.c src/boot/fbsd/conf.c src/boot/fbsd/words.c \
     src/boot/fbsd/env.c src/boot/fs/unpack.c
+FUZZ_SRC_gdb_packet := tests/fuzz/fuzz_gdb_packet.c src/instance/regs.c \
+    $(wildcard src/base/*.c src/config/*.c src/mem/*.c src/x86/*.c src/bus/*.c src/irq/*.c src/debug/*.c)
 FUZZ_SRC_dev := tests/fuzz/fuzz_device.c $(wildcard src/base/*.c) \
     $(wildcard src/config/*.c src/mem/*.c src/bus/*.c src/backend/*/*.c src/dev/*.c src/dev/*/*.c)
 FUZZ_SRC_virtio_blk = $(FUZZ_SRC_dev)
