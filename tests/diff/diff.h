@@ -81,6 +81,7 @@ struct diff_case {
         bool segments; /* in segments of the LDT, with bases and limits */
         bool code16;   /* 16-bit code segment; only with segments */
         bool stack16;  /* 16-bit stack segment */
+        bool stepped;  /* the engine is single-stepped */
         bool all_flags; /* compare flags that are overwritten unread, too */
         unsigned count;
         struct diff_insn insns[DIFF_INSNS_MAX];
@@ -175,6 +176,7 @@ struct diff_options {
         const char *avoid;  /* names, separated by commas, that are left out */
         unsigned max_insns;
         bool all_flags;
+        bool stepped;
         uint64_t features;  /* 1 << enum x86_feature: what guest and host both have */
 };
 

@@ -256,7 +256,7 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (c->compat && !c->segments && a->vector == X86_VEC_PF && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
                 return true;
         /* An operand that is misaligned and outside its stack segment may get #GP or #SS. */
-        if (c->segments && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
+        if ((c->segments || in.desc->sys == X86_SYS_CMPXCHG8B) && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
                 return true;
         /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
         if (in.desc->feature == X86_F_F16C && in.has_mem)
@@ -267,8 +267,8 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         /* The first bound may be judged before the second is read. */
         if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR)
                 return true;
-        /* A pending x87 error comes before the operand's own fault on some processors. */
-        if (a->vector == X86_VEC_MF && a->rip == b->rip)
+        /* A pending x87 error comes before the fault of an MMX operand on some processors. */
+        if (a->vector == X86_VEC_MF && a->rip == b->rip && in.map != X86_MAP_X87)
                 return true;
         /* Stores of 10 bytes may have written the first 8. */
         if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == b->vector)
@@ -279,8 +279,8 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         /* #AC: the engine does not check alignment for RFLAGS.AC (doc/soft-cpu.md). */
         if (a->vector == X86_VEC_AC)
                 return true;
-        /* A branch to a non-canonical address faults before or after it (Intel, AMD). */
-        return a->vector == X86_VEC_GP &&
+        /* A branch beyond the segment's limit, or a stepped one to a non-canonical address, faults after it in the engine. */
+        return a->vector == X86_VEC_GP && (c->segments || c->stepped || b->vector == X86_VEC_DB) &&
             (in.desc->class == X86_CLASS_JMP_IND || in.desc->class == X86_CLASS_CALL_IND || in.desc->class == X86_CLASS_RET);
 }
 
@@ -591,7 +591,7 @@ parse_options(struct run *r, int argc, char **argv)
                         r->one = true;
                         break;
                 case 'S':
-                        r->step = true;
+                        r->step = r->options.stepped = true;
                         break;
                 case 'l':
                         r->list = true;

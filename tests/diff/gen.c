@@ -1146,6 +1146,7 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
                 diff_random(&g.rng);
         c->seed = seed;
         c->all_flags = o->all_flags;
+        c->stepped = o->stepped;
         c->count = 0;
         c->compat = o->only32 || (!o->only64 && diff_chance(&g.rng, 30));
         c->segments = c->compat && diff_chance(&g.rng, 40);
