@@ -140,13 +140,13 @@ format: ## reformat the C sources
 SHELL_FILES := .ci/run share/vmrun.sh $(wildcard tools/*.sh) tests/boot/test_fuzz_readers.sh tests/diff/test_soft_cpu
 
 # SC3013: every sh that Debian offers knows -nt.
-lint: man ## manual pages, shell scripts and completions, clang-tidy over LINT="src/a.c ..." or all of src
+lint: man ## manual pages, shell scripts and completions, clang-tidy over FILES="src/a.c ..." or all of src
 	@tools/setup.sh lint
 	mandoc -T lint -W warning $(MAN8) $(MAN5)
 	shellcheck -S warning -e SC3013 $(SHELL_FILES)
 	shellcheck -S warning -s dash tools/guest-init
 	shellcheck -S warning -s bash share/completions/*
-	clang-tidy --quiet $(or $(LINT),$(SRCS)) -- $(CPPFLAGS) -I/usr/include/libnl3 -std=gnu17 -Wall -Wextra -Wno-unused-parameter
+	clang-tidy --quiet $(or $(FILES),$(SRCS)) -- $(CPPFLAGS) -I/usr/include/libnl3 -std=gnu17 -Wall -Wextra -Wno-unused-parameter
 
 clean: ## remove what was built
 	rm -rf build build-*
