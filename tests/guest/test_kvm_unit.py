@@ -21,6 +21,9 @@ ENGINE = os.environ.get('ENGINE', 'soft')
 TREE = os.environ.get('KVM_UNIT_TESTS')
 TIMEOUT = int(os.environ.get('KUT_TIMEOUT', '90'))
 
+# Seconds for tests of millions of cases.
+SLOW = {'access': 1800, 'x2apic': 300, 'xapic': 300}
+
 # The exit port's status: (code << 1) | 1.
 PASSED, SKIPPED = 1, 77
 
@@ -95,7 +98,7 @@ def run(name, keys, directory):
             '-o', 'boot.cmdline=' + keys.get('test_args', ''), 'kut-' + re.sub(r'\W', '-', name)]
     try:
         p = subprocess.run(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                           timeout=max(TIMEOUT, int(keys.get('timeout', '0'))),
+                           timeout=max(TIMEOUT, int(keys.get('timeout', '0')), SLOW.get(name, 0)),
                            env=dict(os.environ, BHYVE_RUN=directory))
     except subprocess.TimeoutExpired as e:
         return 'failed', (e.stdout or b'').decode(errors='replace'), 'no end'
