@@ -101,11 +101,10 @@ const struct config_key config_keys[] = {
         UINT("debug.bvmdebug", "0", 0, 65535, "TCP port behind the debug port at 0x224; 0: none"),
         STRING("debug.bvmdebug_address", "127.0.0.1", "address that the debug port's TCP side listens on"),
         BOOL("soft.stats", "false", "print the translator's counters when the VM ends"),
-        BOOL("soft.check", "false", "the translator checks itself as it goes (slow)"),
-        STRING("soft.trace", NULL, "file for a trace of translated blocks"),
-        STRING("soft.profile", NULL, "file for a profile of translated blocks"),
+        STRING("soft.trace", NULL, "file for a trace of every instruction (slow)"),
+        STRING("soft.profile", NULL, "file for samples of where the guest is, in folded form"),
         SIZE("soft.cache_size", "64M", 1 * MIB, 1024 * MIB, "room for translated code"),
-        STRING("soft.disable", NULL, "comma-separated optimisations of the translator to switch off"),
+        STRING("soft.disable", NULL, "optimisations of the translator to switch off: link, share, inline, large"),
 
         /* lpc, by -l */
         STRING("lpc.com1.path", NULL, "first serial port: stdio, a terminal device, a null modem (nmdmXA or B), tcp=[address:]port, or unix=path"),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The code cache; see code.h. */
 #include "cpu/soft/code.h"
+#include "base/parse.h"
 #include "base/util.h"
 #include "cpu/soft/emit.h"
 #include "cpu/soft/run.h"
@@ -12,10 +13,8 @@
 #include <unistd.h>
 
 #define CODE_BYTES      (64 * MIB)
-#define CODE_META_BYTES (96 * MIB) /* only touched as it is used */
 #define CODE_HASH_BITS  16
 #define PAGE_HASH_BITS  13
-#define CODE_BLOCKS_MAX (CODE_META_BYTES / sizeof(struct soft_block)) /* more do not fit in the metadata */
 
 /* ---- lock: after Drepper's "Futexes are tricky", mutex 2 ---- */
 
@@ -76,6 +75,24 @@ code_map_twice(struct soft_engine *e)
         return 0;
 }
 
+/* Blocks that fit in the metadata. */
+static size_t
+order_bytes(const struct soft_engine *e)
+{
+        return sizeof(e->order[0]) * (e->meta_size / sizeof(struct soft_block));
+}
+
+/* soft.cache_size has been checked by the configuration: a number of bytes with a suffix. */
+static size_t
+code_bytes(const struct soft_engine *e)
+{
+        const char *s = e->config->option == NULL ? NULL :
+                                                   e->config->option(e->config->option_ctx, "soft.cache_size");
+        uint64_t bytes;
+
+        return s != NULL && parse_size(s, &bytes) == 0 ? (bytes + MIB - 1) / MIB * MIB : CODE_BYTES;
+}
+
 int
 soft_code_create(struct soft_engine *e)
 {
@@ -83,8 +100,8 @@ soft_code_create(struct soft_engine *e)
         int error;
 
         e->code_fd = -1;
-        e->code_size = CODE_BYTES;
-        e->meta_size = CODE_META_BYTES;
+        e->code_size = code_bytes(e);
+        e->meta_size = e->code_size / 2 * 3;
         e->code_pages_limit = mem_limit(e->mem);
         bitmap = (e->code_pages_limit >> MEM_PAGE_SHIFT) / 8 + 8;
         error = code_map_twice(e);
@@ -92,7 +109,7 @@ soft_code_create(struct soft_engine *e)
                 return error;
         e->meta = code_map(e->meta_size);
         e->hash = code_map(sizeof(e->hash[0]) << CODE_HASH_BITS);
-        e->order = code_map(sizeof(e->order[0]) * CODE_BLOCKS_MAX);
+        e->order = code_map(order_bytes(e));
         e->page_hash = code_map(sizeof(e->page_hash[0]) << PAGE_HASH_BITS);
         e->code_pages = code_map(bitmap);
         if (e->meta == NULL || e->hash == NULL || e->order == NULL || e->page_hash == NULL || e->code_pages == NULL)
@@ -117,7 +134,7 @@ soft_code_destroy(struct soft_engine *e)
                 close(e->code_fd);
         code_unmap(e->meta, e->meta_size);
         code_unmap(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS);
-        code_unmap(e->order, sizeof(e->order[0]) * CODE_BLOCKS_MAX);
+        code_unmap(e->order, order_bytes(e));
         code_unmap(e->page_hash, sizeof(e->page_hash[0]) << PAGE_HASH_BITS);
         code_unmap(e->code_pages, (e->code_pages_limit >> MEM_PAGE_SHIFT) / 8 + 8);
 }

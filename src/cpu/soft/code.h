@@ -139,6 +139,12 @@ struct soft_page {
         uint64_t granules; /* which 64-byte pieces were read as code */
 };
 
+/* What soft.disable can switch off. */
+#define SOFT_OFF_LINK   0x1u /* linking blocks */
+#define SOFT_OFF_SHARE  0x2u /* one check for a block's stack accesses */
+#define SOFT_OFF_INLINE 0x4u /* system instructions in line */
+#define SOFT_OFF_LARGE  0x8u /* linking across small pages of a large one */
+
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, translate_ns, flushes, smc_kills;
 };
@@ -165,6 +171,8 @@ struct soft_engine {
         gpa_t code_pages_limit;
         struct soft_thunks thunks;
         bool bmi2;
+        uint32_t disabled;         /* SOFT_OFF_*: optimisations that soft.disable names */
+        struct soft_observer *observer;
         uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */
         struct soft_jump *no_jumps; /* an empty jump cache */
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */

@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "base/util.h"
+#include "cpu/soft/observe.h"
 #include "cpu/soft/run.h"
 #include "cpu/soft/translate.h"
 #include "x86/cpuid.h"
@@ -15,6 +16,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -162,7 +164,8 @@ mode_of_segments(const struct x86_state *st)
 static bool
 wants_step(const struct soft_cpu *v)
 {
-        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step || v->watching;
+        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step ||
+            soft_observe_traces(v->engine->observer) || v->watching;
 }
 
 void
@@ -276,7 +279,9 @@ find_block(struct soft_cpu *v, uint32_t variant)
                 paddr = soft_fetch(v, linear);
                 if (paddr == ~(gpa_t)0)
                         soft_raise(v, X86_VEC_UD); /* MMIO reads as all ones, which is no instruction */
-                mode = v->mode | variant | (soft_fetch_was_large(v, linear) ? SOFT_MODE_LARGE : 0);
+                mode = v->mode | variant | (e->disabled & SOFT_OFF_SHARE ? SOFT_MODE_NOSHARE : 0);
+                if (soft_fetch_was_large(v, linear) && !(e->disabled & SOFT_OFF_LARGE))
+                        mode |= SOFT_MODE_LARGE;
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
                 soft_lock_acquire(&e->lock);
@@ -353,7 +358,7 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
         if (b == NULL)
                 return NULL;
         soft_lock_acquire(&e->lock);
-        if (x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
+        if (!(e->disabled & SOFT_OFF_LINK) && x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
             ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
@@ -528,6 +533,10 @@ take_events(struct soft_cpu *v)
                 soft_jump_flush(v);
         if (atomic_exchange(&r->watch_stale, 0))
                 soft_mmu_watch(v);
+        if (atomic_exchange(&r->sample, 0)) {
+                soft_fpu_put(v);
+                soft_observe_sample(v->engine->observer, v);
+        }
         events = atomic_exchange(&r->events, 0);
         if (events & CPU_EVENT_KICK)
                 r->kicked = true;
@@ -663,6 +672,11 @@ run_code(struct soft_cpu *v)
         if (single)
                 v->mode |= SOFT_MODE_STEP;
         soft_fpu_get(v);
+        if (soft_observe_traces(e->observer)) {
+                soft_fpu_put(v);
+                soft_observe_instruction(e->observer, v);
+                soft_fpu_get(v);
+        }
         world_enter(e);
         left = (enum soft_left)e->thunks.guard(v, guarded_find, &b);
         if (left == SOFT_LEFT_NORMAL && b != NULL) {
@@ -751,8 +765,10 @@ soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
         soft_fpu_get(v);
         soft_kick(v); /* look at events first */
         __atomic_store_n(&v->intr_hint, 1, __ATOMIC_RELAXED);
+        atomic_store(&v->run->in_run, true);
         while (!turn(v))
                 continue;
+        atomic_store(&v->run->in_run, false);
         soft_fpu_put(v);
         *ret_exit = v->exit;
 }
@@ -876,6 +892,7 @@ soft_destroy(struct cpu_engine *engine)
 
         if (e == NULL)
                 return;
+        soft_observe_stop(e->observer);
         soft_code_destroy(e);
         soft_run_unmap(e);
         free(e->breaks);
@@ -889,6 +906,33 @@ soft_written_hook(void *ctx, gpa_t gpa, uint64_t len)
         struct soft_engine *e = ctx;
 
         soft_code_written(e, gpa, len);
+}
+
+/* soft.disable: names of optimisations.  -EINVAL for one that there is not. */
+static int
+parse_disable(struct soft_engine *e)
+{
+        static const struct {
+                const char *name;
+                uint32_t bit;
+        } names[] = { { "link", SOFT_OFF_LINK }, { "share", SOFT_OFF_SHARE }, { "inline", SOFT_OFF_INLINE },
+                { "large", SOFT_OFF_LARGE } };
+        const char *s = e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, "soft.disable");
+
+        while (s != NULL && *s != '\0') {
+                size_t len = strcspn(s, ","), i;
+
+                for (i = 0; i < ARRAY_LEN(names); i++)
+                        if (strlen(names[i].name) == len && strncmp(names[i].name, s, len) == 0)
+                                break;
+                if (i == ARRAY_LEN(names)) {
+                        log_error("soft.disable=%s: there are link, share, inline and large", s);
+                        return -EINVAL;
+                }
+                e->disabled |= names[i].bit;
+                s += len + (s[len] == ',');
+        }
+        return 0;
 }
 
 static int
@@ -913,7 +957,11 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
         else
                 soft_jumps_clear(e->no_jumps);
         if (error == 0)
+                error = parse_disable(e);
+        if (error == 0)
                 error = soft_code_create(e);
+        if (error == 0)
+                error = soft_observe_start(e, &e->observer);
         if (error != 0) {
                 soft_destroy((struct cpu_engine *)(void *)e);
                 return error;

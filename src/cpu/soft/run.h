@@ -11,6 +11,8 @@ struct soft_run {
         _Atomic uint32_t nmis;        /* that arrived with CPU_EVENT_NMI */
         _Atomic uint32_t sipi_vector;
         _Atomic uint32_t jumps_stale; /* blocks died: empty the jump caches */
+        _Atomic uint32_t sample;      /* the profiler asks where it is */
+        _Atomic bool in_run;          /* inside cpu_run() */
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */
 
         bool kicked;

@@ -132,7 +132,7 @@ tr_pushf(struct tr *t, const struct x86_insn *i)
 bool
 tr_sys_is_inline(const struct tr *t, const struct x86_insn *i)
 {
-        if (t->mode & SOFT_MODE_STEP)
+        if ((t->mode & SOFT_MODE_STEP) || (t->eng->disabled & SOFT_OFF_INLINE))
                 return false;
         if (i->desc->class == X86_CLASS_PUSHF)
                 return t->bits == X86_MODE_64 && i->opsize == 8;

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cpu/soft/observe.h"
+#include "base/log.h"
+#include "cpu/soft/run.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define PROFILE_SLOTS     (1u << 16)
+#define PROFILE_PERIOD_NS 1000000
+
+struct profile_slot {
+        uint64_t rip;
+        uint64_t count;
+        bool user;
+};
+
+struct soft_observer {
+        struct soft_engine *engine;
+        FILE *trace;
+        FILE *profile;
+        pthread_mutex_t lock;         /* slot, lost */
+        struct profile_slot *slot;    /* open addressing */
+        uint64_t lost;                /* samples without room */
+        pthread_t thread;
+        bool has_thread;
+        _Atomic bool stopping;
+};
+
+static const char *
+option(const struct soft_engine *e, const char *key)
+{
+        return e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, key);
+}
+
+static int
+open_output(const struct soft_engine *e, const char *key, FILE **ret_file)
+{
+        const char *path = option(e, key);
+
+        if (path == NULL || *path == '\0')
+                return 0;
+        *ret_file = fopen(path, "we");
+        if (*ret_file != NULL)
+                return 0;
+        log_error("%s=%s: cannot be written", key, path);
+        return -errno;
+}
+
+static void *
+profile_thread(void *arg)
+{
+        struct soft_observer *o = arg;
+        const struct timespec period = { .tv_nsec = PROFILE_PERIOD_NS };
+
+        while (!atomic_load(&o->stopping)) {
+                nanosleep(&period, NULL);
+                for (unsigned i = 0; i < o->engine->cpu_count; i++) {
+                        struct soft_cpu *v = o->engine->cpus[i];
+
+                        if (v == NULL || !atomic_load(&v->run->in_run))
+                                continue;
+                        atomic_store(&v->run->sample, 1);
+                        soft_kick(v);
+                }
+        }
+        return NULL;
+}
+
+static int
+profile_start(struct soft_observer *o)
+{
+        o->slot = calloc(PROFILE_SLOTS, sizeof(o->slot[0]));
+        if (o->slot == NULL)
+                return -ENOMEM;
+        if (pthread_create(&o->thread, NULL, profile_thread, o) != 0)
+                return -EAGAIN;
+        o->has_thread = true;
+        return 0;
+}
+
+int
+soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observer)
+{
+        struct soft_observer *o = calloc(1, sizeof(*o));
+        int error;
+
+        if (o == NULL)
+                return -ENOMEM;
+        o->engine = engine;
+        pthread_mutex_init(&o->lock, NULL);
+        error = open_output(engine, "soft.trace", &o->trace);
+        if (error == 0)
+                error = open_output(engine, "soft.profile", &o->profile);
+        if (error == 0 && o->profile != NULL)
+                error = profile_start(o);
+        if (error != 0 || (o->trace == NULL && o->profile == NULL)) {
+                soft_observe_stop(o);
+                o = NULL;
+        }
+        *ret_observer = o;
+        return error;
+}
+
+static void
+profile_write(struct soft_observer *o)
+{
+        for (unsigned i = 0; o->slot != NULL && i < PROFILE_SLOTS; i++)
+                if (o->slot[i].count != 0)
+                        fprintf(o->profile, "%s;0x%llx %llu\n", o->slot[i].user ? "user" : "kernel",
+                            (unsigned long long)o->slot[i].rip, (unsigned long long)o->slot[i].count);
+        if (o->lost != 0)
+                fprintf(o->profile, "lost %llu\n", (unsigned long long)o->lost);
+}
+
+void
+soft_observe_stop(struct soft_observer *o)
+{
+        if (o == NULL)
+                return;
+        atomic_store(&o->stopping, true);
+        if (o->has_thread)
+                pthread_join(o->thread, NULL);
+        if (o->profile != NULL) {
+                profile_write(o);
+                fclose(o->profile);
+        }
+        if (o->trace != NULL)
+                fclose(o->trace);
+        free(o->slot);
+        pthread_mutex_destroy(&o->lock);
+        free(o);
+}
+
+bool
+soft_observe_traces(const struct soft_observer *o)
+{
+        return o != NULL && o->trace != NULL;
+}
+
+void
+soft_observe_instruction(struct soft_observer *o, const struct soft_cpu *v)
+{
+        fprintf(o->trace, "%u %u 0x%llx\n", v->id, x86_cpl(&v->st), (unsigned long long)v->st.rip);
+}
+
+void
+soft_observe_sample(struct soft_observer *o, const struct soft_cpu *v)
+{
+        uint64_t hash = v->st.rip * 0x9e3779b97f4a7c15ull >> 48;
+
+        pthread_mutex_lock(&o->lock);
+        for (unsigned tries = 0; tries < 64; tries++) {
+                struct profile_slot *s = &o->slot[(hash + tries) % PROFILE_SLOTS];
+
+                if (s->count != 0 && s->rip != v->st.rip)
+                        continue;
+                s->rip = v->st.rip;
+                s->user = x86_cpl(&v->st) == 3;
+                s->count++;
+                pthread_mutex_unlock(&o->lock);
+                return;
+        }
+        o->lost++;
+        pthread_mutex_unlock(&o->lock);
+}

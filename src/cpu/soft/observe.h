@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Watching the guest run, for its developer: soft.trace and soft.profile.
+ *
+ * A trace has a line for each instruction (the vCPU, its privilege and its
+ * address) and makes the guest run one instruction at a time.  A profile asks
+ * every running vCPU a thousand times a second where it is; the answer comes
+ * at the next check for events, so it names the end of a block rather than the
+ * instruction.  It is written when the VM ends, in the folded form that
+ * flame graph tools read: "kernel;0xADDRESS COUNT".
+ */
+#ifndef CPU_SOFT_OBSERVE_H
+#define CPU_SOFT_OBSERVE_H
+
+#include "cpu/soft/soft.h"
+
+struct soft_observer;
+
+/* Opens what the configuration asks for; *ret_observer is NULL if that is nothing.  -errno. */
+int soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observer);
+/* Writes the profile and closes the files. */
+void soft_observe_stop(struct soft_observer *observer);
+
+/* Both on the vCPU's thread, with the FPU state put away; @observer may be NULL. */
+bool soft_observe_traces(const struct soft_observer *observer);
+void soft_observe_instruction(struct soft_observer *observer, const struct soft_cpu *v);
+void soft_observe_sample(struct soft_observer *observer, const struct soft_cpu *v);
+
+#endif
