@@ -21,6 +21,7 @@
 /* What is mapped, at the same addresses natively and in the guest; all else faults. */
 #define DIFF_CODE       0x10000000u
 #define DIFF_CODE_PAGES 2u /* readable, writable, executable */
+#define DIFF_CODE_SPAN  0x200000u /* as much is mapped, so that the guest can use one large page; beyond the two: INT3 */
 #define DIFF_DATA       0x20000000u
 #define DIFF_DATA_PAGES 2u
 #define DIFF_RO         0x20004000u /* one page, read-only */
@@ -210,6 +211,8 @@ void diff_guest_destroy(struct diff_guest *guest);
 void diff_guest_run(struct diff_guest *guest, const struct diff_case *c, struct diff_result *ret_result);
 /* From now on cases run as a debugger single-steps them: one cpu_run() an instruction. */
 void diff_guest_step(struct diff_guest *guest);
+/* From now on the code is mapped by one page of 2 MiB. */
+void diff_guest_large_page(struct diff_guest *guest);
 /* Features that the guest's CPUID offers, as in diff_options. */
 uint64_t diff_guest_features(const struct diff_guest *guest);
 

@@ -13,6 +13,7 @@
  *   -F         compare flags at a fault even where later instructions overwrite them unread
  *   -l         list the decoder's table rows that no case has used
  *   -S         single-step the engine, as a debugger does
+ *   -L         map the guest's code by a page of 2 MiB
  *   -1         run the one case of -s and print it
  *   -N         compare the processor with itself: what differs then is not worth comparing
  *
@@ -44,7 +45,7 @@ struct run {
         unsigned long count, passed, failed, skipped, max_failures;
         unsigned long vectors[256];
         unsigned seconds;
-        bool one, self, list, step;
+        bool one, self, list, step, large;
         struct diff_result *theirs;
 };
 
@@ -560,7 +561,7 @@ parse_options(struct run *r, int argc, char **argv)
 {
         int c;
 
-        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1NFlS")) >= 0) {
+        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1NFlSL")) >= 0) {
                 switch (c) {
                 case 's':
                         r->seed = strtoull(optarg, NULL, 0);
@@ -592,6 +593,9 @@ parse_options(struct run *r, int argc, char **argv)
                         break;
                 case 'S':
                         r->step = r->options.stepped = true;
+                        break;
+                case 'L':
+                        r->large = true;
                         break;
                 case 'l':
                         r->list = true;
@@ -634,7 +638,7 @@ main(int argc, char **argv)
                 .options.max_insns = 20 };
 
         if (!parse_options(&r, argc, argv)) {
-                fprintf(stderr, "usage: fuzz_cpu [-1NFlS] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
+                fprintf(stderr, "usage: fuzz_cpu [-1NFlSL] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
                 return 2;
         }
         printf("seed %lu\n", r.seed);
@@ -647,6 +651,8 @@ main(int argc, char **argv)
         r.options.features = diff_guest_features(r.guest);
         if (diff_gen_create(&r.options, &r.gen))
                 return 2;
+        if (r.large)
+                diff_guest_large_page(r.guest);
         if (r.step)
                 diff_guest_step(r.guest);
         if (r.one)

@@ -36,7 +36,8 @@
 #define LDT        0xc000u
 #define HANDLERS   0xa000u /* 16 bytes a vector */
 #define STACK_TOP  0x20000u
-#define USER_PAGES 0x100000u /* the image */
+#define USER_PAGES 0x100000u /* the image but its code */
+#define CODE_PAGES 0x400000u
 
 #define PTE_P   0x1u
 #define PTE_W   0x2u
@@ -158,10 +159,10 @@ get64(const struct diff_guest *g, gpa_t gpa)
 }
 
 static void
-map_pages(struct diff_guest *g, gpa_t table, uint32_t address, unsigned pages, unsigned image_at, uint64_t flags)
+map_pages(struct diff_guest *g, gpa_t table, uint32_t address, unsigned pages, gpa_t gpa, uint64_t flags)
 {
         for (unsigned i = 0; i < pages; i++)
-                put64(g, table + ((address >> 12) + i) % 512 * 8, (USER_PAGES + image_at + i * DIFF_PAGE) | flags);
+                put64(g, table + ((address >> 12) + i) % 512 * 8, (gpa + i * DIFF_PAGE) | flags);
 }
 
 static void
@@ -176,10 +177,10 @@ build_page_tables(struct diff_guest *g)
         put64(g, PD_KERNEL, 0 | PTE_P | PTE_W | PTE_PS);
         put64(g, PD_LOW + (DIFF_CODE >> 21) * 8, PT_CODE | table);
         put64(g, PD_LOW + (DIFF_DATA >> 21) * 8, PT_DATA | table);
-        map_pages(g, PT_CODE, DIFF_CODE, DIFF_CODE_PAGES, 0, user);
-        map_pages(g, PT_DATA, DIFF_DATA, DIFF_DATA_PAGES, DIFF_DATA_AT, user | PTE_NX);
-        map_pages(g, PT_DATA, DIFF_STACK, 1, DIFF_STACK_AT, user | PTE_NX);
-        map_pages(g, PT_DATA, DIFF_RO, 1, DIFF_RO_AT, PTE_P | PTE_U | PTE_NX);
+        map_pages(g, PT_CODE, DIFF_CODE, DIFF_CODE_SPAN / DIFF_PAGE, CODE_PAGES, user);
+        map_pages(g, PT_DATA, DIFF_DATA, DIFF_DATA_PAGES, USER_PAGES + DIFF_DATA_AT, user | PTE_NX);
+        map_pages(g, PT_DATA, DIFF_STACK, 1, USER_PAGES + DIFF_STACK_AT, user | PTE_NX);
+        map_pages(g, PT_DATA, DIFF_RO, 1, USER_PAGES + DIFF_RO_AT, PTE_P | PTE_U | PTE_NX);
 }
 
 static uint64_t
@@ -277,7 +278,8 @@ load_case(struct diff_guest *g, const struct diff_case *c)
         struct x86_state *st = g->state;
 
         memcpy(st, g->base, sizeof(*st));
-        (void)mem_write(g->mem, USER_PAGES, c->image, DIFF_IMAGE_BYTES);
+        (void)mem_write(g->mem, CODE_PAGES, c->image, DIFF_DATA_AT);
+        (void)mem_write(g->mem, USER_PAGES + DIFF_DATA_AT, c->image + DIFF_DATA_AT, DIFF_IMAGE_BYTES - DIFF_DATA_AT);
         memcpy(st->gpr, c->gpr, sizeof(st->gpr));
         st->rip = c->start - diff_code_base(c);
         st->rflags = c->rflags;
@@ -306,7 +308,8 @@ save_case(struct diff_guest *g, const struct diff_case *c, struct diff_result *r
 
         memcpy(r->gpr, st->gpr, sizeof(r->gpr));
         memcpy(r->xsave, st->xsave, DIFF_XSAVE_BYTES);
-        (void)mem_read(g->mem, USER_PAGES, r->image, DIFF_IMAGE_BYTES);
+        (void)mem_read(g->mem, CODE_PAGES, r->image, DIFF_DATA_AT);
+        (void)mem_read(g->mem, USER_PAGES + DIFF_DATA_AT, r->image + DIFF_DATA_AT, DIFF_IMAGE_BYTES - DIFF_DATA_AT);
         r->fs_base = st->seg[X86_FS].base;
         r->gs_base = st->seg[X86_GS].base;
         r->cr2 = st->cr2;
@@ -378,6 +381,12 @@ diff_guest_step(struct diff_guest *g)
         (void)cpu_engine_soft.set_debug(g->cpu, &debug);
 }
 
+void
+diff_guest_large_page(struct diff_guest *g)
+{
+        put64(g, PD_LOW + (DIFF_CODE >> 21) * 8, CODE_PAGES | PTE_P | PTE_W | PTE_U | PTE_PS);
+}
+
 uint64_t
 diff_guest_features(const struct diff_guest *g)
 {
@@ -415,6 +424,7 @@ diff_guest_create(struct diff_guest **ret_guest)
                 error = create_engine(g);
         if (error)
                 goto fail;
+        memset(mem_at(g->mem, CODE_PAGES, DIFF_CODE_SPAN), 0xcc, DIFF_CODE_SPAN);
         build_page_tables(g);
         build_tables(g);
         build_state(g);

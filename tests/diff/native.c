@@ -211,7 +211,7 @@ map_fixed(uint32_t address, unsigned pages, int prot)
 static int
 map_arena(const struct diff_case *c)
 {
-        int error = map_fixed(DIFF_CODE, DIFF_CODE_PAGES, PROT_READ | PROT_WRITE | PROT_EXEC);
+        int error = map_fixed(DIFF_CODE, DIFF_CODE_SPAN / DIFF_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC);
 
         if (!error)
                 error = map_fixed(DIFF_DATA, DIFF_DATA_PAGES, PROT_READ | PROT_WRITE);
@@ -221,6 +221,7 @@ map_arena(const struct diff_case *c)
                 error = map_fixed(DIFF_RO, 1, PROT_READ | PROT_WRITE);
         if (error)
                 return error;
+        memset((void *)(uintptr_t)DIFF_CODE, 0xcc, DIFF_CODE_SPAN);
         /* the same in every case */
         memcpy((void *)(uintptr_t)DIFF_RO, c->image + DIFF_RO_AT, DIFF_PAGE);
         return mprotect((void *)(uintptr_t)DIFF_RO, DIFF_PAGE, PROT_READ) < 0 ? -errno : 0;
