@@ -278,10 +278,11 @@ static void
 far_indirect(struct soft_cpu *v, const struct x86_insn *insn, bool call)
 {
         gva_t address = sys_operand(v, insn, insn->opsize + 2, X86_ACC_R);
+        uint64_t offset = soft_ld(v, address, insn->opsize, SOFT_ACC_DATA); /* first: it decides on CR2 */
         const struct far f = {
                 .call = call,
                 .size = insn->opsize,
-                .offset = soft_ld(v, address, insn->opsize, SOFT_ACC_DATA),
+                .offset = offset,
                 .sel = (uint16_t)soft_ld(v, address + insn->opsize, 2, SOFT_ACC_DATA),
         };
 
