@@ -129,6 +129,8 @@ struct cpu_engine_ops {
         void (*run)(struct cpu *cpu, struct cpu_exit *ret_exit);
         /* From any thread: records the event and makes a running or about-to-run vCPU notice. */
         void (*event)(struct cpu *cpu, unsigned event, unsigned argument);
+        /* 0: any number of breakpoints, of any length; else they are debug registers. */
+        unsigned breakpoints_max;
         int (*set_debug)(struct cpu *cpu, const struct cpu_debug *debug);
         /* Counters as "name value" lines into @buf; the length it would take. */
         size_t (*stats)(struct cpu *cpu, char *buf, size_t size);

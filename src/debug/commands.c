@@ -14,6 +14,7 @@
 /* Replies: an error number, OK, or what was put. */
 #define EBAD "E16" /* malformed */
 #define EMEM "E0e" /* no such memory */
+#define EFULL "E1c" /* no debug register for it */
 
 /* True: a reply was put. */
 typedef bool command_fn(struct stub *stub, const char *args, struct packet_writer *w);
@@ -232,6 +233,17 @@ grow_points(struct stub *stub)
         return 0;
 }
 
+/* What debug registers cannot watch: SDM 3B 17.2.5. */
+static bool
+point_fits(const struct stub *stub, const struct cpu_breakpoint *b)
+{
+        bool length = b->length == 1 || b->length == 2 || b->length == 4 || b->length == 8;
+
+        if (stub->config.points_max == 0)
+                return true;
+        return stub->point_count < stub->config.points_max && length && b->address % b->length == 0;
+}
+
 static bool
 cmd_insert(struct stub *stub, const char *args, struct packet_writer *w)
 {
@@ -248,6 +260,8 @@ cmd_insert(struct stub *stub, const char *args, struct packet_writer *w)
                 return reply(w, EMEM);
         if (find_point(stub, &p) < stub->point_count)
                 return reply(w, "OK");
+        if (!point_fits(stub, &p.bp))
+                return reply(w, EFULL);
         if (grow_points(stub) != 0)
                 return reply(w, EMEM);
         stub->points[stub->point_count] = p.bp;

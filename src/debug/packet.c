@@ -90,7 +90,7 @@ feed_sum(struct packet_reader *r, uint8_t byte)
         int digit = hex_digit(byte);
 
         if (r->state == STATE_SUM1) {
-                r->given = (uint8_t)(digit << 4);
+                r->given = (uint8_t)((unsigned)digit << 4);
                 r->overflow = r->overflow || digit < 0;
                 r->state = STATE_SUM2;
                 return PACKET_NONE;

@@ -57,6 +57,7 @@ struct stub_config {
         const char *address; /* host name or address to listen on */
         uint16_t port;
         const char *socket;  /* path of a Unix socket instead, or NULL */
+        unsigned points_max; /* breakpoints and watchpoints, as debug registers have them; 0: any */
         bool wait;           /* hold the guest before its first instruction */
         const struct stub_ops *ops;
         void *ctx;

@@ -100,6 +100,7 @@ debug_create(struct machine *machine, struct config_error *err)
                 .address = vm->gdb_address,
                 .port = vm->gdb_port,
                 .socket = vm->gdb_socket,
+                .points_max = machine->engine_ops->breakpoints_max,
                 .wait = vm->gdb_wait,
                 .ops = &debug_ops,
                 .ctx = machine };

@@ -349,11 +349,11 @@ static bool
 debug_exit(struct cpu *cpu, struct cpu_exit *exit)
 {
         const struct kvm_debug_exit_arch *arch = &cpu->run->debug.arch;
-        bool watch = (arch->dr6 & 0xf) != 0 && arch->exception == X86_VEC_DB && !cpu->stepping;
+        unsigned hits = arch->exception == X86_VEC_DB ? (unsigned)arch->dr6 & cpu->watch_slots : 0;
 
         exit->reason = CPU_EXIT_DEBUG;
-        exit->debug.cause = cpu->stepping ? CPU_DEBUG_STEP : watch ? CPU_DEBUG_WATCH : CPU_DEBUG_BREAK;
-        exit->debug.address = arch->pc;
+        exit->debug.cause = hits != 0 ? CPU_DEBUG_WATCH : cpu->stepping ? CPU_DEBUG_STEP : CPU_DEBUG_BREAK;
+        exit->debug.address = hits != 0 ? cpu->watched[__builtin_ctz(hits)] : arch->pc;
         return true;
 }
 
@@ -542,9 +542,10 @@ kvm_set_debug(struct cpu *cpu, const struct cpu_debug *debug)
 {
         struct kvm_guest_debug control = { .control = 0 };
 
-        if (debug->breakpoint_count > 4)
+        if (debug->breakpoint_count > ARRAY_LEN(cpu->watched))
                 return -ENOSPC;
         cpu->stepping = debug->single_step;
+        cpu->watch_slots = 0;
         if (debug->single_step || debug->breakpoint_count != 0)
                 control.control = KVM_GUESTDBG_ENABLE;
         if (debug->single_step)
@@ -552,7 +553,9 @@ kvm_set_debug(struct cpu *cpu, const struct cpu_debug *debug)
         if (debug->breakpoint_count != 0)
                 control.control |= KVM_GUESTDBG_USE_HW_BP;
         for (unsigned i = 0; i < debug->breakpoint_count; i++) {
-                control.arch.debugreg[i] = debug->breakpoints[i].address;
+                control.arch.debugreg[i] = cpu->watched[i] = debug->breakpoints[i].address;
+                if (debug->breakpoints[i].kind != CPU_BP_EXEC)
+                        cpu->watch_slots |= (uint8_t)(1u << i);
                 control.arch.debugreg[7] |= breakpoint_bits(&debug->breakpoints[i], i);
         }
         return ioctl(cpu->fd, KVM_SET_GUEST_DEBUG, &control) != 0 ? -errno : 0;
@@ -582,6 +585,7 @@ const struct cpu_engine_ops cpu_engine_kvm = {
         .set_state = kvm_state_set,
         .run = kvm_run_cpu,
         .event = kvm_event,
+        .breakpoints_max = 4,
         .set_debug = kvm_set_debug,
         .stats = kvm_stats,
         .memory_written = kvm_memory_written,

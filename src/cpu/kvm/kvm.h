@@ -37,6 +37,8 @@ struct cpu {
         pthread_t thread;
         uint8_t mp_state;       /* enum x86_mp_state: the kernel does not know of INIT and SIPI */
         bool incomplete;        /* the last exit's I/O is finished by the next KVM_RUN */
+        gva_t watched[4];    /* what the debug registers hold for the debugger */
+        uint8_t watch_slots; /* bit n: register n watches data */
         bool stepping;
         uint64_t exits, io_exits, mmio_exits;
         char error[160];
