@@ -382,6 +382,28 @@ def test_core_is_what_the_guest_held():
         assert r.reg(RIP) == rip
 
 
+def test_cover_holds_what_ran_and_nothing_else():
+    source = '''
+_start: movl $0x10, %eax
+        testl %eax, %eax
+        jz never
+        outb %al, $0xf4
+1:      jmp 1b
+never:  nop
+        jmp never
+'''
+    cover = path('cover')
+    run(BHYVE, '-m', '64M', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'pc-testdev', '-o', 'cpu.engine=soft', '-o',
+        f'boot.kernel={assemble("cover.elf", source)}', '-o', f'soft.cover={cover}', f'cover{os.getpid()}')
+    with open(cover, 'rb') as f:
+        head, _, table = f.read().partition(b' bbs\n')
+    assert head.startswith(b'DRCOV VERSION: 2\n') and b'0x0000000000000000' in head, head
+    count = int(head.rsplit(b' ', 1)[1])
+    blocks = [(int.from_bytes(table[8 * i:8 * i + 4], 'little'), int.from_bytes(table[8 * i + 4:8 * i + 6], 'little')) for i in range(count)]
+    assert len(table) == 8 * count and blocks[0] == (0x100010, 9), blocks
+    assert all(at + size <= 0x10001d for at, size in blocks), blocks
+
+
 def test_port_in_use_is_said():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))

@@ -32,6 +32,7 @@
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 
 struct soft_block;
+struct soft_cover;
 
 /* A place in a block's code that jumps to a known guest address. */
 struct soft_exit {
@@ -177,6 +178,7 @@ struct soft_engine {
         struct soft_jump *no_jumps; /* an empty jump cache */
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
         _Atomic uint32_t flush_wanted;
+        struct soft_cover *cover;  /* NULL: not wanted */
         gva_t *breaks;             /* the debugger's breakpoints, sorted; changed while no vCPU runs */
         size_t break_count;
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "cpu/soft/observe.h"
+#include "cpu/soft/cover.h"
 #include "cpu/soft/run.h"
 #include "cpu/soft/translate.h"
 #include "x86/cpuid.h"
@@ -896,6 +897,7 @@ soft_destroy(struct cpu_engine *engine)
         soft_code_destroy(e);
         soft_run_unmap(e);
         free(e->breaks);
+        soft_cover_destroy(e->cover);
         free(e->no_jumps);
         free(e);
 }
@@ -960,6 +962,8 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
                 error = parse_disable(e);
         if (error == 0)
                 error = soft_code_create(e);
+        if (error == 0)
+                error = soft_cover_create(config, &e->cover);
         if (error == 0)
                 error = soft_observe_start(e, &e->observer);
         if (error != 0) {

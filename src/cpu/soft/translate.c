@@ -15,6 +15,8 @@
  */
 #include "cpu/soft/translate.h"
 
+#include "cpu/soft/cover.h"
+
 #define TR_CODE_ROOM  (64 * 1024)
 #define TR_META_ROOM  (32 * 1024)
 #define TR_AHEAD      8 /* instructions looked at behind an exit */
@@ -395,6 +397,9 @@ tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
         tr_emit_block(t);
         eng->code_used = ((size_t)(t->e.p - eng->code_w) + 15) & ~(size_t)15;
         soft_code_insert(eng, t->b);
+        if (!(t->mode & SOFT_MODE_USER))
+                soft_cover_block(eng->cover,
+                    t->bits == X86_MODE_64 ? vaddr : (uint32_t)(t->v->st.seg[X86_CS].base + vaddr), t->b->len);
         atomic_fetch_add_explicit(&eng->stats.translations, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&eng->stats.guest_insns, t->count, memory_order_relaxed);
         return t->b;
