@@ -3,6 +3,7 @@
 #include "base/util.h"
 #include "dev/isa/lpc.h"
 #include "dev/pci/ahci.h"
+#include "dev/pci/e1000.h"
 #include "dev/pci/hostbridge.h"
 #include "dev/pci/uart.h"
 #include "dev/virtio/blk.h"
@@ -24,6 +25,7 @@ static const struct device_emulation device_table[] = {
         { "virtio-blk", virtio_blk_create_pci },
         { "virtio-console", virtio_console_create_pci },
         { "virtio-net", virtio_net_create_pci },
+        { "e1000", e1000_create },
         { "virtio-rnd", virtio_rnd_create_pci },
 };
 

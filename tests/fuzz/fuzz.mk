@@ -7,7 +7,7 @@ FUZZ_CHECK_RUNS ?= 3000
 FUZZ_CC ?= clang
 FUZZ_SAN := address,undefined
 
-FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd virtio_console ahci uart pit ioapic lapic pci isa gdb_packet
+FUZZERS := fs_ufs fs_cd9660 fs_fat fs_ext fs_zfs part elf conf loader netconf virtio_blk virtio_net virtio_rnd virtio_console ahci e1000 uart pit ioapic lapic pci isa gdb_packet
 FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
@@ -25,6 +25,7 @@ FUZZ_SRC_virtio_net = $(FUZZ_SRC_dev)
 FUZZ_SRC_virtio_rnd = $(FUZZ_SRC_dev)
 FUZZ_SRC_virtio_console = $(FUZZ_SRC_dev)
 FUZZ_SRC_ahci = $(FUZZ_SRC_dev)
+FUZZ_SRC_e1000 = $(FUZZ_SRC_dev)
 
 FUZZ_SRC_netconf := tests/fuzz/fuzz_netconf.c src/config/netconf.c src/config/rcvars.c src/base/ip.c
 
@@ -46,6 +47,7 @@ FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
 FUZZ_DEF_virtio_console := -DFUZZ_DEVICE='"virtio-console"'
 FUZZ_DEF_virtio_rnd := -DFUZZ_DEVICE='"virtio-rnd"'
 FUZZ_DEF_ahci := -DFUZZ_DEVICE='"ahci"'
+FUZZ_DEF_e1000 := -DFUZZ_DEVICE='"e1000"'
 FUZZ_DEF_uart := -DFUZZ_TARGET=TARGET_UART
 FUZZ_DEF_pit := -DFUZZ_TARGET=TARGET_PIT
 FUZZ_DEF_ioapic := -DFUZZ_TARGET=TARGET_IOAPIC

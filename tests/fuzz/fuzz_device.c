@@ -35,7 +35,7 @@ struct rig {
         struct irq_router *irq;
         struct pci_bus *pci;
         struct config *config;
-        uint64_t port_bar, modern_bar, ahci_bar;
+        uint64_t port_bar, modern_bar, ahci_bar, e1000_bar;
         int peer_fd; /* the other end of a network cable */
         struct sockaddr_un device_addr;
         uint16_t avail[4];
@@ -116,7 +116,7 @@ configure(struct rig *r)
         if (strcmp(FUZZ_DEVICE, "virtio-blk") == 0) {
                 make_image(path, sizeof(path));
                 set(config, "path", path);
-        } else if (strcmp(FUZZ_DEVICE, "virtio-net") == 0) {
+        } else if (strcmp(FUZZ_DEVICE, "virtio-net") == 0 || strcmp(FUZZ_DEVICE, "e1000") == 0) {
                 make_peer(r, path, sizeof(path));
                 set(config, "backend", "unix");
                 set(config, "path", path);
@@ -170,6 +170,10 @@ rig_create(void)
         r.port_bar = dev->bar[0].assigned;
         r.modern_bar = dev->bar[4].assigned;
         r.ahci_bar = dev->bar[5].assigned;
+        if (strcmp(FUZZ_DEVICE, "e1000") == 0) {
+                r.e1000_bar = dev->bar[0].assigned;
+                r.port_bar = dev->bar[2].assigned;
+        }
         return &r;
 }
 
@@ -344,6 +348,78 @@ do_ahci_command(struct rig *r, struct input *in)
 }
 
 static void
+do_frame(struct rig *r, struct input *in)
+{
+        static uint8_t frame[4096];
+
+        if (r->peer_fd > 0)
+                (void)sendto(r->peer_fd, frame, take(in, 2) % sizeof(frame), MSG_DONTWAIT,
+                    (struct sockaddr *)&r->device_addr, sizeof(r->device_addr));
+        run(r);
+}
+
+static void
+e1000_write(struct rig *r, unsigned offset, uint32_t value)
+{
+        io_space_write(r->mmio, r->e1000_bar + offset, 4, value);
+}
+
+/* Rings with odd sizes of buffers and filters; they wrap soon. */
+static void
+do_e1000_setup(struct rig *r, struct input *in)
+{
+        for (unsigned ring = 0x2800; ring <= 0x3800; ring += 0x1000) {
+                e1000_write(r, ring, LIST_AT + ring);
+                e1000_write(r, ring + 4, 0);
+                e1000_write(r, ring + 8, 16 * QUEUE_SIZE);
+                e1000_write(r, ring + 0x10, 0);
+                e1000_write(r, ring + 0x18, 0);
+        }
+        for (unsigned i = 0; i < QUEUE_SIZE; i++) {
+                uint8_t desc[16] = { 0 };
+
+                put_le64(desc, take_address(in));
+                put_memory(r, LIST_AT + 0x2800 + 16 * i, desc, sizeof(desc));
+        }
+        e1000_write(r, 0x00, (uint32_t)take(in, 1) << 30);
+        e1000_write(r, 0xd0, UINT32_MAX);
+        e1000_write(r, 0x400, 0xa);
+        e1000_write(r, 0x100, (uint32_t)take(in, 4) | 0x1a);
+        e1000_write(r, 0x2818, QUEUE_SIZE - 1);
+}
+
+/* Up to four transmit descriptors, of which some are context descriptors that fit what follows. */
+static void
+do_e1000_send(struct rig *r, struct input *in)
+{
+        unsigned count = 1 + take(in, 1) % 4;
+        unsigned tail = r->avail[0];
+
+        for (unsigned i = 0; i < count; i++, tail = (tail + 1) % QUEUE_SIZE) {
+                uint8_t kind = (uint8_t)take(in, 1);
+                uint8_t desc[16];
+
+                put_le64(desc, kind & 1 ? take_address(in) : take(in, 8));
+                put_le32(desc + 8, (uint32_t)take(in, 4));
+                put_le32(desc + 12, (uint32_t)take(in, 4));
+                if (kind & 2)
+                        desc[10] &= 0x10;
+                put_memory(r, LIST_AT + 0x3800 + 16 * tail, desc, sizeof(desc));
+        }
+        r->avail[0] = (uint16_t)tail;
+        e1000_write(r, 0x3818, tail);
+        run(r);
+}
+
+static void
+do_e1000_receive(struct rig *r, struct input *in)
+{
+        do_frame(r, in);
+        e1000_write(r, 0x2818, (uint32_t)take(in, 1) % QUEUE_SIZE);
+        run(r);
+}
+
+static void
 do_memory(struct rig *r, struct input *in)
 {
         uint64_t at = take_address(in);
@@ -363,14 +439,14 @@ do_register(struct rig *r, struct input *in)
         uint64_t offset = take(in, 2);
         uint64_t value = 0;
         struct io_space *space = how & 8 ? r->ports : r->mmio;
-        uint64_t base = how & 8 ? r->port_bar : r->ahci_bar != 0 ? r->ahci_bar : r->modern_bar;
+        uint64_t base = how & 8 ? r->port_bar : r->ahci_bar + r->e1000_bar != 0 ? r->ahci_bar + r->e1000_bar : r->modern_bar;
 
         if (how & 8 && size == 8)
                 size = 4;
         if (how & 1)
-                io_space_write(space, base + offset % 0x4000, size, take(in, size));
+                io_space_write(space, base + offset % 0x6000, size, take(in, size));
         else
-                io_space_read(space, base + offset % 0x4000, size, &value);
+                io_space_read(space, base + offset % 0x6000, size, &value);
         run(r);
 }
 
@@ -386,17 +462,6 @@ do_config(struct rig *r, struct input *in)
         run(r);
 }
 
-static void
-do_frame(struct rig *r, struct input *in)
-{
-        static uint8_t frame[4096];
-
-        if (r->peer_fd > 0)
-                (void)sendto(r->peer_fd, frame, take(in, 2) % sizeof(frame), MSG_DONTWAIT,
-                    (struct sockaddr *)&r->device_addr, sizeof(r->device_addr));
-        run(r);
-}
-
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -407,6 +472,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         static void (*const ahci_actions[])(struct rig *r, struct input *in) = {
                 do_ahci_setup, do_ahci_command, do_memory, do_register, do_config, do_ahci_command,
         };
+        static void (*const e1000_actions[])(struct rig *r, struct input *in) = {
+                do_e1000_setup, do_e1000_send, do_memory, do_register, do_config, do_e1000_receive, do_e1000_send,
+        };
         static struct rig *r;
         struct input in = { data, size };
         unsigned countdown = 500;
@@ -414,14 +482,18 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (r == NULL)
                 r = rig_create();
         reset(r);
-        if (r->ahci_bar != 0)
+        if (r->e1000_bar != 0)
+                do_e1000_setup(r, &in);
+        else if (r->ahci_bar != 0)
                 do_ahci_setup(r, &in);
         else
                 do_virtio_setup(r, &in);
         while (in.left != 0 && countdown-- != 0) {
                 uint8_t action = (uint8_t)take(&in, 1);
 
-                if (r->ahci_bar != 0)
+                if (r->e1000_bar != 0)
+                        e1000_actions[action % ARRAY_LEN(e1000_actions)](r, &in);
+                else if (r->ahci_bar != 0)
                         ahci_actions[action % ARRAY_LEN(ahci_actions)](r, &in);
                 else
                         actions[action % ARRAY_LEN(actions)](r, &in);
