@@ -334,7 +334,7 @@ code_kill(struct soft_engine *e, struct soft_block *b)
         code_unlink_incoming(e, b);
         code_unlink_outgoing(b);
         b->dead = true;
-        soft_jumps_stale(e);
+        soft_jumps_stale(e, b->vaddr);
         atomic_fetch_add_explicit(&e->stats.smc_kills, 1, memory_order_relaxed);
 }
 

@@ -250,6 +250,7 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
 void soft_jumps_clear(struct soft_jump *jumps);
+void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
 /* run.c */
 void soft_kick(struct soft_cpu *v);
 void soft_jumps_arm(struct soft_cpu *v);

@@ -94,6 +94,7 @@ struct soft_mmu {
         uint64_t clock;
         uint64_t last_space;           /* SPACE_GLOBAL is 0 */
         struct itlb_entry itlb[ITLB_COUNT];
+        uint64_t large_filter[8];      /* 2 MiB regions with code in large pages that jump caches know, hashed */
         uint64_t code_filter[64];      /* linear pages that jump caches or the ITLB know, hashed */
         struct bounce_piece piece[2];
         unsigned pieces;
@@ -279,6 +280,43 @@ code_filter_add(struct soft_mmu *m, gva_t address)
         m->code_filter[code_filter_bit(address) / 64] |= 1ull << code_filter_bit(address) % 64;
 }
 
+static bool
+large_filter(const struct soft_mmu *m, gva_t address)
+{
+        return m->large_filter[(address >> 21) / 64 % ARRAY_LEN(m->large_filter)] >> (address >> 21) % 64 & 1;
+}
+
+/*
+ * Forgets the jumps to @page, and to instructions that reach into it from the page before.  A page's
+ * addresses lie in the slots that differ in the low bits only.
+ */
+static void
+jumps_drop_page(struct soft_jump *j, gva_t page)
+{
+        const unsigned span = MEM_PAGE_SIZE >> SOFT_JUMP_LOW;
+        unsigned first = soft_jump_slot(page) & ~(span - 1);
+        unsigned before = soft_jump_slot(page - MEM_PAGE_SIZE) & ~(span - 1);
+
+        for (unsigned i = 0; i < span; i++) {
+                if ((j[first + i].address & ~PAGE_MASK) == page)
+                        j[first + i] = (struct soft_jump){ SOFT_JUMP_NONE(first + i), NULL };
+                if (j[before + i].address < page && page - j[before + i].address < X86_INSN_MAX)
+                        j[before + i] = (struct soft_jump){ SOFT_JUMP_NONE(before + i), NULL };
+        }
+}
+_Static_assert(SOFT_JUMP_SHIFT == MEM_PAGE_SHIFT, "jumps_drop_page relies on how the page number is mixed in");
+
+void
+soft_jump_forget(struct soft_cpu *v, gva_t address)
+{
+        struct soft_mmu *m = v->mmu;
+        unsigned slot = soft_jump_slot(address);
+
+        m->kernel_jumps[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                m->aspace[i].jumps[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+}
+
 void
 soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
 {
@@ -294,6 +332,8 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
         }
         code_filter_add(m, address);
         code_filter_add(m, address + X86_INSN_MAX);
+        if (it->large)
+                m->large_filter[(address >> 21) / 64 % ARRAY_LEN(m->large_filter)] |= 1ull << (address >> 21) % 64;
         v->jumps[soft_jump_slot(address)] = (struct soft_jump){ address, code };
 }
 
@@ -440,6 +480,7 @@ code_flush_lookups(struct soft_cpu *v)
         itlb_flush(v->mmu);
         soft_jump_flush(v);
         memset(v->mmu->code_filter, 0, sizeof(v->mmu->code_filter));
+        memset(v->mmu->large_filter, 0, sizeof(v->mmu->large_filter));
 }
 
 static void
@@ -515,12 +556,22 @@ soft_tlb_flush_all_nonglobal(struct soft_cpu *v)
 
 /* Code seen at @address, in any address space, may have another translation now. */
 static void
-code_invalidate(struct soft_cpu *v, gva_t address)
+code_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
 {
         struct soft_mmu *m = v->mmu;
+        gva_t page = address & ~PAGE_MASK;
+        struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
 
-        if (m->code_filter[code_filter_bit(address) / 64] >> code_filter_bit(address) % 64 & 1)
+        if (!(m->code_filter[code_filter_bit(address) / 64] >> code_filter_bit(address) % 64 & 1))
+                return;
+        if (large_filter(m, address)) { /* it may lie in a large page that other addresses share */
                 code_flush_lookups(v);
+                return;
+        }
+        if ((it->tag & ~PAGE_MASK) == page)
+                it->tag = ~0ull;
+        jumps_drop_page(m->kernel_jumps, page);
+        jumps_drop_page(a->jumps, page);
 }
 
 void
@@ -533,7 +584,7 @@ soft_tlb_invlpg(struct soft_cpu *v, gva_t address)
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
                 if (m->aspace[i].valid) /* a global page may be in any */
                         tlb_invalidate(&m->aspace[i].access, address);
-        code_invalidate(v, address);
+        code_invalidate(v, m->current, address);
         stack_forget(v);
 }
 
@@ -547,7 +598,7 @@ soft_tlb_inv_address(struct soft_cpu *v, unsigned pcid, gva_t address)
         } else if (a != NULL) {
                 tlb_invalidate(&a->user, address);
                 tlb_invalidate(&a->access, address);
-                code_invalidate(v, address);
+                code_invalidate(v, a, address);
         }
 }
 

@@ -244,9 +244,11 @@ kick_others(struct soft_engine *e, struct soft_cpu *self, bool watch)
 }
 
 void
-soft_jumps_stale(struct soft_engine *e)
+soft_jumps_stale(struct soft_engine *e, gva_t address)
 {
-        kick_others(e, NULL, false);
+        kick_others(e, soft_current, false);
+        if (soft_current != NULL && soft_current->engine == e)
+                soft_jump_forget(soft_current, address);
 }
 
 /* Marks @gpa's page as holding code, so that every write to it is noticed from now on. */

@@ -49,7 +49,7 @@ void soft_run_probe_host(struct soft_engine *e);
 int soft_run_map_guard(struct soft_engine *e);
 void soft_run_unmap(struct soft_engine *e);
 
-/* The jump caches of every vCPU may name blocks that died. */
-void soft_jumps_stale(struct soft_engine *e);
+/* A block at @address died: jump caches may name it.  This thread's vCPU forgets it at once, others soon. */
+void soft_jumps_stale(struct soft_engine *e, gva_t address);
 
 #endif
