@@ -659,12 +659,34 @@ guest_breakpoint(struct soft_cpu *v)
         return hits != 0;
 }
 
+/*
+ * Where to enter translated code for st.rip: from the jump cache, else by find_block(), which may raise (then
+ * *ret_left says so).  NULL: nowhere.  Between world_enter and world_leave, so that no flush comes between.
+ */
+static const uint8_t *
+entry_code(struct soft_cpu *v, enum soft_left *ret_left)
+{
+        const struct soft_jump *j = &v->jumps[soft_jump_slot(v->st.rip)];
+        bool cached = !(v->mode & SOFT_MODE_STEP) && !v->kick; /* a kick may mean that the cache is stale */
+        struct soft_block *b = NULL;
+
+        *ret_left = SOFT_LEFT_NORMAL;
+        if (cached && j->address == v->st.rip)
+                return j->code;
+        *ret_left = (enum soft_left)v->engine->thunks.guard(v, guarded_find, &b);
+        if (*ret_left != SOFT_LEFT_NORMAL || b == NULL)
+                return NULL;
+        if (cached)
+                soft_jump_set(v, v->st.rip, b->entry_saved);
+        return b->entry_saved;
+}
+
 /* Runs translated code from st.rip.  SOFT_LEFT_EVENT also if there was none to run. */
 static enum soft_left
 run_code(struct soft_cpu *v)
 {
         struct soft_engine *e = v->engine;
-        struct soft_block *b = NULL;
+        const uint8_t *code;
         /* The shadow lasts for one instruction, and so does passing a breakpoint. */
         bool single = v->st.shadow_ss || (v->st.shadow_sti && (v->intr_hint || v->st.nmi_pending)) ||
             soft_debug_skips(v);
@@ -681,26 +703,26 @@ run_code(struct soft_cpu *v)
                 soft_fpu_get(v);
         }
         world_enter(e);
-        left = (enum soft_left)e->thunks.guard(v, guarded_find, &b);
-        if (left == SOFT_LEFT_NORMAL && b != NULL) {
+        code = entry_code(v, &left);
+        if (code != NULL) {
                 v->st.shadow_ss = v->st.shadow_sti = 0;
                 v->entered_handler = false;
                 v->run->guest_hits = 0;
                 v->count[SOFT_COUNT_ENTRIES]++;
-                left = (enum soft_left)e->thunks.enter(v, b->entry_saved);
+                left = (enum soft_left)e->thunks.enter(v, code);
                 flags_in(v);
         }
         world_leave(e);
         /* RF that IRET has just loaded is for the next instruction. */
         if (resume && left != SOFT_LEFT_EVENT)
                 v->st.rflags &= ~(uint64_t)X86_FL_RF;
-        if (trap && left == SOFT_LEFT_NORMAL && b != NULL && !v->entered_handler)
+        if (trap && left == SOFT_LEFT_NORMAL && code != NULL && !v->entered_handler)
                 v->st.pending_dbg |= DR6_BS;
         if (left != SOFT_LEFT_EVENT)
                 v->st.pending_dbg |= v->run->guest_hits;
         if (single)
                 soft_mode_update(v);
-        return left == SOFT_LEFT_NORMAL && b == NULL ? SOFT_LEFT_EVENT : left;
+        return left == SOFT_LEFT_NORMAL && code == NULL ? SOFT_LEFT_EVENT : left;
 }
 
 /* One turn of the dispatcher.  True: cpu_run() returns with v->exit. */
