@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cpu/soft/observe.h"
+
 #include "base/log.h"
+#include "base/symbols.h"
 #include "cpu/soft/run.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #define PROFILE_SLOTS     (1u << 16)
@@ -25,6 +28,7 @@ struct soft_observer {
         pthread_mutex_t lock;         /* slot, lost */
         struct profile_slot *slot;    /* open addressing */
         uint64_t lost;                /* samples without room */
+        uint64_t lstar;               /* lock: where the guest takes system calls */
         pthread_t thread;
         bool has_thread;
         _Atomic bool stopping;
@@ -105,13 +109,48 @@ soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observ
         return error;
 }
 
+/* debug.symbols; *ret_slide: how far a Linux kernel has moved itself, by where it takes system calls. */
+static struct symbols *
+profile_symbols(struct soft_observer *o, uint64_t *ret_slide)
+{
+        const char *path = option(o->engine, "debug.symbols");
+        uint64_t entry;
+        struct symbols *symbols;
+        int error;
+
+        *ret_slide = 0;
+        if (path == NULL)
+                return NULL;
+        error = symbols_open(path, &symbols);
+        if (error != 0) {
+                log_error("debug.symbols: %s: %s", path, strerror(-error));
+                return NULL;
+        }
+        if (o->lstar != 0 && symbols_find(symbols, "entry_SYSCALL_64", &entry))
+                *ret_slide = o->lstar - entry;
+        return symbols;
+}
+
 static void
 profile_write(struct soft_observer *o)
 {
-        for (unsigned i = 0; o->slot != NULL && i < PROFILE_SLOTS; i++)
-                if (o->slot[i].count != 0)
+        uint64_t slide;
+        struct symbols *symbols = profile_symbols(o, &slide);
+
+        for (unsigned i = 0; o->slot != NULL && i < PROFILE_SLOTS; i++) {
+                const char *name = NULL;
+
+                if (o->slot[i].count == 0)
+                        continue;
+                if (symbols != NULL && !o->slot[i].user)
+                        name = symbols_at(symbols, o->slot[i].rip - slide);
+                if (name != NULL)
+                        fprintf(o->profile, "kernel;%s %llu\n", name, (unsigned long long)o->slot[i].count);
+                else
                         fprintf(o->profile, "%s;0x%llx %llu\n", o->slot[i].user ? "user" : "kernel",
                             (unsigned long long)o->slot[i].rip, (unsigned long long)o->slot[i].count);
+        }
+        symbols_close(symbols);
         if (o->lost != 0)
                 fprintf(o->profile, "lost %llu\n", (unsigned long long)o->lost);
 }
@@ -153,6 +192,7 @@ soft_observe_sample(struct soft_observer *o, const struct soft_cpu *v)
         uint64_t hash = v->st.rip * 0x9e3779b97f4a7c15ull >> 48;
 
         pthread_mutex_lock(&o->lock);
+        o->lstar = v->st.lstar;
         for (unsigned tries = 0; tries < 64; tries++) {
                 struct profile_slot *s = &o->slot[(hash + tries) % PROFILE_SLOTS];
 

@@ -7,7 +7,8 @@
  * every running vCPU a thousand times a second where it is; the answer comes
  * at the next check for events, so it names the end of a block rather than the
  * instruction.  It is written when the VM ends, in the folded form that
- * flame graph tools read: "kernel;0xADDRESS COUNT".
+ * flame graph tools read: "kernel;0xADDRESS COUNT", or by name where debug.symbols
+ * is the kernel's ELF file.
  */
 #ifndef CPU_SOFT_OBSERVE_H
 #define CPU_SOFT_OBSERVE_H
