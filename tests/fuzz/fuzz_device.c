@@ -431,6 +431,15 @@ do_memory(struct rig *r, struct input *in)
         put_memory(r, at, bytes, len);
 }
 
+/* The registers in memory: a device has one of these. */
+static uint64_t
+memory_bar(const struct rig *r)
+{
+        if (r->e1000_bar != 0)
+                return r->e1000_bar;
+        return r->ahci_bar != 0 ? r->ahci_bar : r->modern_bar;
+}
+
 static void
 do_register(struct rig *r, struct input *in)
 {
@@ -439,7 +448,7 @@ do_register(struct rig *r, struct input *in)
         uint64_t offset = take(in, 2);
         uint64_t value = 0;
         struct io_space *space = how & 8 ? r->ports : r->mmio;
-        uint64_t base = how & 8 ? r->port_bar : r->ahci_bar + r->e1000_bar != 0 ? r->ahci_bar + r->e1000_bar : r->modern_bar;
+        uint64_t base = how & 8 ? r->port_bar : memory_bar(r);
 
         if (how & 8 && size == 8)
                 size = 4;
