@@ -186,21 +186,6 @@ read_inode(struct ext *x, uint64_t ino, unsigned char *inode)
         return block < table ? -EIO : read_block(x, block, off % x->block_bytes, inode, len);
 }
 
-static enum fs_type
-mode_type(unsigned mode)
-{
-        switch (mode & 0xf000) {
-        case 0x8000:
-                return FS_TYPE_FILE;
-        case 0x4000:
-                return FS_TYPE_DIR;
-        case 0xa000:
-                return FS_TYPE_LINK;
-        default:
-                return FS_TYPE_OTHER;
-        }
-}
-
 static uint32_t
 inode_flags(const struct fs_node *node)
 {
@@ -218,7 +203,7 @@ load_node(struct ext *x, uint64_t ino, struct fs_node *node)
         if (mode == 0)
                 return -EIO;
         node->ino = ino;
-        node->type = mode_type(mode);
+        node->type = fs_type_of_mode(mode);
         node->mode = mode & 07777;
         node->size_bytes =
             get_le32(node->priv.bytes + 4) | (uint64_t)get_le32(node->priv.bytes + 108) << 32;

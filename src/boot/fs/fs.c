@@ -334,3 +334,33 @@ fs_find(struct fs *fs, const char *path, enum fs_type *ret_type)
         fs_close(&file);
         return 0;
 }
+
+enum fs_type
+fs_type_of_mode(uint64_t mode)
+{
+        switch (mode & 0xf000) {
+        case 0x8000:
+                return FS_TYPE_FILE;
+        case 0x4000:
+                return FS_TYPE_DIR;
+        case 0xa000:
+                return FS_TYPE_LINK;
+        default:
+                return FS_TYPE_OTHER;
+        }
+}
+
+enum fs_type
+fs_type_of_dirent(unsigned type)
+{
+        switch (type) {
+        case 4:
+                return FS_TYPE_DIR;
+        case 8:
+                return FS_TYPE_FILE;
+        case 10:
+                return FS_TYPE_LINK;
+        default:
+                return FS_TYPE_UNKNOWN;
+        }
+}

@@ -130,6 +130,13 @@ int fs_load(struct fs *fs, const char *path, size_t limit, void **ret_buf, size_
 /* Whether a decompressed or plain @path would be found: its node's type, or -errno. */
 int fs_find(struct fs *fs, const char *path, enum fs_type *ret_type);
 
+/*
+ * For the file systems: the type in an inode's mode and in a directory entry,
+ * by the numbers that they have had in every Unix.
+ */
+enum fs_type fs_type_of_mode(uint64_t mode);
+enum fs_type fs_type_of_dirent(unsigned type);
+
 extern const struct fs_ops ufs_ops, cd9660_ops, fat_ops, ext_ops, zfs_ops;
 
 #endif

@@ -144,21 +144,6 @@ read_inode(struct ufs *u, uint64_t ino, unsigned char *inode)
         return blkdev_read(&u->fs.dev, off, inode, inode_size(u));
 }
 
-static enum fs_type
-mode_type(unsigned mode)
-{
-        switch (mode & 0xf000) {
-        case 0x8000:
-                return FS_TYPE_FILE;
-        case 0x4000:
-                return FS_TYPE_DIR;
-        case 0xa000:
-                return FS_TYPE_LINK;
-        default:
-                return FS_TYPE_OTHER;
-        }
-}
-
 static int
 load_node(struct ufs *u, uint64_t ino, struct fs_node *node)
 {
@@ -170,7 +155,7 @@ load_node(struct ufs *u, uint64_t ino, struct fs_node *node)
         if (mode == 0)
                 return -EIO; /* a directory entry for a free inode */
         node->ino = ino;
-        node->type = mode_type(mode);
+        node->type = fs_type_of_mode(mode);
         node->mode = mode & 07777;
         node->size_bytes = get_le64(node->priv.bytes + (u->v2 ? 16 : 8));
         if (node->size_bytes > INT64_MAX)
@@ -328,21 +313,6 @@ ufs_readlink(struct fs *fs, const struct fs_node *node, char *buf, size_t size)
         return err ? err : (ssize_t)len;
 }
 
-static enum fs_type
-dirent_type(unsigned char dt)
-{
-        switch (dt) {
-        case 4:
-                return FS_TYPE_DIR;
-        case 8:
-                return FS_TYPE_FILE;
-        case 10:
-                return FS_TYPE_LINK;
-        default:
-                return FS_TYPE_UNKNOWN;
-        }
-}
-
 /* One record at @pos of a directory block; its length, or -EIO.  An unused record has ref 0. */
 static int
 parse_dirent(const unsigned char *block, unsigned pos, struct fs_dirent *ent)
@@ -356,7 +326,7 @@ parse_dirent(const unsigned char *block, unsigned pos, struct fs_dirent *ent)
         if (reclen < 12 || reclen % 4 != 0 || reclen > room || namlen + 8 > reclen)
                 return -EIO;
         ent->ref = get_le32(rec);
-        ent->type = dirent_type(rec[6]);
+        ent->type = fs_type_of_dirent(rec[6]);
         memcpy(ent->name, rec + 8, namlen);
         ent->name[namlen] = '\0';
         return (int)reclen;

@@ -497,21 +497,6 @@ zfs_list_children(
 
 /* --- Files --- */
 
-static enum fs_type
-mode_type(uint64_t mode)
-{
-        switch (mode & 0xf000) {
-        case 0x8000:
-                return FS_TYPE_FILE;
-        case 0x4000:
-                return FS_TYPE_DIR;
-        case 0xa000:
-                return FS_TYPE_LINK;
-        default:
-                return FS_TYPE_OTHER;
-        }
-}
-
 /* Length of the header of a system attribute area, 0 when there is none. */
 static size_t
 sa_header(const unsigned char *sa, size_t len)
@@ -545,7 +530,7 @@ load_node(struct zfs *z, uint64_t object, struct fs_node *node)
         } else {
                 return -EIO;
         }
-        node->type = mode_type(mode);
+        node->type = fs_type_of_mode(mode);
         node->mode = mode & 07777;
         node->size_bytes = size;
         node->ino = object;
@@ -619,21 +604,6 @@ zfs_readlink(struct fs *fs, const struct fs_node *node, char *buf, size_t size)
         return err ? err : (ssize_t)len;
 }
 
-static enum fs_type
-dirent_type(unsigned dt)
-{
-        switch (dt) {
-        case 4:
-                return FS_TYPE_DIR;
-        case 8:
-                return FS_TYPE_FILE;
-        case 10:
-                return FS_TYPE_LINK;
-        default:
-                return FS_TYPE_UNKNOWN;
-        }
-}
-
 static int
 zfs_readdir(
     struct fs *fs, const struct fs_node *dir, struct fs_cursor *cur, struct fs_dirent *ret_ent)
@@ -646,7 +616,7 @@ zfs_readdir(
                         continue;
                 strcpy(ret_ent->name, e.name);
                 ret_ent->ref = e.value & 0xffffffffffffull;
-                ret_ent->type = dirent_type(e.value >> 60);
+                ret_ent->type = fs_type_of_dirent(e.value >> 60);
                 return 1;
         }
         return n;
