@@ -154,22 +154,11 @@ dnsmasq_upstream(void)
 
 /* Its state */
 
-static pid_t
-read_pid(const char *file)
-{
-        char path[PATH_MAX], text[32];
-
-        netconf_state_path(file, path);
-        if (file_read(path, text, sizeof(text)) != 0)
-                return 0;
-        return (pid_t)strtol(text, NULL, 10);
-}
-
 void
 dnsmasq_pids(pid_t *ret_supervisor, pid_t *ret_server)
 {
         *ret_supervisor = supervisor_pid();
-        *ret_server = *ret_supervisor != 0 ? read_pid("dnsmasq.pid") : 0;
+        *ret_server = *ret_supervisor != 0 ? supervisor_read_pid("dnsmasq.pid") : 0;
 }
 
 bool

@@ -60,12 +60,12 @@ take_lock(bool make_it)
         return error;
 }
 
-static pid_t
-read_pid(const char *file)
+pid_t
+supervisor_read_pid(const char *name)
 {
         char path[PATH_MAX], text[32];
 
-        netconf_state_path(file, path);
+        netconf_state_path(name, path);
         if (file_read(path, text, sizeof(text)) != 0)
                 return 0;
         return (pid_t)strtol(text, NULL, 10);
@@ -85,7 +85,7 @@ supervisor_pid(void)
                 return 0;
         taken = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
         close(fd);
-        return taken ? read_pid(LOCK_FILE) : 0;
+        return taken ? supervisor_read_pid(LOCK_FILE) : 0;
 }
 
 /* The server */
@@ -281,7 +281,7 @@ supervise(struct supervisor *s)
                                 server_start(s);
                         continue;
                 }
-                if (waiting && read_pid(PID_FILE) == s->server)
+                if (waiting && supervisor_read_pid(PID_FILE) == s->server)
                         report(s, 'y');
                 else if (waiting && now_s() - s->started > READY_S)
                         server_end(s);

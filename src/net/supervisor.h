@@ -35,4 +35,7 @@ int supervisor_stop(void);
 /* 0 for none. */
 pid_t supervisor_pid(void);
 
+/* What the file @name of the state directory holds; 0 when there is none. */
+pid_t supervisor_read_pid(const char *name);
+
 #endif
