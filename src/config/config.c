@@ -485,6 +485,15 @@ config_node_get(const struct config_node *node, const char *key)
         return config_get(node->config, node_name(node, key, name, sizeof(name)));
 }
 
+const char *
+config_node_get_port(const struct config_node *node, unsigned number, const char *key)
+{
+        char name[32];
+
+        snprintf(name, sizeof(name), "port.%u.%s", number, key);
+        return config_node_get(node, name);
+}
+
 bool
 config_node_bool(const struct config_node *node, const char *key)
 {

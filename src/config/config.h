@@ -58,6 +58,8 @@ struct config_node {
 };
 
 const char *config_node_get(const struct config_node *node, const char *key);
+/* The value of port.@number.@key, for a device with several ports. */
+const char *config_node_get_port(const struct config_node *node, unsigned number, const char *key);
 bool config_node_bool(const struct config_node *node, const char *key);
 uint64_t config_node_uint(const struct config_node *node, const char *key);
 

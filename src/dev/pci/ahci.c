@@ -239,15 +239,6 @@ static const struct pci_device_ops ahci_ops = {
         .destroy = ahci_destroy,
 };
 
-static const char *
-port_option(const struct config_node *node, unsigned number, const char *key)
-{
-        char name[32];
-
-        snprintf(name, sizeof(name), "port.%u.%s", number, key);
-        return config_node_get(node, name);
-}
-
 static void
 copy_text(char *dest, size_t size, const char *text, const char *fallback)
 {
@@ -257,14 +248,15 @@ copy_text(char *dest, size_t size, const char *text, const char *fallback)
 static void
 port_describe(struct ahci_port *port, const struct config_node *node)
 {
-        const char *rate = port_option(node, port->number, "nmrr");
+        const char *rate = config_node_get_port(node, port->number, "nmrr");
         char serial[BLOCKDEV_IDENT_BYTES + 1] = "BHYVE";
 
         if (port->block != NULL)
                 blockdev_default_serial(port->block, serial);
-        copy_text(port->serial, sizeof(port->serial), port_option(node, port->number, "ser"), serial);
-        copy_text(port->revision, sizeof(port->revision), port_option(node, port->number, "rev"), "001");
-        copy_text(port->model, sizeof(port->model), port_option(node, port->number, "model"),
+        copy_text(port->serial, sizeof(port->serial), config_node_get_port(node, port->number, "ser"), serial);
+        copy_text(port->revision, sizeof(port->revision), config_node_get_port(node, port->number, "rev"),
+            "001");
+        copy_text(port->model, sizeof(port->model), config_node_get_port(node, port->number, "model"),
             port->atapi ? "BHYVE SATA DVD ROM" : "BHYVE SATA DISK");
         port->rotation_rate = rate != NULL ? (uint16_t)strtoul(rate, NULL, 0) : 1;
 }
@@ -282,7 +274,7 @@ port_open(struct ahci_port *port, struct loop *loop, const struct config_node *n
         int error;
 
         snprintf(prefix, sizeof(prefix), "port.%u.", port->number);
-        if (!port->atapi || port_option(node, port->number, "path") != NULL) {
+        if (!port->atapi || config_node_get_port(node, port->number, "path") != NULL) {
                 error = blockdev_open(node, prefix, port->atapi, loop, &port->block);
                 if (error != 0)
                         return error;
@@ -298,7 +290,7 @@ static int
 port_create(struct ahci *hba, const struct device_env *env, const struct config_node *node, unsigned number,
     const char *default_type)
 {
-        const char *type = port_option(node, number, "type");
+        const char *type = config_node_get_port(node, number, "type");
         struct ahci_port *port = calloc(1, sizeof(*port));
 
         if (port == NULL)
@@ -308,7 +300,7 @@ port_create(struct ahci *hba, const struct device_env *env, const struct config_
         port->mem = env->mem;
         port->raise = port_raised;
         port->raise_ctx = hba;
-        if (type == NULL && port_option(node, number, "path") == NULL)
+        if (type == NULL && config_node_get_port(node, number, "path") == NULL)
                 return 0;
         if (type == NULL)
                 type = default_type;
@@ -326,7 +318,8 @@ count_ports(const struct config_node *node)
         unsigned count = 0;
 
         for (unsigned i = 0; i < AHCI_PORTS_MAX; i++)
-                if (port_option(node, i, "path") != NULL || port_option(node, i, "type") != NULL)
+                if (config_node_get_port(node, i, "path") != NULL ||
+                    config_node_get_port(node, i, "type") != NULL)
                         count = i + 1;
         return count;
 }

@@ -339,20 +339,11 @@ static const struct virtio_ops console_ops = {
         .destroy = console_destroy,
 };
 
-static const char *
-port_option(const struct config_node *node, unsigned number, const char *key)
-{
-        char name[32];
-
-        snprintf(name, sizeof(name), "port.%u.%s", number, key);
-        return config_node_get(node, name);
-}
-
 static int
 port_open(struct virtio_console *console, struct loop *loop, const struct config_node *node, const char *path)
 {
         struct console_port *port = &console->port[console->port_count];
-        const char *name = port_option(node, console->port_count, "name");
+        const char *name = config_node_get_port(node, console->port_count, "name");
         const char *why = "";
         char spec[256];
         int error;
@@ -382,9 +373,10 @@ console_open_ports(struct virtio_console *console, struct loop *loop, const stru
         int error = 0;
 
         while (error == 0 && console->port_count < CONSOLE_PORTS &&
-            (path = port_option(node, console->port_count, "path")) != NULL)
+            (path = config_node_get_port(node, console->port_count, "path")) != NULL)
                 error = port_open(console, loop, node, path);
-        if (error == 0 && (console->port_count == 0 || port_option(node, CONSOLE_PORTS, "path") != NULL)) {
+        if (error == 0 &&
+            (console->port_count == 0 || config_node_get_port(node, CONSOLE_PORTS, "path") != NULL)) {
                 log_error("%s: a console has 1 to %u ports, numbered from 0", node->prefix, CONSOLE_PORTS);
                 error = -EINVAL;
         }
