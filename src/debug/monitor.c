@@ -212,8 +212,10 @@ do_step_irqs(const struct monitor *m)
 {
         bool on;
 
-        if (m->argc > 1 && parse_bool(m->argv[1], &on) == 0)
+        if (m->argc > 1 && parse_bool(m->argv[1], &on) == 0) {
                 m->stub->step_irqs = on;
+                m->stub->points_dirty = true; /* the engine is told with the next step */
+        }
         fprintf(m->out, "steps %s interrupt handlers\n", m->stub->step_irqs ? "may enter" : "do not enter");
 }
 

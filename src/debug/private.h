@@ -48,7 +48,7 @@ struct stub {
         struct cpu_breakpoint *points;
         bool *soft_points; /* set by Z0, in the same order */
         size_t point_count, point_room;
-        bool points_dirty; /* the engine does not know yet */
+        bool points_dirty; /* the engine does not know yet of these, or of step_irqs */
 
         bool physical;   /* memory packets are about physical addresses */
         bool step_irqs;  /* steps may enter interrupt handlers */

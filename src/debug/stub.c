@@ -385,7 +385,8 @@ accept_event(void *ctx, unsigned events)
                 return;
         }
         stub->fd = fd;
-        stub->no_ack = stub->drop = stub->physical = false;
+        stub->no_ack = stub->drop = stub->physical = stub->step_irqs = false;
+        stub->points_dirty = true;
         stub->reply_len = 0;
         packet_reader_reset(&stub->reader);
         log_info("debugger: a client is here; the guest is stopped");

@@ -260,6 +260,36 @@ def test_interrupt_in_halt_and_step_over_it():
         assert m.alive() and r.reg(RIP) == rip
 
 
+def test_step_enters_no_handler_unless_asked():
+    with Machine('handler', BUSY) as m:
+        r = m.remote()
+        trail = [stop_rip(r.step()) for _ in range(30)]
+        r.close()
+    with Machine('handler', BUSY) as m:
+        r = m.remote()
+        r.monitor('inject-nmi')
+        assert [stop_rip(r.step()) for _ in range(30)] == trail
+        # The guest has no handlers: the NMI ends it.
+        r.monitor('step-irqs on')
+        assert r.step() == 'W00'
+        assert m.p.wait(timeout=10) == 3
+
+
+def test_step_over_halt_goes_on_when_an_interrupt_waits():
+    with Machine('overhalt', HALT) as m:
+        r = m.remote()
+        while r.read(r.reg(RIP), 1) != b'\xf4':
+            r.step()
+        rip = r.reg(RIP)
+        assert stop_rip(r.step()) == rip + 1
+        assert 'halted' in bytes.fromhex(r.ask('qThreadExtraInfo,1')).decode()
+        r.go('vCont;s:1')
+        time.sleep(0.2)
+        assert r.stop().startswith('T02')  # nothing ends the halt
+        r.monitor('inject-nmi')
+        assert [stop_rip(r.step()) for _ in range(2)] == [rip + 1, rip]
+
+
 def test_several_clients_in_a_row_and_only_one_at_a_time():
     with Machine('clients', BUSY, wait=False) as m:
         for _ in range(5):
