@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # bhyve for Linux.  `make help` lists the targets.
 #
 # Every program is one file in src/prog linked with libbhyve.a, which holds

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # The differential test of the soft engine: make fuzz-cpu [SECONDS=600] [SEED=...]
 #
 # The native side runs in signal handlers on bare state: no sanitizer there.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: BSD-2-Clause
 # Fuzzing.  `make fuzz-check` drives every fuzzer for a few seconds over its
 # corpus and random inputs, with any compiler; `make fuzz` runs each under
 # clang's libFuzzer for FUZZ_SECONDS and keeps what it finds in build-fuzz/.
