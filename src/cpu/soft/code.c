@@ -180,9 +180,9 @@ code_hash(gpa_t paddr, gva_t vaddr, uint32_t mode)
 struct soft_block *
 soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, uint32_t mode)
 {
-        struct soft_block *b = e->hash[code_hash(paddr, vaddr, mode)];
+        struct soft_block *b = __atomic_load_n(&e->hash[code_hash(paddr, vaddr, mode)], __ATOMIC_ACQUIRE);
 
-        for (; b != NULL; b = b->hash_next)
+        for (; b != NULL; b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE))
                 if (b->paddr == paddr && b->vaddr == vaddr && b->mode == mode &&
                     (b->page[1] == ~(gpa_t)0 || b->page[1] == paddr2))
                         return b;
@@ -248,7 +248,7 @@ soft_code_insert(struct soft_engine *e, struct soft_block *b)
         struct soft_block **bucket = &e->hash[code_hash(b->paddr, b->vaddr, b->mode)];
 
         b->hash_next = *bucket;
-        *bucket = b;
+        __atomic_store_n(bucket, b, __ATOMIC_RELEASE); /* soft_code_find may be looking */
         e->order[e->order_count] = b;
         atomic_fetch_add_explicit(&e->order_count, 1, memory_order_release);
         for (unsigned i = 0; i < 2 && b->page[i] != ~(gpa_t)0; i++) {
@@ -328,7 +328,7 @@ code_kill(struct soft_engine *e, struct soft_block *b)
 
         while (*l != b)
                 l = &(*l)->hash_next;
-        *l = b->hash_next;
+        __atomic_store_n(l, b->hash_next, __ATOMIC_RELEASE); /* b keeps its own, for who stands on it */
         for (unsigned i = 0; i < 2 && b->page[i] != ~(gpa_t)0; i++)
                 page_remove_block(e, b->page[i], b);
         code_unlink_incoming(e, b);

@@ -196,6 +196,7 @@ void soft_code_destroy(struct soft_engine *e);
 /* Forgets everything.  With every vCPU out of translated code. */
 void soft_code_reset(struct soft_engine *e);
 
+/* The lock is not needed: blocks stay where they are while any vCPU is between world_enter and world_leave. */
 struct soft_block *soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, uint32_t mode);
 void soft_code_insert(struct soft_engine *e, struct soft_block *b);
 void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);

@@ -22,7 +22,7 @@
 
 #define PAGE_MASK      ((uint64_t)MEM_PAGE_SIZE - 1)
 #define SOFT_ASPACES   8
-#define ITLB_BITS      8
+#define ITLB_BITS      10
 #define ITLB_COUNT     (1u << ITLB_BITS)
 #define TLB_CHUNK_BITS 4 /* entries that one bit of the used map stands for */
 #define TLB_MAP_WORDS  (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)

@@ -265,6 +265,25 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
         kick_others(e, v, true);
 }
 
+/* Translates the block at st.rip, unless another vCPU just did. */
+static struct soft_block *
+make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_needs_next)
+{
+        struct soft_engine *e = v->engine;
+        struct soft_block *b;
+
+        soft_lock_acquire(&e->lock);
+        b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
+        if (b == NULL) {
+                watch_page(v, paddr);
+                if (paddr2 != ~(gpa_t)0)
+                        watch_page(v, paddr2);
+                b = soft_translate(v, mode, paddr, paddr2, ret_needs_next);
+        }
+        soft_lock_release(&e->lock);
+        return b;
+}
+
 /* The block at st.rip; NULL if the cache is full (the dispatcher will flush it).  Raises. */
 static struct soft_block *
 find_block(struct soft_cpu *v, uint32_t variant)
@@ -287,16 +306,10 @@ find_block(struct soft_cpu *v, uint32_t variant)
                         mode |= SOFT_MODE_LARGE;
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
-                soft_lock_acquire(&e->lock);
-                b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
                 needs_next = false;
-                if (b == NULL) {
-                        watch_page(v, paddr);
-                        if (paddr2 != ~(gpa_t)0)
-                                watch_page(v, paddr2);
-                        b = soft_translate(v, mode, paddr, paddr2, &needs_next);
-                }
-                soft_lock_release(&e->lock);
+                b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
+                if (b == NULL)
+                        b = make_block(v, mode, paddr, paddr2, &needs_next);
                 if (needs_next)
                         soft_fetch(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
         } while (needs_next);
