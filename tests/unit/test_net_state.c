@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "netconf_rig.h"
+
 #define PRIVATE                                                                                    \
         "cloned_interfaces=\"bridge0 bridge1\"\n"                                                  \
         "ifconfig_bridge0=\"inet 192.168.16.1/24\"\n"                                              \
@@ -156,16 +158,6 @@ journal_line_cut_short_is_passed_over(void **state)
 }
 
 /* Texts */
-
-static struct netconf *
-conf_of(const char *text)
-{
-        struct netconf *conf = NULL;
-
-        assert_int_equal(netconf_parse(text, strlen(text), &conf), 0);
-        assert_int_equal(conf->error_count, 0);
-        return conf;
-}
 
 static void
 assert_lines(const char *text, const char *const lines[], bool present)

@@ -21,6 +21,8 @@
 
 #include <cmocka.h>
 
+#include "netconf_rig.h"
+
 static int
 enter_namespace(void **state)
 {
@@ -44,16 +46,6 @@ need_taps(void **state)
 {
         if (!*(bool *)*state)
                 skip();
-}
-
-static struct netconf *
-conf_of(const char *text)
-{
-        struct netconf *conf = NULL;
-
-        assert_int_equal(netconf_parse(text, strlen(text), &conf), 0);
-        assert_int_equal(conf->error_count, 0);
-        return conf;
 }
 
 static short
