@@ -4,7 +4,18 @@
 
 Boots the same kernel and initramfs on both, alternating, and runs the same
 workloads in both guests and natively; prints medians, ratios, and the geometric
-mean.  Needs no root.  Nothing here passes or fails by time.
+mean.  Nothing here passes or fails by time.  Parts:
+
+  boot work smp disk    our own workloads, on the bare initramfs
+  real                  programs of this Debian in the guest (programs.py)
+  net                   virtio-net on a tap, in a namespace; needs root (network.py)
+  freebsd               FREEBSD_KERNEL, FREEBSD_ROOT, FREEBSD_QEMU name what to boot
+                        (freebsd.py); left out otherwise
+  start touch idle      start-up, memory by page, cost of an idle guest
+
+  make bench BENCH="--only boot,work --quick"
+
+--quick makes one round of smaller work: to see that a part runs, not to measure.
 """
 import argparse
 import math
@@ -17,23 +28,45 @@ import sys
 import tempfile
 import time
 
+import freebsd
+import network
+import programs
+import startup
+from parts import Skip
+
 WORKLOADS = ['integer', 'sort', 'chase', 'scalar', 'packed', 'x87', 'memory', 'syscalls', 'faults',
              'switches', 'forkexec']
+# What begins every init that add_initrd() makes.
+INIT = '''#!/bin/busybox sh
+busybox=/bin/busybox
+$busybox --install -s /bin
+export PATH=/bin HOME=/
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+while read -r module; do
+        insmod "/lib/modules/$module" 2>/dev/null
+done </lib/modules/order
+'''
 LINE = re.compile(r'bench (\w+) ([0-9.]+) (\d+)')
 
 
 def parse_args():
-    p = argparse.ArgumentParser(description=__doc__)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--bhyve', default='build/bhyve')
     p.add_argument('--guest', default='build/guest', help='directory made by tools/guest.sh')
     p.add_argument('--engine', default='soft')
-    p.add_argument('--rounds', type=int, default=3)
-    p.add_argument('--only', default='', help='workloads, separated by commas')
-    p.add_argument('--skip', default='', help='parts to leave out: boot,work,smp,disk,idle')
+    p.add_argument('--rounds', type=int, default=0, help='default: 3, with --quick 1')
+    p.add_argument('--only', default='', help='parts to run, separated by commas')
+    p.add_argument('--skip', default='', help='parts to leave out')
+    p.add_argument('--workloads', default='', help='workloads, or real programs, to run')
+    p.add_argument('--quick', action='store_true', help='one round of smaller work')
     p.add_argument('--no-tcg', action='store_true')
     p.add_argument('-o', action='append', default=[], metavar='KEY=VALUE', help='further bhyve settings')
-    p.add_argument('--timeout', type=float, default=300)
-    return p.parse_args()
+    p.add_argument('--timeout', type=float, default=600)
+    args = p.parse_args()
+    args.rounds = args.rounds or (1 if args.quick else 3)
+    return args
 
 
 class Bench:
@@ -43,34 +76,38 @@ class Bench:
         self.disk = os.path.join(self.dir, 'disk.img')
         with open(self.disk, 'wb') as f:
             f.truncate(256 << 20)
-        self.native_program = os.path.join(self.dir, 'workloads')
-        here = os.path.dirname(os.path.abspath(__file__))
-        subprocess.run(['cc', '-O2', '-static', '-o', self.native_program, os.path.join(here, 'workloads.c')],
-                       check=True)
+        self.native_program = self.compile('workloads')
+        self.groups = {}
         self.tcg = None if args.no_tcg else shutil.which('qemu-system-x86_64')
         if self.tcg is None and not args.no_tcg:
             print('qemu-system-x86_64 is not installed: only our own engine is measured')
 
-    def command(self, machine, mode, cpus, bench):
+    def choose(self, names):
+        """Of these, those that --workloads names; all where it names none."""
+        wanted = [w for w in self.args.workloads.split(',') if w]
+        return [n for n in names if not wanted or n in wanted]
+
+    def command(self, machine, words, cpus=1, memory=512, initrd=None, disk=None, tap=None):
+        """What runs Linux with its console on standard output; @words are its command line, @memory in MiB."""
         g = self.args.guest
-        line = f'console=ttyS0 quiet panic=-1 bhyve.mode={mode} bhyve.bench={bench}'
+        line = f'console=ttyS0 quiet panic=-1 {words}'
+        initrd, disk = initrd or f'{g}/initrd', disk or self.disk
         if machine == 'tcg':
-            return [self.tcg, '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', str(cpus), '-m', '512', '-display', 'none',
-                    '-no-reboot', '-serial', 'stdio', '-monitor', 'none', '-nic', 'none', '-kernel', f'{g}/vmlinuz', '-initrd',
-                    f'{g}/initrd', '-append', line, '-drive', f'file={self.disk},format=raw,if=virtio']
-        return ([self.args.bhyve, '-c', str(cpus), '-m', '512M', '-s', '0,hostbridge', '-s',
-                 f'3,virtio-blk,{self.disk}', '-s', '31,lpc', '-l', 'com1,stdio', '-o',
+            net = ['-netdev', f'tap,id=n,ifname={tap},script=no,downscript=no', '-device', 'virtio-net-pci,netdev=n']
+            return [self.tcg, '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', str(cpus), '-m', str(memory), '-display', 'none',
+                    '-no-reboot', '-serial', 'stdio', '-monitor', 'none', *(net if tap else ['-nic', 'none']),
+                    '-kernel', f'{g}/vmlinuz', '-initrd', initrd, '-append', line, '-drive',
+                    f'file={disk},format=raw,if=virtio']
+        return ([self.args.bhyve, '-c', str(cpus), '-m', f'{memory}M', '-s', '0,hostbridge', '-s',
+                 f'3,virtio-blk,{disk}', '-s', '31,lpc', '-l', 'com1,stdio', '-o',
                  f'cpu.engine={self.args.engine}', '-o', f'boot.kernel={g}/vmlinuz', '-o',
-                 f'boot.initrd={g}/initrd', '-o', f'boot.cmdline={line}'] +
+                 f'boot.initrd={initrd}', '-o', f'boot.cmdline={line}'] +
+                (['-s', f'5,virtio-net,{tap}'] if tap else []) +
                 [x for o in self.args.o for x in ('-o', o)] + [f'bench{os.getpid()}'])
 
-    def run(self, machine, mode, cpus=1, bench=''):
-        """Wall seconds and what the guest printed."""
+    def run_command(self, machine, command):
+        """Wall seconds, and what it printed."""
         start = time.monotonic()
-        if machine == 'host':
-            command = [self.native_program, '-r', '3'] + [b for b in bench.split(',') if b]
-        else:
-            command = self.command(machine, mode, cpus, bench)
         p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, timeout=self.args.timeout)
         took = time.monotonic() - start
@@ -79,6 +116,38 @@ class Bench:
             sys.stdout.write(text[-2000:])
             raise SystemExit(f'bench: bhyve exited with status {p.returncode}, not 1 (powered off)')
         return took, text
+
+    def run(self, machine, mode, cpus=1, bench=''):
+        if machine == 'host':
+            command = [self.native_program, '-r', '1' if self.args.quick else '3'] + [b for b in bench.split(',') if b]
+        else:
+            command = self.command(machine, f'bhyve.mode={mode} bhyve.bench={bench}', cpus)
+        return self.run_command(machine, command)
+
+    def add_initrd(self, files, init):
+        """The guest's initramfs with @files (name: path on the host) and @init, run by rdinit=/benchinit, behind it."""
+        root = os.path.join(self.dir, 'added')
+        shutil.rmtree(root, ignore_errors=True)
+        os.makedirs(root)
+        for name, source in files.items():
+            shutil.copy(source, os.path.join(root, name))
+        with open(os.path.join(root, 'benchinit'), 'w') as f:
+            f.write(INIT + init + 'poweroff -f\n')
+        os.chmod(os.path.join(root, 'benchinit'), 0o755)
+        names = '\n'.join(['benchinit', *files]) + '\n'
+        added = subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc', '-R', '0:0'], cwd=root, input=names.encode(),
+                               stdout=subprocess.PIPE, check=True).stdout
+        path = os.path.join(self.dir, 'initrd')
+        with open(os.path.join(self.args.guest, 'initrd'), 'rb') as base, open(path, 'wb') as out:
+            data = base.read()
+            out.write(data + bytes(-len(data) % 512) + added)
+        return path
+
+    def compile(self, name):
+        here = os.path.dirname(os.path.abspath(__file__))
+        out = os.path.join(self.dir, name)
+        subprocess.run(['cc', '-O2', '-static', '-o', out, os.path.join(here, name + '.c')], check=True)
+        return out
 
     def machines(self):
         return ['bhyve'] + (['tcg'] if self.tcg else [])
@@ -91,12 +160,14 @@ class Bench:
         print('\nboot to power-off, wall seconds (median of %d)' % self.args.rounds)
         for m, t in times.items():
             print(f'  {m:8} {statistics.median(t):7.2f}   [{min(t):.2f} .. {max(t):.2f}]')
-        if self.tcg:
-            print('  ratio TCG / bhyve %.2f' % (statistics.median(times['tcg']) / statistics.median(times['bhyve'])))
+        self.row('workloads', 'boot', {m: statistics.median(t) for m, t in times.items()})
 
     def collect(self, machine, names, cpus=1):
+        return self.results(machine, self.run(machine, 'bench', cpus, ','.join(names))[1], names)
+
+    def results(self, machine, text, names):
+        """{name: (seconds, result)} of what workloads printed."""
         found = {}
-        text = self.run(machine, 'bench', cpus, ','.join(names))[1]
         for name, seconds, result in LINE.findall(text):
             found[name] = (float(seconds), result)
         missing = [n for n in names if n not in found]
@@ -105,15 +176,16 @@ class Bench:
             print(f'bench: {machine}: no result for {", ".join(missing)}')
         return found
 
-    def work(self):
-        names = [n for n in self.args.only.split(',') if n] or WORKLOADS
+    def row(self, group, name, median, faster_is_less=True):
+        """One line of the last table; @median gives a figure for each machine."""
+        self.groups.setdefault(group, []).append((name, median, faster_is_less))
+
+    def compare(self, group, names, collect):
+        """Alternating rounds of collect(machine), which gives {name: (seconds, result)}; adds medians to the table."""
         runs = {m: [] for m in ['host'] + self.machines()}
         for _ in range(self.args.rounds):
             for m in runs:
-                runs[m].append(self.collect(m, names))
-        print('\nworkloads, seconds (median of %d)' % self.args.rounds)
-        print(f'  {"":10} {"host":>9} {"bhyve":>9} {"tcg":>9} {"bhyve/host":>11} {"tcg/bhyve":>10}')
-        slow, better = [], []
+                runs[m].append(collect(m))
         for n in names:
             median = {}
             for m, rs in runs.items():
@@ -122,12 +194,23 @@ class Bench:
                 wrong = [r[n][1] for r in rs if n in r and n in runs['host'][0] and r[n][1] != runs['host'][0][n][1]]
                 if wrong:
                     print(f'  {n}: {m} COMPUTED {wrong[0]}, the host {runs["host"][0][n][1]}')
-            tcg = median.get('tcg', float('nan'))
-            print(f'  {n:10} {median["host"]:9.4f} {median["bhyve"]:9.4f} {tcg:9.4f}'
-                  f' {median["bhyve"] / median["host"]:11.2f} {tcg / median["bhyve"]:10.2f}')
-            slow.append(median['bhyve'] / median['host'])
-            better.append(tcg / median['bhyve'])
-        print(f'  geometric mean {"":27} {geomean(slow):11.2f} {geomean(better):10.2f}')
+            self.row(group, n, median)
+
+    def work(self):
+        names = self.choose(WORKLOADS)
+        self.compare('workloads', names, lambda m: self.collect(m, names))
+
+    def table(self):
+        for group, rows in self.groups.items():
+            print(f'\n{group}, median of {self.args.rounds}')
+            print(f'  {"":28} {"native":>10} {"bhyve":>10} {"TCG":>10} {"TCG/bhyve":>10} {"% of native":>12}')
+            better, native = [], []
+            for name, median, less in rows:
+                host, ours, tcg = (median.get(m, float('nan')) for m in ('host', 'bhyve', 'tcg'))
+                better.append(ratio(tcg, ours) if less else ratio(ours, tcg))
+                native.append(100 * (ratio(host, ours) if less else ratio(ours, host)))
+                print(f'  {name:28} {cell(host):>10} {cell(ours):>10} {cell(tcg):>10} {cell(better[-1], 2):>10} {cell(native[-1], 0):>12}')
+            print(f'  {"geometric mean":61} {cell(geomean(better), 2):>10} {cell(geomean(native), 0):>12}')
 
     def smp(self):
         one = self.collect('bhyve', ['two'], 1)
@@ -148,11 +231,11 @@ class Bench:
             print(f'  {m:8} write {speed["diskwrite"]:8.0f}  read {speed["diskread"]:8.0f}')
 
     def idle(self):
-        p = subprocess.Popen(self.command('bhyve', 'idle', 1, ''), stdin=subprocess.PIPE,
+        p = subprocess.Popen(self.command('bhyve', 'bhyve.mode=idle'), stdin=subprocess.PIPE,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(12)
-            before, seconds = cpu_seconds(p.pid), 8
+            before, seconds = cpu_seconds(p.pid), 4 if self.args.quick else 8
             time.sleep(seconds)
             used = cpu_seconds(p.pid) - before
             memory = host_memory_kib(p.pid)
@@ -169,6 +252,16 @@ class Bench:
 def geomean(values):
     values = [v for v in values if v == v and v > 0]
     return math.exp(sum(map(math.log, values)) / len(values)) if values else float('nan')
+
+
+def ratio(a, b):
+    return a / b if a == a and b == b and b > 0 else float('nan')
+
+
+def cell(value, digits=None):
+    if value != value:
+        return '-'
+    return f'{value:.{digits}f}' if digits is not None else f'{value:.4f}' if value < 100 else f'{value:.0f}'
 
 
 def cpu_seconds(pid):
@@ -193,13 +286,24 @@ def host_memory_kib(pid):
 def main():
     args = parse_args()
     bench = Bench(args)
-    skip = args.skip.split(',')
+    parts = {'boot': bench.boot, 'work': bench.work, 'smp': bench.smp, 'disk': bench.disks,
+             'real': lambda: programs.measure(bench), 'net': lambda: network.measure(bench),
+             'freebsd': lambda: freebsd.measure(bench), 'start': lambda: startup.first_instruction(bench),
+             'touch': lambda: startup.touch(bench), 'idle': bench.idle}
+    chosen = [n for n in args.only.split(',') if n] or list(parts)
+    skip = [n for n in args.skip.split(',') if n]
+    unknown = [n for n in chosen + skip if n not in parts]
+    if unknown:
+        raise SystemExit(f'bench: no such part: {", ".join(unknown)} (there are {", ".join(parts)})')
     try:
-        for name, part in [('boot', bench.boot), ('work', bench.work), ('smp', bench.smp),
-                           ('disk', bench.disks), ('idle', bench.idle)]:
-            if name not in skip:
-                part()
+        for name in parts:
+            if name in chosen and name not in skip:
+                try:
+                    parts[name]()
+                except Skip as why:
+                    print(f'\nskipped {name}: {why}')
                 sys.stdout.flush()
+        bench.table()
     finally:
         bench.close()
 
