@@ -140,7 +140,7 @@ def make_image(bench, inputs, names):
     env = dict(os.environ, PATH=os.environ['PATH'] + ':/sbin:/usr/sbin')
     kib = int(subprocess.run(['du', '-sk', root], stdout=subprocess.PIPE, text=True, check=True).stdout.split()[0])
     subprocess.run(['mke2fs', '-q', '-F', '-t', 'ext4', '-O', '^has_journal', '-d', root, image, f'{kib * 5 // 4 + 16384}k'],
-                   check=True, env=env)
+                   check=True, env=env, stdout=subprocess.DEVNULL)
     shutil.rmtree(root)
     return image
 
