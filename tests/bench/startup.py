@@ -66,7 +66,7 @@ def first_instruction(bench):
 
 def touch(bench):
     """Three quarters of the guest's free memory, twice: the host gives its pages at the first touch."""
-    initrd = bench.add_initrd({}, 'workloads -r 1 touch\nworkloads -r 1 touch\n')
+    initrd = bench.add_initrd({'workloads': bench.native_program}, '/workloads -r 1 touch\n' * 2)
     print('\nmemory, ns for each page of 4 KiB: first touch in the guest\'s life, and again')
     for machine in bench.machines():
         for memory in 512, 4096:
