@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-/* Its frequency: from CPUID where it says so, else measured against CLOCK_MONOTONIC in 20 ms. */
+/* Its frequency: from CPUID where it says so, else measured against CLOCK_MONOTONIC in 8 ms. */
 uint64_t tsc_hz(void);
 
 #endif
