@@ -43,7 +43,7 @@ fi
 
 set -- -c "${CPUS:-2}" -m "${MEMORY:-512M}" -H -s 0,hostbridge -s 31,lpc -l com1,stdio
 [ -z "$disk" ] || set -- "$@" -s 3,virtio-blk,"$disk"
-set -- "$@" -s 4,virtio-rnd -o cpu.engine="${ENGINE:-auto}" -o boot.kernel="$kernel"
+set -- "$@" -s 4,virtio-rnd -s 5,virtio-net,slirp -o cpu.engine="${ENGINE:-auto}" -o boot.kernel="$kernel"
 [ -z "$initrd" ] || set -- "$@" -o boot.initrd="$initrd"
 [ -n "$own" ] || set -- "$@" -o boot.cmdline="${CMDLINE:-console=ttyS0 quiet panic=-1 bhyve.mode=$mode}"
 
