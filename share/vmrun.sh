@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Runs a FreeBSD guest: loads it, runs it, and again while it reboots.
-# The options are those of FreeBSD's vmrun.sh(8).
+# The options are those of FreeBSD's vmrun.sh(8).  With -k it runs a Linux guest, which
+# bhyve loads itself; -a, which takes no argument before, is then the command line.
 
 bhyve=${BHYVE:-bhyve}
 bhyveload=${BHYVELOAD:-bhyveload}
@@ -22,12 +23,18 @@ iso=./release.iso
 install=
 debug=
 loader=
+kernel=
+initrd=
+cmdline=
+options=Ac:C:d:e:E:f:F:g:G:hH:iI:k:l:L:m:n:p:P:r:t:TuvwxW
+argument=
 
 usage() {
 	cat >&2 <<-'TEXT'
 	Usage: vmrun.sh [-aAhiuwx] [-c cpus] [-C console] [-d disk[,options]] [-e name=value]
 	                [-g port] [-G [w][address:]port] [-H directory] [-I iso] [-l loader]
 	                [-m memory] [-n virtio-net|e1000] [-t tap|slirp] vmname
+	       vmrun.sh [options] -k kernel [-r initrd] [-a cmdline] vmname
 	  -a  local APIC in xAPIC mode        -A  AHCI disks instead of virtio-blk
 	  -c  virtual CPUs (2)                -C  console (stdio)
 	  -d  disk, repeatable (./diskdev, made with 8 GB if it is missing)
@@ -37,6 +44,8 @@ usage() {
 	  -m  memory (512M)                   -n  network interface
 	  -t  network back end, repeatable    -u  clock in UTC
 	  -w  ignore unknown MSRs             -x  local APIC in x2APIC mode
+	  -k  kernel of a Linux guest         -r  its initial RAM disk
+	  -a  after -k: its command line
 	TEXT
 	exit 1
 }
@@ -51,9 +60,9 @@ quote() {
 	printf "'%s' " "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"
 }
 
-while getopts aAc:C:d:e:E:f:F:g:G:hH:iI:l:L:m:n:p:P:t:TuvwxW option; do
+while getopts "${options}a$argument" option; do
 	case $option in
-	a) flags="$flags -a" ;;
+	a) if [ -n "$kernel" ]; then cmdline=$OPTARG; else flags="$flags -a"; fi ;;
 	A) disk_emulation=ahci-hd ;;
 	c) cpus=$OPTARG ;;
 	C) console=$OPTARG ;;
@@ -64,9 +73,11 @@ while getopts aAc:C:d:e:E:f:F:g:G:hH:iI:l:L:m:n:p:P:t:TuvwxW option; do
 	H) host_dir=$(cd "$OPTARG" 2>/dev/null && pwd) || fail "-H: no directory $OPTARG" ;;
 	i) install=yes ;;
 	I) iso=$OPTARG ;;
+	k) kernel=$OPTARG argument=: ;;
 	l) loader=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	n) nic=$OPTARG ;;
+	r) initrd=$OPTARG ;;
 	t) taps="$taps $OPTARG" ;;
 	u) flags="$flags -u" ;;
 	w) flags="$flags -w" ;;
@@ -82,15 +93,28 @@ shift $((OPTIND - 1))
 [ $# = 1 ] || usage
 vm=$1
 
-[ -n "$disks" ] || disks=$(quote ./diskdev)
+if [ -n "$kernel" ]; then
+	[ -r "$kernel" ] || fail "-k: $kernel is not readable"
+	[ -z "$initrd" ] || [ -r "$initrd" ] || fail "-r: $initrd is not readable"
+	[ -z "$host_dir$loader$load_env$install" ] || fail "-e, -H, -i and -l are for bhyveload, which -k does without"
+else
+	[ -z "$initrd" ] || fail "-r needs -k"
+	command -v "$bhyveload" >/dev/null || fail "$bhyveload is not on PATH; BHYVELOAD names it, make install installs it"
+	[ -n "$disks" ] || disks=$(quote ./diskdev)
+fi
+for program in "$bhyve" "$bhyvectl"; do
+	command -v "$program" >/dev/null || fail "$program is not on PATH; BHYVE and BHYVECTL name them, make install installs them"
+done
 eval "set -- $disks"
 first=${1%%,*}
-if [ ! -e "$first" ]; then
+if [ -z "$first" ]; then
+	:
+elif [ ! -e "$first" ]; then
 	echo "vmrun.sh: $first does not exist; making it with 8 GB"
 	truncate -s 8G "$first" || fail "$first cannot be made"
 	install=yes
 fi
-[ -r "$first" ] || fail "$first is not readable"
+[ -z "$first" ] || [ -r "$first" ] || fail "$first is not readable"
 
 # Something to boot from: an MBR's or a boot sector's mark, or the magic of UFS.
 bootable() {
@@ -117,8 +141,9 @@ make_devices() {
 	fi
 }
 
-"$bhyvectl" --vm="$vm" --destroy >/dev/null 2>&1
-while :; do
+# Loads the guest from its disks, the installer's image or the host's directory.
+# shellcheck disable=SC2120 # it sets its own arguments
+load() {
 	from_iso=
 	if [ -n "$install" ] || { [ -z "$host_dir" ] && ! bootable "$first"; }; then
 		[ -r "$iso" ] || fail "nothing to boot from: $first has no system and $iso is not there"
@@ -136,9 +161,22 @@ while :; do
 			load="$load-d $(quote "${disk%%,*}")"
 		done
 	fi
-	eval "$bhyveload $load $(quote "$vm")" || { status=$?; break; }
+	eval "$bhyveload $load $(quote "$vm")"
+}
+
+linux=
+from_iso=
+if [ -n "$kernel" ]; then
+	linux="-o $(quote "boot.kernel=$kernel")"
+	[ -z "$initrd" ] || linux="$linux-o $(quote "boot.initrd=$initrd")"
+	linux="$linux-o $(quote "boot.cmdline=${cmdline:-console=ttyS0}")"
+fi
+
+"$bhyvectl" --vm="$vm" --destroy >/dev/null 2>&1
+while :; do
+	[ -n "$kernel" ] || load || { status=$?; break; }
 	make_devices
-	eval "$bhyve -c $cpus -m $memory -A $flags $debug $devices -l $(quote "com1,$console")$(quote "$vm")"
+	eval "$bhyve -c $cpus -m $memory -A $flags $debug $linux$devices -l $(quote "com1,$console")$(quote "$vm")"
 	status=$?
 	[ $status = 0 ] || break
 done
