@@ -18,7 +18,7 @@
 
 /* ---- lock: after Drepper's "Futexes are tricky", mutex 2 ---- */
 
-static void
+void
 soft_futex(_Atomic uint32_t *word, int op, uint32_t value)
 {
         syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);

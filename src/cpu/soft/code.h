@@ -34,6 +34,13 @@
 struct soft_block;
 struct soft_cover;
 
+/* Linear address of the next instruction. */
+static inline gva_t
+soft_linear_rip(const struct soft_cpu *v)
+{
+        return v->mode & X86_MODE_64 ? v->st.rip : (uint32_t)(v->st.seg[X86_CS].base + v->st.rip);
+}
+
 /* A place in a block's code that jumps to a known guest address. */
 struct soft_exit {
         struct soft_block *block;
@@ -104,6 +111,8 @@ struct soft_lock {
 };
 
 void soft_lock_acquire(struct soft_lock *lock);
+/* FUTEX_WAIT or FUTEX_WAKE on a word of this process. */
+void soft_futex(_Atomic uint32_t *word, int op, uint32_t value);
 void soft_lock_release(struct soft_lock *lock);
 
 /* Thunks: code emitted once, called from blocks.  Executable addresses. */
@@ -113,7 +122,7 @@ struct soft_thunks {
         uint8_t *rmw[3][7];
         uint8_t *stack;       /* r11 linear, r10 rip: makes the window fit; r11 host, or NULL */
         uint8_t *commit[2];   /* [flags are saved]: after a slow store; r10 next rip */
-        uint8_t *seg[3];      /* non-flat segments: r11 offset, r10 seg<<8|size|access<<16; -> r11 linear */
+        uint8_t *seg;         /* non-flat segments: r11 offset, r10 seg<<8|size|access<<16; -> r11 linear */
         uint8_t *sys;         /* r11 insn, r10 rip: returns */
         uint8_t *sys_end;     /* the same, never returns to the block */
         uint8_t *link;        /* r11 struct soft_exit: jumped to */

@@ -15,12 +15,6 @@
 
 #define DR7_ENABLES 0xffu
 
-static gva_t
-debug_rip(const struct soft_cpu *v)
-{
-        return v->mode & X86_MODE_64 ? v->st.rip : (uint32_t)(v->st.seg[X86_CS].base + v->st.rip);
-}
-
 bool
 soft_debug_breaks(const struct soft_engine *e, gva_t linear)
 {
@@ -42,14 +36,14 @@ soft_debug_breaks(const struct soft_engine *e, gva_t linear)
 bool
 soft_debug_skips(const struct soft_cpu *v)
 {
-        return v->run->skip_break && v->run->skip_rip == debug_rip(v);
+        return v->run->skip_break && v->run->skip_rip == soft_linear_rip(v);
 }
 
 void
 soft_debug_exit(struct soft_cpu *v, enum cpu_debug_cause cause, gva_t address)
 {
         v->run->skip_break = true;
-        v->run->skip_rip = debug_rip(v);
+        v->run->skip_rip = soft_linear_rip(v);
         v->run->watch_hit = false;
         v->exit.reason = CPU_EXIT_DEBUG;
         v->exit.debug.cause = cause;
@@ -59,7 +53,7 @@ soft_debug_exit(struct soft_cpu *v, enum cpu_debug_cause cause, gva_t address)
 bool
 soft_debug_stops_here(struct soft_cpu *v)
 {
-        gva_t linear = debug_rip(v);
+        gva_t linear = soft_linear_rip(v);
 
         if (v->engine->break_count == 0 || soft_debug_skips(v) || !soft_debug_breaks(v->engine, linear))
                 return false;
@@ -76,7 +70,7 @@ soft_debug_done(struct soft_cpu *v)
         if (r->watch_hit)
                 soft_debug_exit(v, CPU_DEBUG_WATCH, r->watch_address);
         else if (r->debug_step)
-                soft_debug_exit(v, CPU_DEBUG_STEP, debug_rip(v));
+                soft_debug_exit(v, CPU_DEBUG_STEP, soft_linear_rip(v));
         else
                 return false;
         return true;

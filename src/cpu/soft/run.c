@@ -69,17 +69,11 @@ soft_exit(struct soft_cpu *v)
         soft_unwind(v, SOFT_LEFT_EXIT);
 }
 
-static gva_t
-linear_rip(const struct soft_cpu *v)
-{
-        return v->mode & X86_MODE_64 ? v->st.rip : (uint32_t)(v->st.seg[X86_CS].base + v->st.rip);
-}
-
 _Noreturn void
 soft_call_raise(struct soft_cpu *v, unsigned vector)
 {
         if (vector == SOFT_RAISE_BREAK) {
-                soft_debug_exit(v, CPU_DEBUG_BREAK, linear_rip(v));
+                soft_debug_exit(v, CPU_DEBUG_BREAK, soft_linear_rip(v));
                 soft_exit(v);
         }
         if (vector == X86_VEC_GP)
@@ -289,7 +283,7 @@ static struct soft_block *
 find_block(struct soft_cpu *v, uint32_t variant)
 {
         struct soft_engine *e = v->engine;
-        gva_t linear = linear_rip(v);
+        gva_t linear = soft_linear_rip(v);
         gpa_t paddr, paddr2 = ~(gpa_t)0;
         struct soft_block *b;
         uint32_t mode;
@@ -454,12 +448,6 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
 
 /* ---- stopping the world ---- */
 
-static void
-world_futex(_Atomic uint32_t *word, int op, uint32_t value)
-{
-        syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
-}
-
 /* Before a vCPU uses the code cache.  Waits while another empties it. */
 static void
 world_enter(struct soft_engine *e)
@@ -468,12 +456,12 @@ world_enter(struct soft_engine *e)
                 uint32_t x;
 
                 while ((x = atomic_load(&e->exclusive)) != 0)
-                        world_futex(&e->exclusive, FUTEX_WAIT, x);
+                        soft_futex(&e->exclusive, FUTEX_WAIT, x);
                 atomic_fetch_add(&e->running, 1);
                 if (atomic_load(&e->exclusive) == 0)
                         return;
                 atomic_fetch_sub(&e->running, 1);
-                world_futex(&e->running, FUTEX_WAKE, 1);
+                soft_futex(&e->running, FUTEX_WAKE, 1);
         }
 }
 
@@ -482,7 +470,7 @@ world_leave(struct soft_engine *e)
 {
         atomic_fetch_sub(&e->running, 1);
         if (atomic_load(&e->exclusive) != 0)
-                world_futex(&e->running, FUTEX_WAKE, 1);
+                soft_futex(&e->running, FUTEX_WAKE, 1);
 }
 
 /* Empties the code cache once every vCPU is out of it.  The caller is. */
@@ -497,14 +485,14 @@ world_flush(struct soft_engine *e)
                 if (e->cpus[i] != NULL)
                         soft_kick(e->cpus[i]);
         while ((n = atomic_load(&e->running)) != 0)
-                world_futex(&e->running, FUTEX_WAIT, n);
+                soft_futex(&e->running, FUTEX_WAIT, n);
         soft_lock_acquire(&e->lock); /* devices report writes at any time */
         soft_code_reset(e);
         soft_lock_release(&e->lock);
         atomic_store(&e->flush_wanted, 0);
         kick_others(e, NULL, false);
         atomic_store(&e->exclusive, 0);
-        world_futex(&e->exclusive, FUTEX_WAKE, INT32_MAX);
+        soft_futex(&e->exclusive, FUTEX_WAKE, INT32_MAX);
 }
 
 void
@@ -660,7 +648,7 @@ guarded_find(struct soft_cpu *v, void *arg)
 static bool
 guest_breakpoint(struct soft_cpu *v)
 {
-        gva_t linear = linear_rip(v);
+        gva_t linear = soft_linear_rip(v);
         uint64_t hits = 0;
 
         if ((v->st.dr7 & 0xff) == 0 || (v->st.rflags & X86_FL_RF) || v->st.shadow_ss)

@@ -93,7 +93,6 @@ struct soft_cpu {
         struct soft_event event;      /* raised and not yet delivered */
         struct soft_event delivering; /* being delivered: a further fault combines with it */
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
-        bool exit_requested;
         bool watching;        /* accesses to data are watched: see soft_watch */
         struct cpu_exit exit;
 

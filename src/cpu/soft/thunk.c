@@ -207,13 +207,6 @@ thunk_sys_end(struct emit *e)
         return start;
 }
 
-/* Host flags to flags_saved; r10 is lost. */
-static void
-thunk_save_flags(struct emit *e)
-{
-        regs_emit_save_flags(e);
-}
-
 /* After a slow store.  r10: address of the next instruction.  Keeps the host's flags unless they are saved. */
 static uint8_t *
 thunk_commit(struct emit *e, bool saved)
@@ -223,7 +216,7 @@ thunk_commit(struct emit *e, bool saved)
 
         emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
         if (!saved)
-                thunk_save_flags(e);
+                regs_emit_save_flags(e);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         thunk_call_aligned(e, (uintptr_t)soft_slow_commit);
@@ -299,7 +292,7 @@ soft_thunks_emit(struct soft_engine *eng)
                 }
         }
         t->stack = thunk_access(&e, (uintptr_t)soft_slow_stack, 0);
-        t->seg[0] = thunk_seg(&e);
+        t->seg = thunk_seg(&e);
         t->commit[0] = thunk_commit(&e, false);
         t->commit[1] = thunk_commit(&e, true);
         t->sys = thunk_sys(&e);

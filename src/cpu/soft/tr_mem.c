@@ -98,7 +98,7 @@ tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
         emit_mov_imm(e, T1, t->rip);
         emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
         emit_mov_imm(e, T1, size | seg << 8 | acc << 16);
-        emit_call_to(e, t->eng->thunks.seg[0]);
+        emit_call_to(e, t->eng->thunks.seg);
 }
 
 static unsigned
