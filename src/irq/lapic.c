@@ -9,67 +9,21 @@
  * APIC programming gets one of the two outcomes).  The timer is guarded by
  * lapic->lock, a leaf lock; kick() is never called under it.
  */
-#include "irq/lapic.h"
+#include "irq/lapic_private.h"
 
-#include "base/loop.h"
-#include "base/util.h"
 #include "cpu/cpu.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <time.h>
 
-/* Register numbers: MMIO offset / 16, x2APIC MSR - 0x800 (11.4.1, 11.12.1.2). */
-enum {
-        REG_ID = 0x02,
-        REG_VERSION = 0x03,
-        REG_TPR = 0x08,
-        REG_APR = 0x09,
-        REG_PPR = 0x0a,
-        REG_EOI = 0x0b,
-        REG_RRD = 0x0c,
-        REG_LDR = 0x0d,
-        REG_DFR = 0x0e,
-        REG_SVR = 0x0f,
-        REG_ISR = 0x10,
-        REG_TMR = 0x18,
-        REG_IRR = 0x20,
-        REG_ESR = 0x28,
-        REG_ICR_LOW = 0x30,
-        REG_ICR_HIGH = 0x31,
-        REG_LVT_TIMER = 0x32,
-        REG_LVT_ERROR = 0x37,
-        REG_TIMER_INITIAL = 0x38,
-        REG_TIMER_CURRENT = 0x39,
-        REG_TIMER_DIVIDE = 0x3e,
-        REG_SELF_IPI = 0x3f,
-};
-
-enum { LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+#define LVT_MODE(lvt)   (((lvt) >> 8) & 7)
+#define LVT_VECTOR(lvt) ((uint8_t)(lvt))
 
 #define MSR_APIC_BASE    0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSR_X2APIC_FIRST 0x800u
 #define MSR_X2APIC_LAST  0x8ffu
 
-#define BASE_BSP    0x100u
-#define BASE_X2APIC 0x400u
-#define BASE_ENABLE 0x800u
-#define BASE_ADDR   0xffffffffff000ull
-
-#define LVT_MASKED      0x10000u
-#define LVT_LEVEL       0x8000u
-#define LVT_MODE(lvt)   (((lvt) >> 8) & 7)
-#define LVT_VECTOR(lvt) ((uint8_t)(lvt))
-#define TIMER_MODE(lvt) (((lvt) >> 17) & 3)
-
-enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
-
-#define SVR_ENABLE       0x100u
 #define SVR_NO_BROADCAST 0x1000u
 #define SVR_WRITABLE     0x13ffu
 
@@ -83,56 +37,6 @@ enum { TIMER_ONE_SHOT, TIMER_PERIODIC, TIMER_TSC_DEADLINE };
 #define ESR_RECEIVE_ILLEGAL 0x40u
 #define ESR_REGISTER        0x80u
 
-/* A periodic timer faster than this would leave the guest, and us, no time for anything else. */
-#define MIN_PERIOD_NS (20 * NSEC_PER_USEC)
-
-typedef _Atomic uint32_t reg_t;
-
-struct lapic {
-        struct lapic_set *set;
-        unsigned vcpu;
-        uint32_t id;
-        _Atomic uint64_t base;
-        reg_t tpr, ldr, dfr, svr, esr, esr_pending, icr_low, icr_high;
-        reg_t lvt[LVT_COUNT];
-        reg_t isr[8], tmr[8], irr[8];
-        atomic_bool extint; /* an ExtINT message came (not LINT0) */
-        _Atomic uint64_t tsc_offset;
-
-        pthread_mutex_t lock;
-        reg_t initial, divide;    /* written under lock */
-        uint64_t period_ns;       /* lock; 0 unless periodic */
-        uint64_t tsc_deadline;    /* lock; 0: not armed */
-        _Atomic uint64_t deadline_ns; /* written under lock; LAPIC_NO_DEADLINE: not armed */
-        atomic_bool idle;             /* the vCPU's thread looks after the timer itself */
-};
-
-struct lapic_set {
-        struct lapic_config config;
-        struct lapic *lapics;
-        atomic_uint lint; /* levels of pins 0 and 1 */
-        atomic_uint next_lowest;
-
-        pthread_t thread;
-        bool thread_running;
-        pthread_mutex_t timer_lock;
-        pthread_cond_t timer_cond;
-        _Atomic uint64_t wakeup_ns; /* when the thread wakes by itself */
-        bool stop;                  /* timer_lock */
-};
-
-static uint32_t
-load(const reg_t *reg)
-{
-        return atomic_load_explicit(reg, memory_order_relaxed);
-}
-
-static void
-store(reg_t *reg, uint32_t value)
-{
-        atomic_store_explicit(reg, value, memory_order_relaxed);
-}
-
 static void
 kick(struct lapic *l, unsigned event, unsigned arg)
 {
@@ -143,12 +47,6 @@ static bool
 is_enabled(const struct lapic *l)
 {
         return (l->base & BASE_ENABLE) && (load(&l->svr) & SVR_ENABLE);
-}
-
-static bool
-is_x2apic(const struct lapic *l)
-{
-        return (l->base & (BASE_ENABLE | BASE_X2APIC)) == (BASE_ENABLE | BASE_X2APIC);
 }
 
 /* The highest vector of a 256-bit register, or -1. */
@@ -165,8 +63,8 @@ highest(const reg_t *words)
 }
 
 /* 11.8.3.1 */
-static uint32_t
-ppr(const struct lapic *l)
+uint32_t
+lapic_ppr(const struct lapic *l)
 {
         uint32_t tpr = load(&l->tpr);
         int in_service = highest(l->isr);
@@ -210,9 +108,8 @@ set_error(struct lapic *l, uint32_t bit)
                 accept_vector(l, LVT_VECTOR(lvt), false);
 }
 
-/* A local interrupt whose LVT entry says how it is delivered (11.5.1). */
-static void
-fire_lvt(struct lapic *l, unsigned entry)
+void
+lapic_fire_lvt(struct lapic *l, unsigned entry)
 {
         uint32_t lvt = load(&l->lvt[entry]);
 
@@ -236,278 +133,6 @@ fire_lvt(struct lapic *l, unsigned entry)
         }
 }
 
-/* --- The timer, 11.5.4 --- */
-
-static uint64_t
-guest_tsc(const struct lapic *l)
-{
-        return __builtin_ia32_rdtsc() + atomic_load_explicit(&l->tsc_offset, memory_order_relaxed);
-}
-
-/* Lock held.  Host time of the armed TSC deadline. */
-static uint64_t
-tsc_deadline_ns(const struct lapic *l)
-{
-        uint64_t now_tsc = guest_tsc(l);
-        uint64_t now = loop_now_ns();
-        unsigned __int128 ns;
-
-        if (l->tsc_deadline <= now_tsc)
-                return now;
-        ns = (unsigned __int128)(l->tsc_deadline - now_tsc) * NSEC_PER_SEC / l->set->config.tsc_hz;
-        return ns > INT64_MAX ? INT64_MAX : now + (uint64_t)ns;
-}
-
-/* Divide configuration: bits 3, 1, 0 say 2, 4, ... 128, 1 (11.5.4 figure 11-10). */
-static uint64_t
-timer_divisor(uint32_t divide)
-{
-        unsigned code = (divide & 3) | (divide >> 1 & 4);
-
-        return code == 7 ? 1 : 2ull << code;
-}
-
-/* Lock held; LAPIC_TIMER_HZ makes a tick of the undivided clock one nanosecond. */
-static void
-start_count(struct lapic *l)
-{
-        uint64_t ns = l->initial * timer_divisor(l->divide);
-
-        l->period_ns = 0;
-        if (!l->initial) {
-                l->deadline_ns = LAPIC_NO_DEADLINE;
-                return;
-        }
-        if (TIMER_MODE(load(&l->lvt[LVT_TIMER])) == TIMER_PERIODIC)
-                l->period_ns = ns < MIN_PERIOD_NS ? MIN_PERIOD_NS : ns;
-        l->deadline_ns = loop_now_ns() + ns;
-}
-
-/* Lock held.  True if the timer was due: the caller fires its LVT entry, the lock dropped. */
-static bool
-timer_expire(struct lapic *l, uint64_t now)
-{
-        if (l->deadline_ns > now)
-                return false;
-        if (l->tsc_deadline) {
-                l->deadline_ns = tsc_deadline_ns(l);
-                if (guest_tsc(l) < l->tsc_deadline)
-                        return false; /* the two clocks differ a little: wait for the rest */
-                l->tsc_deadline = 0;
-                l->deadline_ns = LAPIC_NO_DEADLINE;
-        } else if (l->period_ns) {
-                uint64_t late = now - l->deadline_ns;
-
-                l->deadline_ns = now + l->period_ns - late % l->period_ns;
-        } else {
-                l->deadline_ns = LAPIC_NO_DEADLINE;
-        }
-        return true;
-}
-
-static void
-timer_poll(struct lapic *l)
-{
-        bool due = false;
-
-        if (l->deadline_ns == LAPIC_NO_DEADLINE)
-                return;
-        pthread_mutex_lock(&l->lock);
-        due = timer_expire(l, loop_now_ns());
-        pthread_mutex_unlock(&l->lock);
-        if (due)
-                fire_lvt(l, LVT_TIMER);
-}
-
-/*
- * Makes the timer thread notice a new deadline.  deadline_ns was stored before
- * wakeup_ns is read here, and the thread raises wakeup_ns before it reads the
- * deadlines (all sequentially consistent), so one of the two sees the other.
- */
-static void
-timer_changed(struct lapic *l)
-{
-        struct lapic_set *set = l->set;
-
-        if (l->idle || l->deadline_ns >= set->wakeup_ns)
-                return;
-        pthread_mutex_lock(&set->timer_lock);
-        pthread_cond_signal(&set->timer_cond);
-        pthread_mutex_unlock(&set->timer_lock);
-}
-
-/* Timer lock held.  The earliest deadline of the running vCPUs. */
-static uint64_t
-earliest_deadline(struct lapic_set *set)
-{
-        uint64_t earliest = LAPIC_NO_DEADLINE;
-
-        for (unsigned i = 0; i < set->config.count; i++) {
-                struct lapic *l = &set->lapics[i];
-                uint64_t deadline = l->idle ? LAPIC_NO_DEADLINE : l->deadline_ns;
-
-                if (deadline < earliest)
-                        earliest = deadline;
-        }
-        return earliest;
-}
-
-static void
-poll_running(struct lapic_set *set)
-{
-        for (unsigned i = 0; i < set->config.count; i++) {
-                if (!set->lapics[i].idle)
-                        timer_poll(&set->lapics[i]);
-        }
-}
-
-static void
-wait_until(struct lapic_set *set, uint64_t ns)
-{
-        struct timespec ts = {(time_t)(ns / NSEC_PER_SEC), (long)(ns % NSEC_PER_SEC)};
-
-        if (ns >= INT64_MAX)
-                pthread_cond_wait(&set->timer_cond, &set->timer_lock);
-        else
-                pthread_cond_timedwait(&set->timer_cond, &set->timer_lock, &ts);
-}
-
-static void *
-timer_thread(void *arg)
-{
-        struct lapic_set *set = arg;
-
-        prctl(PR_SET_TIMERSLACK, 1);
-        pthread_mutex_lock(&set->timer_lock);
-        while (!set->stop) {
-                uint64_t earliest;
-
-                set->wakeup_ns = LAPIC_NO_DEADLINE; /* see timer_changed */
-                earliest = earliest_deadline(set);
-                if (earliest > loop_now_ns()) {
-                        set->wakeup_ns = earliest;
-                        wait_until(set, earliest);
-                        continue;
-                }
-                pthread_mutex_unlock(&set->timer_lock);
-                poll_running(set);
-                pthread_mutex_lock(&set->timer_lock);
-        }
-        pthread_mutex_unlock(&set->timer_lock);
-        return NULL;
-}
-
-static void
-write_initial(struct lapic *l, uint32_t value)
-{
-        pthread_mutex_lock(&l->lock);
-        if (TIMER_MODE(load(&l->lvt[LVT_TIMER])) != TIMER_TSC_DEADLINE) {
-                l->initial = value;
-                start_count(l);
-        }
-        pthread_mutex_unlock(&l->lock);
-        timer_changed(l);
-}
-
-static uint32_t
-read_current(struct lapic *l)
-{
-        uint64_t now = loop_now_ns();
-        uint64_t left = 0;
-
-        pthread_mutex_lock(&l->lock);
-        if (!l->tsc_deadline && l->deadline_ns != LAPIC_NO_DEADLINE) {
-                if (l->deadline_ns > now)
-                        left = l->deadline_ns - now;
-                else if (l->period_ns)
-                        left = l->period_ns - (now - l->deadline_ns) % l->period_ns;
-        }
-        left /= timer_divisor(l->divide);
-        pthread_mutex_unlock(&l->lock);
-        return (uint32_t)left;
-}
-
-/* A new divider takes effect at once: what is left of the count runs at the new speed. */
-static void
-write_divide(struct lapic *l, uint32_t value)
-{
-        uint32_t left = read_current(l);
-
-        pthread_mutex_lock(&l->lock);
-        l->divide = value & 0xb;
-        if (!l->tsc_deadline && l->deadline_ns != LAPIC_NO_DEADLINE) {
-                start_count(l);
-                l->deadline_ns = loop_now_ns() + left * timer_divisor(l->divide);
-        }
-        pthread_mutex_unlock(&l->lock);
-        timer_changed(l);
-}
-
-static void
-write_tsc_deadline(struct lapic *l, uint64_t value)
-{
-        bool due = false;
-
-        pthread_mutex_lock(&l->lock);
-        if (TIMER_MODE(load(&l->lvt[LVT_TIMER])) == TIMER_TSC_DEADLINE) {
-                l->tsc_deadline = value;
-                l->deadline_ns = value ? tsc_deadline_ns(l) : LAPIC_NO_DEADLINE;
-                due = timer_expire(l, loop_now_ns());
-        }
-        pthread_mutex_unlock(&l->lock);
-        if (due)
-                fire_lvt(l, LVT_TIMER);
-        else
-                timer_changed(l);
-}
-
-/* Lock held.  A change into or out of TSC-deadline mode disarms the timer (11.5.4.1). */
-static void
-change_timer_mode(struct lapic *l, unsigned old_mode, unsigned new_mode)
-{
-        if (old_mode == new_mode)
-                return;
-        if (old_mode == TIMER_TSC_DEADLINE || new_mode == TIMER_TSC_DEADLINE) {
-                l->tsc_deadline = 0;
-                l->initial = 0;
-                l->period_ns = 0;
-                l->deadline_ns = LAPIC_NO_DEADLINE;
-                return;
-        }
-        l->period_ns = 0;
-        if (new_mode == TIMER_PERIODIC) {
-                uint64_t ns = l->initial * timer_divisor(l->divide);
-
-                l->period_ns = ns < MIN_PERIOD_NS ? MIN_PERIOD_NS : ns;
-        }
-}
-
-void
-lapic_set_tsc_offset(struct lapic *l, uint64_t offset)
-{
-        atomic_store_explicit(&l->tsc_offset, offset, memory_order_relaxed);
-        pthread_mutex_lock(&l->lock);
-        if (l->tsc_deadline)
-                l->deadline_ns = tsc_deadline_ns(l);
-        pthread_mutex_unlock(&l->lock);
-        timer_changed(l);
-}
-
-uint64_t
-lapic_idle_begin(struct lapic *l)
-{
-        l->idle = true;
-        return l->deadline_ns;
-}
-
-void
-lapic_idle_end(struct lapic *l)
-{
-        l->idle = false;
-        timer_poll(l);
-        timer_changed(l);
-}
-
 /* --- Reset --- */
 
 static void
@@ -521,11 +146,7 @@ reset_words(reg_t *words)
 static void
 reset_registers(struct lapic *l)
 {
-        pthread_mutex_lock(&l->lock);
-        l->deadline_ns = LAPIC_NO_DEADLINE;
-        l->tsc_deadline = l->period_ns = 0;
-        l->initial = l->divide = 0;
-        pthread_mutex_unlock(&l->lock);
+        lapic_timer_reset(l);
         store(&l->tpr, 0);
         store(&l->ldr, 0);
         store(&l->dfr, UINT32_MAX);
@@ -567,21 +188,11 @@ lapic_set_reset(struct lapic_set *set)
                 reset_lapic(&set->lapics[i]);
 }
 
-static void
-init_timer_cond(pthread_cond_t *cond)
-{
-        pthread_condattr_t attr;
-
-        pthread_condattr_init(&attr);
-        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        pthread_cond_init(cond, &attr);
-        pthread_condattr_destroy(&attr);
-}
-
 int
 lapic_set_create(const struct lapic_config *config, struct lapic_set **ret_set)
 {
         struct lapic_set *set;
+        int error;
 
         if (!config->count || config->count > LAPIC_MAX_COUNT || !config->tsc_hz)
                 return -EINVAL;
@@ -594,8 +205,6 @@ lapic_set_create(const struct lapic_config *config, struct lapic_set **ret_set)
                 free(set);
                 return -ENOMEM;
         }
-        pthread_mutex_init(&set->timer_lock, NULL);
-        init_timer_cond(&set->timer_cond);
         for (unsigned i = 0; i < config->count; i++) {
                 struct lapic *l = &set->lapics[i];
 
@@ -606,12 +215,11 @@ lapic_set_create(const struct lapic_config *config, struct lapic_set **ret_set)
         }
         set->config.ids = NULL;
         lapic_set_reset(set);
-        if (pthread_create(&set->thread, NULL, timer_thread, set)) {
+        error = lapic_timer_start(set);
+        if (error) {
                 lapic_set_destroy(set);
-                return -EAGAIN;
+                return error;
         }
-        set->thread_running = true;
-        pthread_setname_np(set->thread, "apic-timer");
         *ret_set = set;
         return 0;
 }
@@ -621,17 +229,9 @@ lapic_set_destroy(struct lapic_set *set)
 {
         if (!set)
                 return;
-        if (set->thread_running) {
-                pthread_mutex_lock(&set->timer_lock);
-                set->stop = true;
-                pthread_cond_signal(&set->timer_cond);
-                pthread_mutex_unlock(&set->timer_lock);
-                pthread_join(set->thread, NULL);
-        }
+        lapic_timer_stop(set);
         for (unsigned i = 0; i < set->config.count; i++)
                 pthread_mutex_destroy(&set->lapics[i].lock);
-        pthread_cond_destroy(&set->timer_cond);
-        pthread_mutex_destroy(&set->timer_lock);
         free(set->lapics);
         free(set);
 }
@@ -731,7 +331,7 @@ deliver_lowest(struct lapic_set *set, const struct lapic_message *m)
         for (unsigned i = 0; i < count; i++) {
                 struct lapic *l = &set->lapics[(first + i) % count];
 
-                if (match(l, m) && is_enabled(l) && (!best || ppr(l) < ppr(best)))
+                if (match(l, m) && is_enabled(l) && (!best || lapic_ppr(l) < lapic_ppr(best)))
                         best = l;
         }
         if (best)
@@ -786,7 +386,7 @@ lapic_lint(struct lapic_set *set, unsigned pin, bool level)
                 if (!(l->base & BASE_ENABLE)) /* the pins are INTR and NMI then (11.4.3) */
                         kick(l, pin == 0 ? CPU_EVENT_INTR : CPU_EVENT_NMI, 0);
                 else
-                        fire_lvt(l, LVT_LINT0 + pin);
+                        lapic_fire_lvt(l, LVT_LINT0 + pin);
         }
 }
 
@@ -865,7 +465,7 @@ deliverable(const struct lapic *l)
 
         if (vector < 0 || !is_enabled(l))
                 return -1;
-        return ((uint32_t)vector & 0xf0) > (ppr(l) & 0xf0) ? vector : -1;
+        return ((uint32_t)vector & 0xf0) > (lapic_ppr(l) & 0xf0) ? vector : -1;
 }
 
 bool
@@ -952,17 +552,13 @@ lvt_writable(const struct lapic *l, unsigned entry)
 static void
 write_lvt(struct lapic *l, unsigned entry, uint32_t value)
 {
-        uint32_t old;
-
         value &= lvt_writable(l, entry);
         if (!(load(&l->svr) & SVR_ENABLE))
                 value |= LVT_MASKED;
-        pthread_mutex_lock(&l->lock);
-        old = load(&l->lvt[entry]);
-        store(&l->lvt[entry], value);
         if (entry == LVT_TIMER)
-                change_timer_mode(l, TIMER_MODE(old), TIMER_MODE(value));
-        pthread_mutex_unlock(&l->lock);
+                lapic_timer_write_lvt(l, value);
+        else
+                store(&l->lvt[entry], value);
         if (entry == LVT_LINT0 && extint_pending(l))
                 kick(l, CPU_EVENT_INTR, 0);
 }
@@ -989,7 +585,7 @@ read_reg(struct lapic *l, unsigned reg)
         case REG_TPR:
                 return load(&l->tpr);
         case REG_PPR:
-                return ppr(l);
+                return lapic_ppr(l);
         case REG_LDR:
                 return is_x2apic(l) ? x2apic_ldr(l) : load(&l->ldr);
         case REG_DFR:
@@ -1013,7 +609,7 @@ read_reg(struct lapic *l, unsigned reg)
         case REG_TIMER_INITIAL:
                 return l->initial;
         case REG_TIMER_CURRENT:
-                return read_current(l);
+                return lapic_timer_current(l);
         case REG_TIMER_DIVIDE:
                 return l->divide;
         case REG_APR:
@@ -1061,10 +657,10 @@ write_reg(struct lapic *l, unsigned reg, uint32_t value)
                 write_lvt(l, reg - REG_LVT_TIMER, value);
                 break;
         case REG_TIMER_INITIAL:
-                write_initial(l, value);
+                lapic_timer_write_initial(l, value);
                 break;
         case REG_TIMER_DIVIDE:
-                write_divide(l, value);
+                lapic_timer_write_divide(l, value);
                 break;
         case REG_ID: /* read-only since the P6 family's successors */
         case REG_VERSION:
@@ -1213,9 +809,7 @@ lapic_msr_read(struct lapic *l, uint32_t msr, uint64_t *ret_value)
                 return 0;
         }
         if (msr == MSR_TSC_DEADLINE && l->set->config.tsc_deadline) {
-                pthread_mutex_lock(&l->lock);
-                *ret_value = l->tsc_deadline;
-                pthread_mutex_unlock(&l->lock);
+                *ret_value = lapic_timer_tsc_deadline(l);
                 return 0;
         }
         if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || !is_x2apic(l))
@@ -1229,7 +823,7 @@ lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
         if (msr == MSR_APIC_BASE)
                 return write_base(l, value);
         if (msr == MSR_TSC_DEADLINE && l->set->config.tsc_deadline) {
-                write_tsc_deadline(l, value);
+                lapic_timer_write_tsc_deadline(l, value);
                 return 0;
         }
         if (msr < MSR_X2APIC_FIRST || msr > MSR_X2APIC_LAST || !is_x2apic(l))
@@ -1237,46 +831,3 @@ lapic_msr_write(struct lapic *l, uint32_t msr, uint64_t value)
         return x2apic_write(l, msr - MSR_X2APIC_FIRST, value);
 }
 
-static const char *
-mode_name(const struct lapic *l)
-{
-        if (!(l->base & BASE_ENABLE))
-                return "off";
-        return is_x2apic(l) ? "x2apic" : "xapic";
-}
-
-static void
-describe_vectors(FILE *out, const char *name, const reg_t *words)
-{
-        fprintf(out, "%s", name);
-        for (unsigned v = 0; v < 256; v++) {
-                if (load(&words[v / 32]) >> (v & 31) & 1)
-                        fprintf(out, " %02x", v);
-        }
-        fputc('\n', out);
-}
-
-size_t
-lapic_describe(const struct lapic *l, char *buf, size_t size)
-{
-        char *text = NULL;
-        size_t len = 0;
-        FILE *out = open_memstream(&text, &len);
-
-        if (!out)
-                return 0;
-        fprintf(out, "id %u mode %s svr %03x tpr %02x ppr %02x esr %02x icr %08x:%08x\n", l->id,
-            mode_name(l), load(&l->svr), load(&l->tpr), ppr(l), load(&l->esr), load(&l->icr_high),
-            load(&l->icr_low));
-        fprintf(out, "lvt timer %05x thermal %05x perf %05x lint0 %05x lint1 %05x error %05x\n",
-            load(&l->lvt[LVT_TIMER]), load(&l->lvt[LVT_THERMAL]), load(&l->lvt[LVT_PERF]),
-            load(&l->lvt[LVT_LINT0]), load(&l->lvt[LVT_LINT1]), load(&l->lvt[LVT_ERROR]));
-        describe_vectors(out, "isr", l->isr);
-        describe_vectors(out, "irr", l->irr);
-        describe_vectors(out, "tmr", l->tmr);
-        fclose(out);
-        if (text && size)
-                snprintf(buf, size, "%s", text);
-        free(text);
-        return len;
-}
