@@ -188,7 +188,7 @@ def test_vmlinux_with_symbols():
     with Guest(str(PORT), mode='shell') as guest:
         guest.prompt()
         slide = guest.symbols()['_text'] - LINK
-        gdb = start_gdb(f'add-symbol-file {vmlinux} -o {slide:#x}', 'break do_sys_openat2', 'continue', 'backtrace 4', 'delete', 'detach')
+        gdb = start_gdb(f'add-symbol-file {vmlinux} -o {slide:#x}', 'break do_sys_openat2', 'continue', 'backtrace 16', 'delete', 'detach')
         time.sleep(5)
         guest.command('cat /proc/version')
         out = finish(gdb)

@@ -2,32 +2,30 @@
 /*
  * The virtual null modem: what FreeBSD's nmdm(4) is to bhyve.
  *
- * Of a pair nmdmXA and nmdmXB the VM opens one; the other appears as a link to
- * a pseudo terminal, for gdb, cu or screen.  A second VM that opens that other
- * name finds the link and becomes the terminal's user, so that two VMs are
- * joined whichever starts first.  Who made the pair holds a lock on .nmdmX.lock
- * beside it; a link without a holder is stale, and is replaced, never followed.
+ * Of a pair nmdmXA and nmdmXB the VM opens one; the other is a link to a pseudo
+ * terminal, for gdb, cu or screen, whose master the VM has.  The VM makes the
+ * pair itself, or is given its side by nmdm(8), which holds pairs so that
+ * programs can open their side before.  A second VM that opens the other name
+ * becomes the terminal's user, so that two VMs are joined whichever starts
+ * first.  A link without a holder is stale, and is replaced, never followed.
  * When the maker goes, the other VM makes the pair anew for its own side.
  *
  * The names live in /dev where we may write there, else in the run directory
  * ($BHYVE_RUN, $XDG_RUNTIME_DIR/bhyve); another directory may be given.
- *
- * A program cannot open a name before a VM has: there is no driver to make it.
  */
 #include "backend/char/chardev_impl.h"
+#include "backend/char/nmdm_pair.h"
 
 #include "base/util.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <termios.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /*
@@ -36,15 +34,19 @@
  */
 #define LOOK_NS (100 * NSEC_PER_MSEC)
 
+/* A holder answers at once; one that is stopped must not stop the VM. */
+#define ANSWER_MS 1000
+
 struct nmdm {
         struct chardev *dev;
-        char own[PATH_MAX];  /* the name we were given */
-        char peer[PATH_MAX]; /* the other side's */
-        char lock_path[PATH_MAX];
-        int lock_fd; /* held: the pair is ours */
-        int fd;      /* master of our pair, or the other VM's terminal; -1: neither yet */
-        bool linked;
-        bool seen;   /* the last look found the terminal open */
+        struct nmdm_pair pair;
+        unsigned side;
+        int lock_fd;   /* held: the pair is ours */
+        int holder_fd; /* the connection to the pair's holder */
+        struct loop_fd *holder_watch;
+        int fd;        /* the other side's master, or our side's terminal; -1: neither yet */
+        bool master;   /* fd is the master */
+        bool seen;     /* the last look found the terminal open */
         struct loop_timer *look;
 };
 
@@ -61,155 +63,24 @@ chardev_is_nmdm(const char *path)
 }
 
 static int
-run_directory(char *dir, size_t size)
-{
-        const char *run = getenv("BHYVE_RUN"), *runtime = getenv("XDG_RUNTIME_DIR");
-        int n;
-
-        if (run && *run)
-                n = snprintf(dir, size, "%s", run);
-        else if (geteuid() == 0)
-                n = snprintf(dir, size, "/run/bhyve");
-        else if (runtime && *runtime)
-                n = snprintf(dir, size, "%s/bhyve", runtime);
-        else
-                n = snprintf(dir, size, "/tmp/bhyve-%u", (unsigned)geteuid());
-        if (n < 0 || (size_t)n >= size)
-                return -ENAMETOOLONG;
-        (void)mkdir(dir, 0700);
-        return 0;
-}
-
-static int
 set_names(struct nmdm *nmdm, const char *path)
 {
-        char dir[PATH_MAX - NAME_MAX];
-        const char *name = strrchr(path, '/') + 1;
-        size_t len = strlen(name), dir_len = (size_t)(name - 1 - path);
-        int error;
+        char pair[PATH_MAX];
+        size_t len = strlen(path);
 
-        if (len > NAME_MAX - 8 || dir_len >= sizeof(dir))
+        if (len >= sizeof(pair))
                 return -ENAMETOOLONG;
-        memcpy(dir, path, dir_len);
-        dir[dir_len] = 0;
-        if (!strcmp(dir, "/dev") && access(dir, W_OK)) {
-                error = run_directory(dir, sizeof(dir));
-                if (error)
-                        return error;
-        }
-        snprintf(nmdm->own, sizeof(nmdm->own), "%s/%s", dir, name);
-        snprintf(nmdm->peer, sizeof(nmdm->peer), "%s/%.*s%c", dir, (int)len - 1, name,
-            name[len - 1] == 'A' ? 'B' : 'A');
-        snprintf(nmdm->lock_path, sizeof(nmdm->lock_path), "%s/.%.*s.lock", dir, (int)len - 1, name);
-        return 0;
-}
-
-/* True if the file we locked is still the one of that name: its last holder removes it. */
-static bool
-is_current(int fd, const char *path)
-{
-        struct stat ours, named;
-
-        return !fstat(fd, &ours) && !stat(path, &named) && ours.st_dev == named.st_dev &&
-            ours.st_ino == named.st_ino;
-}
-
-/* -EWOULDBLOCK if another process has the pair. */
-static int
-take_lock(struct nmdm *nmdm)
-{
-        int fd;
-
-        for (;;) {
-                fd = open(nmdm->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-                if (fd < 0)
-                        return -errno;
-                if (flock(fd, LOCK_EX | LOCK_NB)) {
-                        int error = -errno;
-
-                        close(fd);
-                        return error;
-                }
-                if (is_current(fd, nmdm->lock_path))
-                        break;
-                close(fd);
-        }
-        nmdm->lock_fd = fd;
-        return 0;
-}
-
-/* Only links are ours to remove. */
-static void
-remove_link(const char *path)
-{
-        struct stat st;
-
-        if (!lstat(path, &st) && S_ISLNK(st.st_mode))
-                unlink(path);
-}
-
-static void
-drop_lock(struct nmdm *nmdm)
-{
-        if (nmdm->lock_fd < 0)
-                return;
-        if (nmdm->linked)
-                remove_link(nmdm->peer);
-        nmdm->linked = false;
-        unlink(nmdm->lock_path);
-        close(nmdm->lock_fd);
-        nmdm->lock_fd = -1;
-}
-
-static int
-make_raw(int fd)
-{
-        struct termios raw;
-
-        if (tcgetattr(fd, &raw))
-                return -errno;
-        cfmakeraw(&raw);
-        raw.c_cflag |= CLOCAL;
-        return tcsetattr(fd, TCSANOW, &raw) ? -errno : 0;
-}
-
-/*
- * The terminal is opened and closed once: from then on the master hangs up
- * while nobody has it open, which is how we know.
- */
-static int
-prepare_terminal(int master, char *name, size_t size)
-{
-        int fd, error;
-
-        if (grantpt(master) || unlockpt(master) || ptsname_r(master, name, size))
-                return -EIO;
-        fd = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        error = make_raw(fd);
-        close(fd);
-        return error;
+        snprintf(pair, sizeof(pair), "%.*s", (int)len - 1, path);
+        nmdm->side = path[len - 1] == 'B';
+        return nmdm_pair_init(&nmdm->pair, pair);
 }
 
 static int
 make_pair(struct nmdm *nmdm)
 {
-        char name[64];
-        int error;
-
-        nmdm->fd = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-        if (nmdm->fd < 0)
-                return -errno;
-        error = prepare_terminal(nmdm->fd, name, sizeof(name));
-        if (error)
-                return error;
-        remove_link(nmdm->own);
-        remove_link(nmdm->peer);
-        if (symlink(name, nmdm->peer))
-                return -errno;
-        nmdm->linked = true;
-        return 0;
+        nmdm_remove_link(nmdm->pair.name[nmdm->side]);
+        nmdm->master = true;
+        return nmdm_make_terminal(&nmdm->pair, !nmdm->side, &nmdm->fd);
 }
 
 /* The other VM made the pair: our name is a link to its terminal. */
@@ -218,19 +89,29 @@ join_pair(struct nmdm *nmdm)
 {
         int error;
 
-        nmdm->fd = open(nmdm->own, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+        nmdm->master = false;
+        nmdm->fd = open(nmdm->pair.name[nmdm->side], O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
         if (nmdm->fd < 0)
                 return errno == ENOENT ? -EBUSY : -errno;
-        error = isatty(nmdm->fd) ? make_raw(nmdm->fd) : -ENOTTY;
+        error = isatty(nmdm->fd) ? nmdm_make_raw(nmdm->fd) : -ENOTTY;
         return error ? error : chardev_attach(nmdm->dev, nmdm->fd, nmdm->fd);
 }
 
 static void
-close_fd(struct nmdm *nmdm)
+end_pair(struct nmdm *nmdm)
 {
+        if (nmdm->lock_fd >= 0) {
+                if (nmdm->fd >= 0)
+                        nmdm_remove_link(nmdm->pair.name[!nmdm->side]);
+                nmdm_unlock(&nmdm->pair, nmdm->lock_fd);
+        }
+        loop_fd_remove(nmdm->holder_watch);
+        nmdm->holder_watch = NULL;
+        if (nmdm->holder_fd >= 0)
+                close(nmdm->holder_fd);
         if (nmdm->fd >= 0)
                 close(nmdm->fd);
-        nmdm->fd = -1;
+        nmdm->lock_fd = nmdm->holder_fd = nmdm->fd = -1;
 }
 
 static void
@@ -239,21 +120,84 @@ look_again(struct nmdm *nmdm)
         loop_timer_arm(nmdm->look, loop_now_ns() + LOOK_NS);
 }
 
+static void
+holder_gone(void *ctx, unsigned events)
+{
+        struct nmdm *nmdm = ctx;
+
+        chardev_detach(nmdm->dev);
+        end_pair(nmdm);
+        look_again(nmdm);
+}
+
+/* The holder's answer and, with NMDM_MASTER, a descriptor in *ret_fd. */
+static int
+receive_answer(int socket, char *ret_answer, int *ret_fd)
+{
+        union {
+                struct cmsghdr align;
+                char space[CMSG_SPACE(sizeof(int))];
+        } control;
+        struct iovec iov = {.iov_base = ret_answer, .iov_len = 1};
+        struct msghdr message = {
+            .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
+        struct pollfd poll_fd = {.fd = socket, .events = POLLIN};
+        struct cmsghdr *header;
+        ssize_t n;
+
+        if (poll(&poll_fd, 1, ANSWER_MS) <= 0)
+                return -ETIMEDOUT;
+        n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+        if (n != 1)
+                return n < 0 ? -errno : -ECONNRESET;
+        header = CMSG_FIRSTHDR(&message);
+        if (header && header->cmsg_type == SCM_RIGHTS)
+                memcpy(ret_fd, CMSG_DATA(header), sizeof(*ret_fd));
+        return *ret_answer == NMDM_MASTER && *ret_fd < 0 ? -EPROTO : 0;
+}
+
+static int
+connect_to_holder(struct nmdm *nmdm)
+{
+        nmdm->holder_fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        if (nmdm->holder_fd < 0 || connect(nmdm->holder_fd, (const struct sockaddr *)&nmdm->pair.socket,
+                sizeof(nmdm->pair.socket)))
+                return -errno;
+        return 0;
+}
+
+static int
+ask_holder(struct nmdm *nmdm)
+{
+        char answer = 'A' + (int)nmdm->side;
+        int error;
+
+        if (send(nmdm->holder_fd, &answer, 1, MSG_NOSIGNAL) != 1)
+                return -errno;
+        error = receive_answer(nmdm->holder_fd, &answer, &nmdm->fd);
+        if (!error)
+                error = loop_fd_add(nmdm->dev->loop, nmdm->holder_fd, 0, holder_gone, nmdm, &nmdm->holder_watch);
+        if (error)
+                return error;
+        nmdm->master = answer == NMDM_MASTER;
+        if (answer == NMDM_JOIN)
+                return join_pair(nmdm);
+        return nmdm->master ? 0 : -EBUSY;
+}
+
 static int
 begin(struct nmdm *nmdm)
 {
-        int error = take_lock(nmdm);
+        int error = nmdm_lock(&nmdm->pair, &nmdm->lock_fd);
 
-        if (error == -EWOULDBLOCK)
-                error = join_pair(nmdm);
-        else if (!error)
+        if (!error)
                 error = make_pair(nmdm);
-        if (error) {
-                close_fd(nmdm);
-                drop_lock(nmdm);
-        } else if (nmdm->lock_fd >= 0) {
+        else if (error == -EWOULDBLOCK)
+                error = connect_to_holder(nmdm) ? join_pair(nmdm) : ask_holder(nmdm);
+        if (error)
+                end_pair(nmdm);
+        else if (nmdm->master)
                 look_again(nmdm);
-        }
         return error;
 }
 
@@ -285,15 +229,15 @@ look(void *ctx)
         look_again(nmdm);
 }
 
-/* The other side closed.  Where it was the maker of the pair, that becomes our part. */
+/* The other side closed.  Where it had the pair, that becomes our part. */
 static void
 nmdm_hangup(struct chardev *dev)
 {
         struct nmdm *nmdm = dev->state;
 
         nmdm->seen = false;
-        if (nmdm->lock_fd < 0)
-                close_fd(nmdm);
+        if (!nmdm->master)
+                end_pair(nmdm);
         look_again(nmdm);
 }
 
@@ -307,7 +251,7 @@ nmdm_open(struct chardev *dev, const char *path, const char **ret_why)
                 return -ENOMEM;
         dev->state = nmdm;
         nmdm->dev = dev;
-        nmdm->fd = nmdm->lock_fd = -1;
+        nmdm->fd = nmdm->lock_fd = nmdm->holder_fd = -1;
         error = loop_timer_create(dev->loop, look, nmdm, &nmdm->look);
         if (error)
                 return error;
@@ -328,8 +272,7 @@ nmdm_close(struct chardev *dev)
         if (!nmdm)
                 return;
         loop_timer_destroy(nmdm->look);
-        close_fd(nmdm);
-        drop_lock(nmdm);
+        end_pair(nmdm);
         free(nmdm);
 }
 
