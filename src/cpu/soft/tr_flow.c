@@ -27,13 +27,17 @@ tr_is_flow(const struct x86_insn *i)
         }
 }
 
+/*
+ * Whether a jump to @target may be linked: all of the target block must be mapped as this one is.  An instruction
+ * at the page's end may reach into the next, so jumps to it go through the jump cache, as jumps to other pages do.
+ */
 static bool
 tr_same_page(const struct tr *t, gva_t target)
 {
         uint64_t size = t->mode & SOFT_MODE_LARGE ? 2 * MIB : MEM_PAGE_SIZE;
         uint64_t offset = (t->b->paddr & (size - 1)) + (target - t->b->vaddr);
 
-        return offset < size && !(t->mode & SOFT_MODE_STEP);
+        return offset <= size - X86_INSN_MAX && !(t->mode & SOFT_MODE_STEP);
 }
 
 /* The displacement at @ahead bytes from here will be patched while others run it: align it. */
