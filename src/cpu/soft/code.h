@@ -93,16 +93,16 @@ struct soft_jump {
 #define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_LOW)
 
 /*
- * Bits 2 and up, so that the return addresses of neighbouring calls differ,
- * mixed with the page number, for functions start at multiples of 16.
+ * Bits 2 and up, so that the return addresses of neighbouring calls differ, and to them the
+ * page number over 4 is added, for functions start at multiples of 16.
  */
 #define SOFT_JUMP_LOW   2
-#define SOFT_JUMP_SHIFT 12
+#define SOFT_JUMP_SHIFT 10
 
 static inline unsigned
 soft_jump_slot(gva_t address)
 {
-        return (unsigned)((address ^ address >> SOFT_JUMP_SHIFT) >> SOFT_JUMP_LOW) & (SOFT_JUMP_COUNT - 1);
+        return (unsigned)((address >> SOFT_JUMP_SHIFT) + (address << SOFT_JUMP_LOW)) / 16 & (SOFT_JUMP_COUNT - 1);
 }
 
 /* A futex lock that touches no vector register and that sanitizers understand. */

@@ -286,25 +286,26 @@ large_filter(const struct soft_mmu *m, gva_t address)
         return m->large_filter[(address >> 21) / 64 % ARRAY_LEN(m->large_filter)] >> (address >> 21) % 64 & 1;
 }
 
-/*
- * Forgets the jumps to @page, and to instructions that reach into it from the page before.  A page's
- * addresses lie in the slots that differ in the low bits only.
- */
+/* Forgets the jumps to @page, and to instructions that reach into it from the page before. */
 static void
 jumps_drop_page(struct soft_jump *j, gva_t page)
 {
-        const unsigned span = MEM_PAGE_SIZE >> SOFT_JUMP_LOW;
-        unsigned first = soft_jump_slot(page) & ~(span - 1);
-        unsigned before = soft_jump_slot(page - MEM_PAGE_SIZE) & ~(span - 1);
+        unsigned first = soft_jump_slot(page);
 
-        for (unsigned i = 0; i < span; i++) {
-                if ((j[first + i].address & ~PAGE_MASK) == page)
-                        j[first + i] = (struct soft_jump){ SOFT_JUMP_NONE(first + i), NULL };
-                if (j[before + i].address < page && page - j[before + i].address < X86_INSN_MAX)
-                        j[before + i] = (struct soft_jump){ SOFT_JUMP_NONE(before + i), NULL };
+        /* A page's addresses lie in consecutive slots: soft_jump_slot grows with the address, by one for 4 bytes. */
+        for (unsigned i = 0; i <= MEM_PAGE_SIZE >> SOFT_JUMP_LOW; i++) {
+                unsigned slot = (first + i) % SOFT_JUMP_COUNT;
+
+                if ((j[slot].address & ~PAGE_MASK) == page)
+                        j[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+        }
+        for (gva_t before = page - X86_INSN_MAX + 1; before != page; before++) {
+                unsigned slot = soft_jump_slot(before);
+
+                if (j[slot].address == before)
+                        j[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
         }
 }
-_Static_assert(SOFT_JUMP_SHIFT == MEM_PAGE_SHIFT, "jumps_drop_page relies on how the page number is mixed in");
 
 void
 soft_jump_forget(struct soft_cpu *v, gva_t address)

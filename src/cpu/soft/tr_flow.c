@@ -40,12 +40,10 @@ tr_same_page(const struct tr *t, gva_t target)
         return offset <= size - X86_INSN_MAX && !(t->mode & SOFT_MODE_STEP);
 }
 
-/* The displacement at @ahead bytes from here will be patched while others run it: align it. */
-static void
+void
 tr_align_patch(struct tr *t, unsigned ahead)
 {
-        while (((uintptr_t)t->e.p + ahead) % 4 != 0)
-                emit8(&t->e, 0x90);
+        emit_nop(&t->e, -((unsigned)(uintptr_t)t->e.p + ahead) & 3);
 }
 
 static struct soft_exit *
@@ -85,13 +83,9 @@ tr_exit_indirect(struct tr *t, int64_t undo)
                 emit_jmp_to(e, th->leave);
                 return;
         }
-        emit_mov_rr(e, EMIT_D, T1, T0);
-        emit_rr(e, EMIT_D, 0xc1, 5, T1); /* shr */
-        emit8(e, SOFT_JUMP_SHIFT);
-        emit_rr(e, EMIT_D, 0x33, T1, T0); /* xor */
-        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) << SOFT_JUMP_LOW);
-        emit_rr(e, EMIT_D, 0xc1, 4, T1); /* shl: to the slot times the size */
-        emit8(e, 4 - SOFT_JUMP_LOW);
+        tr_shift_right(t, SOFT_JUMP_SHIFT);
+        emit_rm(e, EMIT_D, 0x8d, T1, T1, T0, 4, 0); /* lea: see soft_jump_slot */
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) * sizeof(struct soft_jump));
         emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
         emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
         tr_cold_add(t, COLD_LOOKUP, emit_jcc32(e, CC_NE))->arg = (uint64_t)undo;
@@ -100,7 +94,7 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         emit8(e, 0x62);
         emit8(e, 8);
 }
-_Static_assert(sizeof(struct soft_jump) == 16, "tr_exit_indirect shifts by it");
+_Static_assert(sizeof(struct soft_jump) == 16 && SOFT_JUMP_LOW == 2, "tr_exit_indirect scales by 4");
 
 /* Goes to the guest address @target, which is known but in another page. */
 static void

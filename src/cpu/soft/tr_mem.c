@@ -131,6 +131,23 @@ tag_offset(unsigned acc)
                                  offsetof(struct soft_tlb_entry, tag_read);
 }
 
+/* T1 = T0 >> @bits, or what else has the same low bits.  Flags may be lost. */
+void
+tr_shift_right(struct tr *t, unsigned bits)
+{
+        static const uint8_t rorx[] = { 0xc4, 0x43, 0xfb, 0xf0, 0xd3 }; /* r10, r11 */
+        struct emit *e = &t->e;
+
+        if (t->eng->bmi2) {
+                for (unsigned n = 0; n < sizeof(rorx); n++)
+                        emit8(e, rorx[n]);
+        } else {
+                emit_mov_rr(e, EMIT_W, T1, T0);
+                emit_rr(e, EMIT_W, 0xc1, 5, T1); /* shr */
+        }
+        emit8(e, bits);
+}
+
 /* T0: linear address; becomes the host address. */
 static struct tr_cold *
 tr_tlb_check(struct tr *t, unsigned size, unsigned acc, bool ss)
@@ -140,16 +157,7 @@ tr_tlb_check(struct tr *t, unsigned size, unsigned acc, bool ss)
         unsigned real = regs_size_of_class[size_class(size)];
         uint8_t *miss;
 
-        if (t->eng->bmi2) { /* rorx r10, r11, 7 */
-                static const uint8_t rorx[] = { 0xc4, 0x43, 0xfb, 0xf0, 0xd3, MEM_PAGE_SHIFT - ENTRY_SHIFT };
-
-                for (unsigned n = 0; n < sizeof(rorx); n++)
-                        emit8(e, rorx[n]);
-        } else {
-                emit_mov_rr(e, EMIT_W, T1, T0);
-                emit_rr(e, EMIT_W, 0xc1, 5, T1); /* shr */
-                emit8(e, MEM_PAGE_SHIFT - ENTRY_SHIFT);
-        }
+        tr_shift_right(t, MEM_PAGE_SHIFT - ENTRY_SHIFT);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, (int32_t)(((1u << bits) - 1) << ENTRY_SHIFT));
         emit_gs(e, EMIT_W, 0x03, T1, OFF(tlb));
         emit_rm(e, EMIT_W, 0x2b, T0, T1, -1, 1, (int32_t)tag_offset(acc));

@@ -250,8 +250,7 @@ tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
         f = emit_jcc32(e, CC_NE);
         emit_fix32(f, c->back);
         emit_fix32(straddles, e->p);
-        while (((uintptr_t)e->p + 1) % 4 != 0)
-                emit8(e, 0x90);
+        tr_align_patch(t, 1);
         x->patch = emit_jmp32(e);
         x->stub = emit_here(e);
         emit_fix32(x->patch, e->p);

@@ -327,17 +327,50 @@ tr_emit_cold(struct tr *t)
         }
 }
 
+/* Whether flags that come in are saved before they are wanted: something that destroys the host's comes first. */
+static bool
+tr_saves_flags_first(const struct tr *t)
+{
+        for (unsigned n = 0; n < t->count; n++) {
+                const struct x86_insn *i = &t->insn[n];
+                enum x86_class class = i->desc->class;
+
+                if (class != X86_CLASS_PLAIN && class != X86_CLASS_LEA && class != X86_CLASS_NOP)
+                        return class != X86_CLASS_JCC;
+                if (class == X86_CLASS_PLAIN && i->has_mem)
+                        return true;
+                if ((i->desc->flags_read | i->desc->flags_written | i->desc->flags_maybe) & X86_FL_ARITH)
+                        return false;
+        }
+        return false;
+}
+
+/* The two ways in: flags in the host's register, and saved.  The body starts with the state it prefers. */
 static void
-tr_emit_block(struct tr *t)
+tr_emit_entries(struct tr *t)
 {
         struct soft_block *b = t->b;
 
         b->flags_in = t->live[0] != 0;
+        if (b->flags_in && tr_saves_flags_first(t)) {
+                b->entry = emit_here(&t->e);
+                tr_flags_save(t);
+                b->entry_saved = emit_here(&t->e);
+                return;
+        }
         b->entry_saved = emit_here(&t->e);
         if (b->flags_in)
                 regs_emit_restore_flags(&t->e);
         b->entry = emit_here(&t->e);
         t->flags = b->flags_in ? TR_FLAGS_HOST : TR_FLAGS_DEAD;
+}
+
+static void
+tr_emit_block(struct tr *t)
+{
+        struct soft_block *b = t->b;
+
+        tr_emit_entries(t);
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];

@@ -89,6 +89,7 @@ struct tr_cold *tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, un
 void tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access,
     enum tr_flags before);
 struct tr_cold *tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc);
+void tr_shift_right(struct tr *t, unsigned bits);
 void tr_stack_addr(struct tr *t, int32_t disp);
 struct tr_cold *tr_stack_check(struct tr *t, unsigned size, unsigned acc);
 void tr_stack_adjust(struct tr *t, int32_t delta);
@@ -100,6 +101,8 @@ void tr_insn(struct tr *t, const struct x86_insn *i);
 /* tr_flow.c: the instructions that end a block */
 bool tr_is_flow(const struct x86_insn *i);
 void tr_flow(struct tr *t, const struct x86_insn *i);
+/* The 4 bytes at @ahead bytes from here will be patched while others run them: aligns them. */
+void tr_align_patch(struct tr *t, unsigned ahead);
 void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
