@@ -93,6 +93,21 @@ def test_boot_2_cpus():
     boot_and_look(2)
 
 
+def test_small_code_cache():
+    """Two vCPUs, and a cache that is far too small for what runs: translations come and go all the time."""
+    console = Console('small', new_disk(), cpus=2, extra=('-o', 'cpu.engine=soft', '-o', 'soft.cache_size=4M'))
+    try:
+        one = console.command('seq 1 5000 | sort -r | gzip -c | gunzip -c | md5sum').split()[0]
+        many = console.command('for i in 1 2 3 4; do seq 1 5000 | sort -r | gzip -c | gunzip -c | md5sum & done; wait')
+        assert many.split()[::2] == [one] * 4, many
+        out = run(BHYVECTL, '--vm=small', '--get-stats', timeout=60)[1]
+        found = re.search(r'soft\.evictions\s+(\d+)', out)
+        assert found and int(found[1]) > 50, out
+        assert console.end('poweroff') == 1
+    finally:
+        console.kill()
+
+
 def test_disk_survives_reboot():
     disk = new_disk()
     console = Console('disk', disk)

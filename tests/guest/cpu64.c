@@ -329,9 +329,63 @@ test_changing_code(void)
         __asm__ volatile("lea 1f(%%rip), %%rcx; movb $2, 1(%%rcx); 1: mov $1, %%eax; mov %%rax, %0; movb $1, 1(%%rcx)"
                          : "=r"(got) : : "rax", "rcx", "memory");
         check("code-changes-next-instruction", got, 2);
+        /* Two linear pages that are one: the instruction ends where its frame begins. */
+        map(7, FRAME(6) | P | W);
+        got = 0;
+        write_code((u8 *)PAGE(6) + 0xffd, 0);
+        for (u32 i = 1; i <= 50; i++) {
+                *(volatile u8 *)(PAGE(6) + 1) = (u8)i;
+                got += ((code_fn *)(PAGE(6) + 0xffd))() == i << 24;
+        }
+        check("code-wraps-in-one-frame", got, 50);
         write_code((u8 *)FRAME(9), 0x99);
         map(6, FRAME(9) | P | W);
         check("code-page-remapped", ((code_fn *)PAGE(6))(), 0x99);
+}
+
+#define MUCH_CODE   ((u8 *)0x1000000)
+#define MUCH_CHAINS 2500u
+#define MUCH_LINKS  8u /* of a chain */
+
+/* add $value, %eax, and a jump to the next link; the last returns. */
+static void
+write_link(volatile u8 *at, u32 value, int last_link)
+{
+        at[0] = 0x05;
+        *(volatile u32 *)(at + 1) = value;
+        at[5] = last_link ? 0xc3 : 0xe9;
+        *(volatile u32 *)(at + 6) = 64 - 10;
+}
+
+static u64
+call_chain(const u8 *chain)
+{
+        u64 sum = 0;
+
+        __asm__ volatile("call *%1" : "+a"(sum) : "r"(chain) : "memory", "cc");
+        return sum;
+}
+
+/* More code than a small cache holds; links are changed and taken while it comes and goes. */
+static void
+test_much_code(void)
+{
+        u64 got = 0, changed = 0;
+
+        for (u32 i = 0; i < MUCH_CHAINS * MUCH_LINKS; i++)
+                write_link(MUCH_CODE + i * 64, 1, i % MUCH_LINKS == MUCH_LINKS - 1);
+        for (u32 round = 0; round < 3; round++) {
+                for (u32 c = 0; c < MUCH_CHAINS; c++) {
+                        u8 *chain = MUCH_CODE + c * MUCH_LINKS * 64;
+
+                        got += call_chain(chain) == MUCH_LINKS + round;
+                        got += call_chain(MUCH_CODE) == MUCH_LINKS + round + (c != 0);
+                        *(volatile u32 *)(chain + (c + round) % MUCH_LINKS * 64 + 1) = 2;
+                        changed += call_chain(chain) == MUCH_LINKS + round + 1;
+                }
+        }
+        check("much-code", got, 6 * MUCH_CHAINS);
+        check("much-code-changed", changed, 3 * MUCH_CHAINS);
 }
 
 static void
@@ -461,6 +515,7 @@ main(void)
         test_general_faults();
         test_debug();
         test_changing_code();
+        test_much_code();
         test_interrupts();
         test_user_mode();
         test_double_fault();

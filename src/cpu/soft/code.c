@@ -14,7 +14,10 @@
 
 #define CODE_BYTES      (64 * MIB)
 #define CODE_HASH_BITS  16
-#define PAGE_HASH_BITS  13
+#define REGION_BYTES    (512 * KIB)
+/* What a block may need. */
+#define CODE_ROOM       (64 * KIB)
+#define META_ROOM       (32 * KIB)
 
 /* ---- lock: after Drepper's "Futexes are tricky", mutex 2 ---- */
 
@@ -75,13 +78,6 @@ code_map_twice(struct soft_engine *e)
         return 0;
 }
 
-/* Blocks that fit in the metadata. */
-static size_t
-order_bytes(const struct soft_engine *e)
-{
-        return sizeof(e->order[0]) * (e->meta_size / sizeof(struct soft_block));
-}
-
 /* soft.cache_size has been checked by the configuration: a number of bytes with a suffix. */
 static size_t
 code_bytes(const struct soft_engine *e)
@@ -93,28 +89,58 @@ code_bytes(const struct soft_engine *e)
         return s != NULL && parse_size(s, &bytes) == 0 ? (bytes + MIB - 1) / MIB * MIB : CODE_BYTES;
 }
 
+/* Blocks that fit in a region's metadata. */
+static size_t
+order_max(const struct soft_engine *e)
+{
+        return e->region_meta / sizeof(struct soft_block);
+}
+
+static size_t
+page_bytes(const struct soft_engine *e)
+{
+        return (e->code_pages_limit >> MEM_PAGE_SHIFT) * sizeof(e->pages[0]);
+}
+
+static size_t
+bitmap_bytes(const struct soft_engine *e)
+{
+        return (e->code_pages_limit >> MEM_PAGE_SHIFT) / 8 + 8;
+}
+
+/* What the thunks have left, in at least two regions. */
+static void
+code_divide(struct soft_engine *e)
+{
+        size_t count = e->code_size / REGION_BYTES;
+
+        e->region_count = count > SOFT_REGIONS_MAX ? SOFT_REGIONS_MAX : (unsigned)count;
+        e->region_code = (e->code_size - e->code_base) / e->region_count & ~(size_t)63;
+        e->region_meta = e->region_code / 2 * 3 & ~(size_t)63;
+}
+
 int
 soft_code_create(struct soft_engine *e)
 {
-        size_t bitmap;
         int error;
 
         e->code_fd = -1;
         e->code_size = code_bytes(e);
-        e->meta_size = e->code_size / 2 * 3;
         e->code_pages_limit = mem_limit(e->mem);
-        bitmap = (e->code_pages_limit >> MEM_PAGE_SHIFT) / 8 + 8;
         error = code_map_twice(e);
         if (error != 0)
                 return error;
-        e->meta = code_map(e->meta_size);
-        e->hash = code_map(sizeof(e->hash[0]) << CODE_HASH_BITS);
-        e->order = code_map(order_bytes(e));
-        e->page_hash = code_map(sizeof(e->page_hash[0]) << PAGE_HASH_BITS);
-        e->code_pages = code_map(bitmap);
-        if (e->meta == NULL || e->hash == NULL || e->order == NULL || e->page_hash == NULL || e->code_pages == NULL)
-                return -ENOMEM;
         soft_thunks_emit(e);
+        code_divide(e);
+        e->meta = code_map(e->region_count * e->region_meta);
+        e->hash = code_map(sizeof(e->hash[0]) << CODE_HASH_BITS);
+        e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
+        e->pages = code_map(page_bytes(e));
+        e->code_pages = code_map(bitmap_bytes(e));
+        if (e->meta == NULL || e->hash == NULL || e->order == NULL || e->pages == NULL || e->code_pages == NULL)
+                return -ENOMEM;
+        for (unsigned i = 0; i < e->region_count; i++)
+                e->region[i].order = e->order + i * order_max(e);
         return 0;
 }
 
@@ -132,38 +158,52 @@ soft_code_destroy(struct soft_engine *e)
         code_unmap(e->code_x, e->code_size);
         if (e->code_fd >= 0)
                 close(e->code_fd);
-        code_unmap(e->meta, e->meta_size);
+        code_unmap(e->meta, e->region_count * e->region_meta);
         code_unmap(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS);
-        code_unmap(e->order, order_bytes(e));
-        code_unmap(e->page_hash, sizeof(e->page_hash[0]) << PAGE_HASH_BITS);
-        code_unmap(e->code_pages, (e->code_pages_limit >> MEM_PAGE_SHIFT) / 8 + 8);
+        code_unmap(e->order, e->region_count * order_max(e) * sizeof(e->order[0]));
+        code_unmap(e->pages, page_bytes(e));
+        code_unmap(e->code_pages, bitmap_bytes(e));
+}
+
+/* ---- regions ---- */
+
+static struct soft_region *
+region_now(struct soft_engine *e)
+{
+        return &e->region[e->region_now];
+}
+
+uint8_t *
+soft_code_here(const struct soft_engine *e)
+{
+        return e->code_w + e->code_base + e->region_now * e->region_code + e->region[e->region_now].code_used;
 }
 
 void
-soft_code_reset(struct soft_engine *e)
+soft_code_take(struct soft_engine *e, const uint8_t *end)
 {
-        for (size_t i = 0; i < (size_t)1 << PAGE_HASH_BITS; i++) {
-                for (struct soft_page *p = e->page_hash[i]; p != NULL; p = p->hash_next)
-                        e->code_pages[(p->gpa >> MEM_PAGE_SHIFT) / 64] = 0;
-                e->page_hash[i] = NULL;
-        }
-        memset(e->hash, 0, sizeof(e->hash[0]) << CODE_HASH_BITS);
-        e->code_used = e->code_base;
-        e->meta_used = 0;
-        e->order_count = 0;
-        atomic_fetch_add_explicit(&e->stats.flushes, 1, memory_order_relaxed);
+        struct soft_region *r = region_now(e);
+
+        r->code_used = (r->code_used + (size_t)(end - soft_code_here(e)) + 15) & ~(size_t)15;
+}
+
+size_t
+soft_code_bytes(const struct soft_engine *e)
+{
+        size_t bytes = 0;
+
+        for (unsigned i = 0; i < e->region_count; i++)
+                bytes += e->region[i].code_used;
+        return bytes;
 }
 
 void *
 soft_meta_alloc(struct soft_engine *e, size_t bytes)
 {
-        void *p;
+        struct soft_region *r = region_now(e);
+        void *p = e->meta + e->region_now * e->region_meta + r->meta_used;
 
-        bytes = (bytes + 15) & ~(size_t)15;
-        if (bytes > e->meta_size - e->meta_used)
-                return NULL;
-        p = e->meta + e->meta_used;
-        e->meta_used += bytes;
+        r->meta_used += (bytes + 15) & ~(size_t)15;
         return p;
 }
 
@@ -189,33 +229,17 @@ soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, ui
         return NULL;
 }
 
-static struct soft_page **
-page_bucket(struct soft_engine *e, gpa_t page)
+static struct soft_page *
+page_of(struct soft_engine *e, gpa_t page)
 {
-        return &e->page_hash[(page >> MEM_PAGE_SHIFT) & (((size_t)1 << PAGE_HASH_BITS) - 1)];
+        return &e->pages[page >> MEM_PAGE_SHIFT];
 }
 
-static struct soft_page *
-page_find(struct soft_engine *e, gpa_t page)
+/* How many pages a block was read from: two linear pages may be one. */
+static unsigned
+block_pages(const struct soft_block *b)
 {
-        for (struct soft_page *p = *page_bucket(e, page); p != NULL; p = p->hash_next)
-                if (p->gpa == page)
-                        return p;
-        return NULL;
-}
-
-static struct soft_page *
-page_get(struct soft_engine *e, gpa_t page)
-{
-        struct soft_page *p = page_find(e, page);
-        struct soft_page **bucket = page_bucket(e, page);
-
-        if (p != NULL)
-                return p;
-        p = soft_meta_alloc(e, sizeof(*p)); /* the translator left room */
-        *p = (struct soft_page){ .hash_next = *bucket, .gpa = page };
-        *bucket = p;
-        return p;
+        return b->page[1] == ~(gpa_t)0 || b->page[1] == b->page[0] ? 1 : 2;
 }
 
 /* Granules of 64 bytes touched by the bytes [start, end) of a page. */
@@ -236,28 +260,54 @@ block_granules(const struct soft_block *b, unsigned which)
         unsigned start = (unsigned)(b->paddr & (MEM_PAGE_SIZE - 1));
         unsigned end = start + b->len;
 
+        uint64_t beyond = end > MEM_PAGE_SIZE ? page_granules(0, end - MEM_PAGE_SIZE) : 0;
+
         if (which == 1)
-                return page_granules(0, end - MEM_PAGE_SIZE);
+                return beyond;
         return page_granules(start, end < MEM_PAGE_SIZE ? end : MEM_PAGE_SIZE) |
-            page_granules(b->ahead_start, b->ahead_end);
+            page_granules(b->ahead_start, b->ahead_end) | (block_pages(b) == 1 ? beyond : 0);
+}
+
+/* Which of a block's pages @page is. */
+static unsigned
+page_index(const struct soft_block *b, gpa_t page)
+{
+        return b->page[0] != page;
+}
+
+static void
+page_add_block(struct soft_page *p, struct soft_block *b, unsigned which)
+{
+        b->page_next[which] = p->blocks;
+        b->page_prev[which] = &p->blocks;
+        if (p->blocks != NULL)
+                p->blocks->page_prev[page_index(p->blocks, b->page[which])] = &b->page_next[which];
+        p->blocks = b;
+        p->granules |= block_granules(b, which);
+}
+
+static void
+page_remove_block(struct soft_block *b, unsigned which)
+{
+        struct soft_block *next = b->page_next[which];
+
+        *b->page_prev[which] = next;
+        if (next != NULL)
+                next->page_prev[page_index(next, b->page[which])] = b->page_prev[which];
 }
 
 void
 soft_code_insert(struct soft_engine *e, struct soft_block *b)
 {
+        struct soft_region *r = region_now(e);
         struct soft_block **bucket = &e->hash[code_hash(b->paddr, b->vaddr, b->mode)];
 
         b->hash_next = *bucket;
         __atomic_store_n(bucket, b, __ATOMIC_RELEASE); /* soft_code_find may be looking */
-        e->order[e->order_count] = b;
-        atomic_fetch_add_explicit(&e->order_count, 1, memory_order_release);
-        for (unsigned i = 0; i < 2 && b->page[i] != ~(gpa_t)0; i++) {
-                struct soft_page *p = page_get(e, b->page[i]);
-
-                b->page_next[i] = p->blocks;
-                p->blocks = b;
-                p->granules |= block_granules(b, i);
-        }
+        r->order[r->order_count] = b;
+        atomic_fetch_add_explicit(&r->order_count, 1, memory_order_release);
+        for (unsigned i = 0; i < block_pages(b); i++)
+                page_add_block(page_of(e, b->page[i]), b, i);
 }
 
 /* A 4-byte store that is atomic for vCPUs running the code: the field is aligned. */
@@ -274,97 +324,80 @@ soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to
 {
         x->to = to;
         x->next_in = to->incoming;
+        x->prev_in = &to->incoming;
+        if (to->incoming != NULL)
+                to->incoming->prev_in = &x->next_in;
         to->incoming = x;
         code_patch(x->patch, e->code_x - e->code_w, x->flags_saved ? to->entry_saved : to->entry);
 }
 
 static void
-code_unlink_incoming(struct soft_engine *e, struct soft_block *b)
+code_unlink(struct soft_exit *x)
 {
-        while (b->incoming != NULL) {
-                struct soft_exit *x = b->incoming;
-
-                b->incoming = x->next_in;
-                x->to = NULL;
-                code_patch(x->patch, e->code_x - e->code_w, x->stub);
-        }
+        *x->prev_in = x->next_in;
+        if (x->next_in != NULL)
+                x->next_in->prev_in = x->prev_in;
+        x->to = NULL;
 }
 
+/* Takes @b out of everything that leads to it.  Who is inside may go on, also to where it is linked. */
 static void
-code_unlink_outgoing(struct soft_block *b)
-{
-        for (unsigned i = 0; i < b->exit_count; i++) {
-                struct soft_exit *x = &b->exit[i];
-
-                if (x->to == NULL)
-                        continue;
-                for (struct soft_exit **in = &x->to->incoming; *in != NULL; in = &(*in)->next_in) {
-                        if (*in == x) {
-                                *in = x->next_in;
-                                break;
-                        }
-                }
-                x->to = NULL;
-        }
-}
-
-static void
-page_remove_block(struct soft_engine *e, gpa_t page, struct soft_block *b)
-{
-        struct soft_page *p = page_find(e, page);
-
-        for (struct soft_block **l = &p->blocks; *l != NULL; l = &(*l)->page_next[(*l)->page[0] != page]) {
-                if (*l == b) {
-                        *l = b->page_next[b->page[0] != page];
-                        return;
-                }
-        }
-}
-
-static void
-code_kill(struct soft_engine *e, struct soft_block *b)
+code_remove(struct soft_engine *e, struct soft_block *b)
 {
         struct soft_block **l = &e->hash[code_hash(b->paddr, b->vaddr, b->mode)];
 
         while (*l != b)
                 l = &(*l)->hash_next;
         __atomic_store_n(l, b->hash_next, __ATOMIC_RELEASE); /* b keeps its own, for who stands on it */
-        for (unsigned i = 0; i < 2 && b->page[i] != ~(gpa_t)0; i++)
-                page_remove_block(e, b->page[i], b);
-        code_unlink_incoming(e, b);
-        code_unlink_outgoing(b);
+        for (unsigned i = 0; i < block_pages(b); i++)
+                page_remove_block(b, i);
+        while (b->incoming != NULL) {
+                struct soft_exit *x = b->incoming;
+
+                code_unlink(x);
+                code_patch(x->patch, e->code_x - e->code_w, x->stub);
+        }
+        for (unsigned i = 0; i < b->exit_count; i++)
+                if (b->exit[i].to != NULL)
+                        code_unlink(&b->exit[i]);
         b->dead = true;
+}
+
+static void
+code_kill(struct soft_engine *e, struct soft_block *b)
+{
+        code_remove(e, b);
         soft_jumps_stale(e, b->vaddr);
         atomic_fetch_add_explicit(&e->stats.smc_kills, 1, memory_order_relaxed);
 }
 
-/* Kills the blocks of @page that read any of @granules. */
+/*
+ * Kills the blocks of @page that read any of @granules.  True if there are or were any: one that has been
+ * evicted may still be running.
+ */
 static bool
 page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
 {
-        struct soft_page *p = page_find(e, page);
+        struct soft_page *p = page_of(e, page);
         uint64_t left = 0;
-        bool any = false;
 
-        if (p == NULL || !(p->granules & granules))
+        if (!(p->granules & granules))
                 return false;
         for (struct soft_block *b = p->blocks, *next; b != NULL; b = next) {
-                unsigned which = b->page[0] != page;
+                unsigned which = page_index(b, page);
                 uint64_t g = block_granules(b, which);
 
                 next = b->page_next[which];
-                if (g & granules) {
+                if (g & granules)
                         code_kill(e, b);
-                        any = true;
-                } else {
+                else
                         left |= g;
-                }
         }
         p->granules = left;
         if (p->blocks == NULL)
                 atomic_fetch_and_explicit(&e->code_pages[(page >> MEM_PAGE_SHIFT) / 64],
                     ~(1ull << ((page >> MEM_PAGE_SHIFT) % 64)), memory_order_relaxed);
-        return any;
+        return true;
 }
 
 bool
@@ -385,15 +418,85 @@ soft_code_written(struct soft_engine *e, gpa_t gpa, uint64_t len)
         return any;
 }
 
-/* Blocks are emitted upwards, so their order of insertion is the order of their code. */
+/* ---- eviction ---- */
+
+/* Nothing leads to the blocks of @r any more, but for vCPUs that are in them. */
+static void
+region_retire(struct soft_engine *e, struct soft_region *r)
+{
+        for (size_t n = 0; n < r->order_count; n++) {
+                struct soft_block *b = r->order[n];
+
+                if (!b->dead)
+                        code_remove(e, b);
+        }
+}
+
+bool
+soft_code_room(struct soft_engine *e)
+{
+        struct soft_region *r = region_now(e);
+        unsigned next = (e->region_now + 1) % e->region_count;
+        uint64_t start = __builtin_ia32_rdtsc();
+
+        if (e->region_code - r->code_used >= CODE_ROOM && e->region_meta - r->meta_used >= META_ROOM)
+                return true;
+        if (e->region[next].order_count != 0 && !soft_world_passed(e, e->retired_passes))
+                return false;
+        e->region_now = next;
+        r = region_now(e);
+        r->code_used = r->meta_used = 0;
+        atomic_store_explicit(&r->order_count, 0, memory_order_relaxed);
+        r = &e->region[(next + 1) % e->region_count];
+        if (r->order_count != 0) {
+                region_retire(e, r);
+                soft_jumps_stale_all(e);
+                soft_world_passes(e, e->retired_passes);
+                atomic_fetch_add_explicit(&e->stats.evictions, 1, memory_order_relaxed);
+                soft_code_waited(e, start);
+        }
+        return true;
+}
+
+void
+soft_code_waited(struct soft_engine *e, uint64_t since)
+{
+        uint64_t ticks = __builtin_ia32_rdtsc() - since;
+        uint64_t longest = atomic_load_explicit(&e->stats.evict_tsc, memory_order_relaxed);
+
+        while (ticks > longest && !atomic_compare_exchange_weak_explicit(&e->stats.evict_tsc, &longest, ticks,
+            memory_order_relaxed, memory_order_relaxed))
+                continue;
+}
+
+void
+soft_code_reset(struct soft_engine *e)
+{
+        for (unsigned i = 0; i < e->region_count; i++) {
+                struct soft_region *r = &e->region[i];
+
+                region_retire(e, r);
+                r->code_used = r->meta_used = 0;
+                r->order_count = 0;
+        }
+        e->region_now = 0;
+        atomic_fetch_add_explicit(&e->stats.flushes, 1, memory_order_relaxed);
+}
+
+/* Blocks of a region are emitted upwards, so their order of insertion is the order of their code. */
 struct soft_block *
 soft_code_at(struct soft_engine *e, const uint8_t *host)
 {
-        size_t low = 0, high = atomic_load_explicit(&e->order_count, memory_order_acquire);
+        size_t offset = (size_t)(host - e->code_x), low = 0, high;
+        struct soft_region *r;
 
+        if (offset < e->code_base || (offset - e->code_base) / e->region_code >= e->region_count)
+                return NULL;
+        r = &e->region[(offset - e->code_base) / e->region_code];
+        high = atomic_load_explicit(&r->order_count, memory_order_acquire);
         while (low < high) {
                 size_t mid = (low + high) / 2;
-                struct soft_block *b = e->order[mid];
+                struct soft_block *b = r->order[mid];
 
                 if (host < b->entry)
                         high = mid;

@@ -4,9 +4,10 @@
  *
  * A block is the translation of guest code at one guest-physical address, seen
  * at one linear address in one mode.  The cache is mapped twice, writable and
- * executable.  Blocks and their descriptions are allocated upwards and live
- * until the whole cache is flushed with every vCPU out of translated code; a
- * block that self-modifying code kills before that is unlinked and left lying.
+ * executable, and cut into regions that are filled one after the other, each
+ * with code and descriptions growing upwards.  Before a region is used again
+ * its blocks are unlinked, and every vCPU has left the code it was in then.
+ * A block that self-modifying code kills is unlinked and left lying till then.
  *
  * Everything here is guarded by the engine's lock, except what the comments exempt.
  */
@@ -46,6 +47,7 @@ struct soft_exit {
         struct soft_block *block;
         struct soft_block *to;        /* linked to it, or NULL */
         struct soft_exit *next_in;    /* of to->incoming */
+        struct soft_exit **prev_in;   /* what points to this one there */
         uint8_t *patch;               /* the 4-byte displacement, in the writable mapping */
         uint8_t *stub;                /* where it leads while not linked, executable mapping */
         gva_t target;
@@ -60,6 +62,7 @@ struct soft_exit {
 struct soft_block {
         struct soft_block *hash_next;
         struct soft_block *page_next[2]; /* in the lists of page[0] and page[1] */
+        struct soft_block **page_prev[2]; /* what points to this one there */
         gpa_t page[2];                /* guest-physical pages it was read from; page[1] is ~0 mostly */
         gpa_t paddr;
         gva_t vaddr;
@@ -142,11 +145,19 @@ enum soft_left {
         SOFT_LEFT_EXIT,   /* v->exit is filled in */
 };
 
+/* A guest page, for the blocks that were read from it. */
 struct soft_page {
-        struct soft_page *hash_next;
-        gpa_t gpa;
         struct soft_block *blocks;
-        uint64_t granules; /* which 64-byte pieces were read as code */
+        uint64_t granules; /* which 64-byte pieces were read as code, perhaps by blocks that are no more */
+};
+
+#define SOFT_REGIONS_MAX 64u
+
+/* A piece of the code cache. */
+struct soft_region {
+        size_t code_used, meta_used;
+        struct soft_block **order; /* by address of their code */
+        _Atomic size_t order_count;
 };
 
 /* What soft.disable can switch off. */
@@ -156,8 +167,12 @@ struct soft_page {
 #define SOFT_OFF_LARGE  0x8u /* linking across small pages of a large one */
 
 struct soft_stats {
-        _Atomic uint64_t translations, guest_insns, translate_ns, flushes, smc_kills;
+        _Atomic uint64_t translations, guest_insns, flushes, smc_kills;
+        _Atomic uint64_t evictions;       /* of regions */
+        _Atomic uint64_t evict_tsc;       /* the longest that an eviction kept a vCPU, in ticks of the TSC */
 };
+
+#define SOFT_CPUS_MAX 64u
 
 struct soft_engine {
         struct soft_lock lock;
@@ -170,13 +185,15 @@ struct soft_engine {
         /* Code memory. */
         int code_fd;
         uint8_t *code_w, *code_x;  /* the two mappings */
-        size_t code_size, code_used, code_base; /* code_base: the thunks end here */
+        size_t code_size, code_base; /* code_base: the thunks end here, the regions start */
         uint8_t *meta;
-        size_t meta_size, meta_used;
+        struct soft_block **order;
+        struct soft_region region[SOFT_REGIONS_MAX];
+        unsigned region_count, region_now; /* region_now is being filled; the next is empty */
+        size_t region_code, region_meta;   /* bytes of each */
+        uint32_t retired_passes[SOFT_CPUS_MAX]; /* of the vCPUs when the next region was emptied */
         struct soft_block **hash;
-        struct soft_block **order; /* by address of their code */
-        _Atomic size_t order_count;
-        struct soft_page **page_hash;
+        struct soft_page *pages;   /* by guest-physical page */
         _Atomic uint64_t *code_pages; /* a bit for each guest page with code; read without the lock */
         gpa_t code_pages_limit;
         struct soft_thunks thunks;
@@ -186,30 +203,44 @@ struct soft_engine {
         uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */
         struct soft_jump *no_jumps; /* an empty jump cache */
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
-        _Atomic uint32_t flush_wanted;
+        _Atomic uint32_t flush_wanted; /* empty the whole cache */
+        _Atomic uint32_t room_wanted;  /* wait until the next region can be used */
         struct soft_cover *cover;  /* NULL: not wanted */
         gva_t *breaks;             /* the debugger's breakpoints, sorted; changed while no vCPU runs */
         size_t break_count;
 
-        /* Stopping the world. */
-        _Atomic uint32_t running;   /* vCPUs inside translated code */
-        _Atomic uint32_t exclusive; /* non-zero: somebody wants them out */
+        /* world.c */
+        _Atomic uint32_t waiters;   /* that wait for a vCPU to leave translated code */
+        _Atomic uint32_t exclusive; /* non-zero: nobody may enter it */
 
         unsigned cpu_count;
-        struct soft_cpu *cpus[64];
+        struct soft_cpu *cpus[SOFT_CPUS_MAX];
         struct soft_stats stats;
 };
 
 int soft_code_create(struct soft_engine *e);
 void soft_code_destroy(struct soft_engine *e);
-/* Forgets everything.  With every vCPU out of translated code. */
+/* Forgets everything.  With every vCPU out of translated code, and the lock held. */
 void soft_code_reset(struct soft_engine *e);
 
-/* The lock is not needed: blocks stay where they are while any vCPU is between world_enter and world_leave. */
+/*
+ * Whether there is room for a block; goes on to the next region if need be, and empties the one after
+ * that.  False: some vCPU may still be in the next; soft_world_wait() is to be called.
+ */
+bool soft_code_room(struct soft_engine *e);
+/* Where the next block's code goes, in the writable mapping; and that it has been put there, up to @end. */
+uint8_t *soft_code_here(const struct soft_engine *e);
+void soft_code_take(struct soft_engine *e, const uint8_t *end);
+/* A vCPU was kept by an eviction since the TSC stood at @since. */
+void soft_code_waited(struct soft_engine *e, uint64_t since);
+/* Bytes of code in the cache. */
+size_t soft_code_bytes(const struct soft_engine *e);
+
+/* The lock is not needed between soft_world_enter and soft_world_leave: blocks stay where they are. */
 struct soft_block *soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, uint32_t mode);
 void soft_code_insert(struct soft_engine *e, struct soft_block *b);
 void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);
-/* Kills the blocks read from [gpa, gpa + len).  True if there were any.  Takes the lock. */
+/* Kills the blocks read from [gpa, gpa + len).  True if there are any, or were until the page's last store.  Takes the lock. */
 bool soft_code_written(struct soft_engine *e, gpa_t gpa, uint64_t len);
 /* The block whose code holds @host, or NULL. */
 struct soft_block *soft_code_at(struct soft_engine *e, const uint8_t *host);
@@ -225,8 +256,8 @@ soft_code_page(const struct soft_engine *e, gpa_t gpa)
 }
 
 /*
- * translate.c: NULL if the cache is full; or, with *ret_short, if the first instruction needs the next page
- * and @paddr2, its guest-physical address, is ~0.  With the lock held.
+ * translate.c: NULL, with *ret_short, if the first instruction needs the next page and @paddr2, its
+ * guest-physical address, is ~0.  With the lock held, after soft_code_room() has said yes.
  */
 struct soft_block *soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_short);
 /* debug.c: whether the debugger has a breakpoint at this linear address. */

@@ -245,6 +245,14 @@ soft_jumps_stale(struct soft_engine *e, gva_t address)
                 soft_jump_forget(soft_current, address);
 }
 
+void
+soft_jumps_stale_all(struct soft_engine *e)
+{
+        kick_others(e, soft_current, false);
+        if (soft_current != NULL && soft_current->engine == e)
+                soft_jump_flush(soft_current);
+}
+
 /* Marks @gpa's page as holding code, so that every write to it is noticed from now on. */
 static void
 watch_page(struct soft_cpu *v, gpa_t gpa)
@@ -259,7 +267,7 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
         kick_others(e, v, true);
 }
 
-/* Translates the block at st.rip, unless another vCPU just did. */
+/* Translates the block at st.rip, unless another vCPU just did.  NULL: see *ret_needs_next, or the cache is full. */
 static struct soft_block *
 make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_needs_next)
 {
@@ -268,7 +276,10 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
 
         soft_lock_acquire(&e->lock);
         b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
-        if (b == NULL) {
+        if (b == NULL && !soft_code_room(e)) {
+                atomic_store(&e->room_wanted, 1);
+                soft_kick(v);
+        } else if (b == NULL) {
                 watch_page(v, paddr);
                 if (paddr2 != ~(gpa_t)0)
                         watch_page(v, paddr2);
@@ -278,7 +289,7 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
         return b;
 }
 
-/* The block at st.rip; NULL if the cache is full (the dispatcher will flush it).  Raises. */
+/* The block at st.rip; NULL if the cache is full (the dispatcher makes room).  Raises. */
 static struct soft_block *
 find_block(struct soft_cpu *v, uint32_t variant)
 {
@@ -307,10 +318,6 @@ find_block(struct soft_cpu *v, uint32_t variant)
                 if (needs_next)
                         soft_fetch(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
         } while (needs_next);
-        if (b == NULL) {
-                atomic_store_explicit(&e->flush_wanted, 1, memory_order_relaxed);
-                soft_kick(v);
-        }
         return b;
 }
 
@@ -444,55 +451,6 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
         if (j->address == v->st.rip)
                 return j->code;
         return soft_call_lookup(v, v->st.rip);
-}
-
-/* ---- stopping the world ---- */
-
-/* Before a vCPU uses the code cache.  Waits while another empties it. */
-static void
-world_enter(struct soft_engine *e)
-{
-        for (;;) {
-                uint32_t x;
-
-                while ((x = atomic_load(&e->exclusive)) != 0)
-                        soft_futex(&e->exclusive, FUTEX_WAIT, x);
-                atomic_fetch_add(&e->running, 1);
-                if (atomic_load(&e->exclusive) == 0)
-                        return;
-                atomic_fetch_sub(&e->running, 1);
-                soft_futex(&e->running, FUTEX_WAKE, 1);
-        }
-}
-
-static void
-world_leave(struct soft_engine *e)
-{
-        atomic_fetch_sub(&e->running, 1);
-        if (atomic_load(&e->exclusive) != 0)
-                soft_futex(&e->running, FUTEX_WAKE, 1);
-}
-
-/* Empties the code cache once every vCPU is out of it.  The caller is. */
-static void
-world_flush(struct soft_engine *e)
-{
-        uint32_t zero = 0, n;
-
-        if (!atomic_compare_exchange_strong(&e->exclusive, &zero, 1))
-                return; /* somebody else does it */
-        for (unsigned i = 0; i < e->cpu_count; i++)
-                if (e->cpus[i] != NULL)
-                        soft_kick(e->cpus[i]);
-        while ((n = atomic_load(&e->running)) != 0)
-                soft_futex(&e->running, FUTEX_WAIT, n);
-        soft_lock_acquire(&e->lock); /* devices report writes at any time */
-        soft_code_reset(e);
-        soft_lock_release(&e->lock);
-        atomic_store(&e->flush_wanted, 0);
-        kick_others(e, NULL, false);
-        atomic_store(&e->exclusive, 0);
-        soft_futex(&e->exclusive, FUTEX_WAKE, INT32_MAX);
 }
 
 void
@@ -662,7 +620,7 @@ guest_breakpoint(struct soft_cpu *v)
 
 /*
  * Where to enter translated code for st.rip: from the jump cache, else by find_block(), which may raise (then
- * *ret_left says so).  NULL: nowhere.  Between world_enter and world_leave, so that no flush comes between.
+ * *ret_left says so).  NULL: nowhere.  Between soft_world_enter and soft_world_leave.
  */
 static const uint8_t *
 entry_code(struct soft_cpu *v, enum soft_left *ret_left)
@@ -703,7 +661,7 @@ run_code(struct soft_cpu *v)
                 soft_observe_instruction(e->observer, v);
                 soft_fpu_get(v);
         }
-        world_enter(e);
+        soft_world_enter(v);
         code = entry_code(v, &left);
         if (code != NULL) {
                 v->st.shadow_ss = v->st.shadow_sti = 0;
@@ -713,7 +671,7 @@ run_code(struct soft_cpu *v)
                 left = (enum soft_left)e->thunks.enter(v, code);
                 flags_in(v);
         }
-        world_leave(e);
+        soft_world_leave(v);
         /* RF that IRET has just loaded is for the next instruction. */
         if (resume && left != SOFT_LEFT_EVENT)
                 v->st.rflags &= ~(uint64_t)X86_FL_RF;
@@ -736,8 +694,7 @@ turn(struct soft_cpu *v)
 
         if (v->kick) {
                 take_events(v);
-                if (atomic_load_explicit(&v->engine->flush_wanted, memory_order_relaxed))
-                        world_flush(v->engine);
+                soft_world_serve(v);
         }
         if (r->kicked) {
                 r->kicked = false;
@@ -1093,23 +1050,33 @@ static const char *const count_names[SOFT_COUNTS] = {
         [SOFT_COUNT_JUMP_FLUSHES] = "jump_flushes",
 };
 
+/* Appends "soft.NAME VALUE"; *length may grow beyond @size. */
+static void
+stat_line(char *buf, size_t size, size_t *length, const char *name, uint64_t value)
+{
+        int n = snprintf(*length < size ? buf + *length : NULL, *length < size ? size - *length : 0, "soft.%s %llu\n",
+            name, (unsigned long long)value);
+
+        *length += n < 0 ? 0 : (size_t)n;
+}
+
 static size_t
 soft_stats(struct cpu *cpu, char *buf, size_t size)
 {
         const struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
         const struct soft_engine *e = v->engine;
-        int n = snprintf(buf, size,
-            "soft.translations %llu\nsoft.guest_insns %llu\nsoft.code_bytes %zu\nsoft.flushes %llu\n"
-            "soft.smc_kills %llu\n",
-            (unsigned long long)e->stats.translations, (unsigned long long)e->stats.guest_insns,
-            e->code_used, (unsigned long long)e->stats.flushes, (unsigned long long)e->stats.smc_kills);
-        size_t length = n < 0 ? 0 : (size_t)n;
+        const struct soft_stats *s = &e->stats;
+        size_t length = 0;
 
-        for (unsigned i = 0; i < SOFT_COUNTS; i++) {
-                n = snprintf(length < size ? buf + length : NULL, length < size ? size - length : 0,
-                    "soft.%s %llu\n", count_names[i], (unsigned long long)v->count[i]);
-                length += n < 0 ? 0 : (size_t)n;
-        }
+        stat_line(buf, size, &length, "translations", s->translations);
+        stat_line(buf, size, &length, "guest_insns", s->guest_insns);
+        stat_line(buf, size, &length, "code_bytes", soft_code_bytes(e));
+        stat_line(buf, size, &length, "evictions", s->evictions);
+        stat_line(buf, size, &length, "evict_max_us", s->evict_tsc * 1000000 / x86_model_tsc_hz(v->model));
+        stat_line(buf, size, &length, "flushes", s->flushes);
+        stat_line(buf, size, &length, "smc_kills", s->smc_kills);
+        for (unsigned i = 0; i < SOFT_COUNTS; i++)
+                stat_line(buf, size, &length, count_names[i], v->count[i]);
         return length;
 }
 

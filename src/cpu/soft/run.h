@@ -14,6 +14,7 @@ struct soft_run {
         _Atomic uint32_t sample;      /* the profiler asks where it is */
         _Atomic bool in_run;          /* inside cpu_run() */
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */
+        _Atomic uint32_t passes;      /* times it went into translated code, and out: odd inside */
 
         bool kicked;
         bool debug_step;              /* the debugger steps */
@@ -51,5 +52,19 @@ void soft_run_unmap(struct soft_engine *e);
 
 /* A block at @address died: jump caches may name it.  This thread's vCPU forgets it at once, others soon. */
 void soft_jumps_stale(struct soft_engine *e, gva_t address);
+/* The same of many blocks: all jumps. */
+void soft_jumps_stale_all(struct soft_engine *e);
+
+/* ---- world.c: who is in translated code ---- */
+
+/* Around all use of the code cache by a vCPU.  Waits while nobody may enter. */
+void soft_world_enter(struct soft_cpu *v);
+void soft_world_leave(struct soft_cpu *v);
+/* What the vCPUs' passes are now. */
+void soft_world_passes(struct soft_engine *e, uint32_t passes[SOFT_CPUS_MAX]);
+/* Whether each vCPU has been outside translated code since soft_world_passes() stored @passes. */
+bool soft_world_passed(struct soft_engine *e, const uint32_t passes[SOFT_CPUS_MAX]);
+/* Does what the code cache waits for: flush_wanted, room_wanted.  Outside translated code. */
+void soft_world_serve(struct soft_cpu *v);
 
 #endif

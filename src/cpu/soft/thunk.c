@@ -307,5 +307,5 @@ soft_thunks_emit(struct soft_engine *eng)
         t->guard = (int (*)(struct soft_cpu *, void (*)(struct soft_cpu *, void *), void *))(uintptr_t)
             thunk_enter(&e, true);
         thunk_align(&e);
-        eng->code_base = eng->code_used = (size_t)(e.p - eng->code_w);
+        eng->code_base = (size_t)(e.p - eng->code_w);
 }

@@ -17,8 +17,6 @@
 
 #include "cpu/soft/cover.h"
 
-#define TR_CODE_ROOM  (64 * 1024)
-#define TR_META_ROOM  (32 * 1024)
 #define TR_AHEAD      8 /* instructions looked at behind an exit */
 
 uint16_t
@@ -400,8 +398,8 @@ tr_emit_block(struct tr *t)
 
 /*
  * Translates the block at @vaddr (offset in CS), whose first byte is at @paddr.
- * Engine lock held.  NULL: no room (ret_short false), or its first instruction
- * reaches into the next page, which cannot be fetched (ret_short true).
+ * Engine lock held.  NULL, with *ret_short: its first instruction reaches into
+ * the next page, which cannot be fetched.
  */
 static struct soft_block *
 tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
@@ -425,10 +423,10 @@ tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
         if (s.offset + t->b->len > MEM_PAGE_SIZE)
                 t->b->page[1] = paddr2;
         tr_liveness(t, &s);
-        t->e.p = eng->code_w + eng->code_used;
+        t->e.p = soft_code_here(eng);
         t->e.delta = eng->code_x - eng->code_w;
         tr_emit_block(t);
-        eng->code_used = ((size_t)(t->e.p - eng->code_w) + 15) & ~(size_t)15;
+        soft_code_take(eng, t->e.p);
         soft_code_insert(eng, t->b);
         if (!(t->mode & SOFT_MODE_USER))
                 soft_cover_block(eng->cover,
@@ -444,9 +442,6 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         struct soft_engine *eng = v->engine;
         struct tr *t = v->tr;
 
-        *ret_short = false;
-        if (eng->code_size - eng->code_used < TR_CODE_ROOM || eng->meta_size - eng->meta_used < TR_META_ROOM)
-                return NULL;
         t->v = v;
         t->eng = eng;
         t->mode = mode;
