@@ -104,6 +104,7 @@ const struct config_key config_keys[] = {
         BOOL("soft.stats", "false", "print the translator's counters when the VM ends"),
         STRING("soft.trace", NULL, "file for a trace of every instruction (slow)"),
         STRING("soft.profile", NULL, "file for samples of where the guest is, in folded form"),
+        BOOL("soft.perfmap", "false", "name translated blocks for perf, in /tmp/perf-PID.map when the VM ends"),
         STRING("soft.cover", NULL, "file for the kernel's blocks that were executed, in drcov's form"),
         SIZE("soft.cache_size", "64M", 1 * MIB, 1024 * MIB, "room for translated code"),
         STRING("soft.disable", NULL, "optimisations of the translator to switch off: link, share, inline, large"),

@@ -56,26 +56,24 @@ code_map(size_t bytes)
         return p == MAP_FAILED ? NULL : p;
 }
 
-/* The same memory twice, so that no page is ever writable and executable. */
+/*
+ * The same memory twice, so that no page is ever writable and executable.  Shared anonymous memory, which
+ * mremap() maps again where the old size is 0, and which perf takes for generated code.
+ */
 static int
 code_map_twice(struct soft_engine *e)
 {
         void *w, *x;
 
-        e->code_fd = memfd_create("bhyve-code", MFD_CLOEXEC);
-        if (e->code_fd < 0)
-                return -errno;
-        if (ftruncate(e->code_fd, (off_t)e->code_size) != 0)
-                return -errno;
-        w = mmap(NULL, e->code_size, PROT_READ | PROT_WRITE, MAP_SHARED, e->code_fd, 0);
+        w = mmap(NULL, e->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         if (w == MAP_FAILED)
                 return -errno;
         e->code_w = w;
-        x = mmap(NULL, e->code_size, PROT_READ | PROT_EXEC, MAP_SHARED, e->code_fd, 0);
+        x = mremap(w, 0, e->code_size, MREMAP_MAYMOVE);
         if (x == MAP_FAILED)
                 return -errno;
         e->code_x = x;
-        return 0;
+        return mprotect(x, e->code_size, PROT_READ | PROT_EXEC) == 0 ? 0 : -errno;
 }
 
 /* soft.cache_size has been checked by the configuration: a number of bytes with a suffix. */
@@ -124,7 +122,6 @@ soft_code_create(struct soft_engine *e)
 {
         int error;
 
-        e->code_fd = -1;
         e->code_size = code_bytes(e);
         e->code_pages_limit = mem_limit(e->mem);
         error = code_map_twice(e);
@@ -156,8 +153,6 @@ soft_code_destroy(struct soft_engine *e)
 {
         code_unmap(e->code_w, e->code_size);
         code_unmap(e->code_x, e->code_size);
-        if (e->code_fd >= 0)
-                close(e->code_fd);
         code_unmap(e->meta, e->region_count * e->region_meta);
         code_unmap(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS);
         code_unmap(e->order, e->region_count * order_max(e) * sizeof(e->order[0]));
@@ -481,6 +476,14 @@ soft_code_reset(struct soft_engine *e)
         }
         e->region_now = 0;
         atomic_fetch_add_explicit(&e->stats.flushes, 1, memory_order_relaxed);
+}
+
+void
+soft_code_each(const struct soft_engine *e, void (*fn)(void *ctx, const struct soft_block *b), void *ctx)
+{
+        for (unsigned i = 0; i < e->region_count; i++)
+                for (size_t n = 0; n < e->region[i].order_count; n++)
+                        fn(ctx, e->region[i].order[n]);
 }
 
 /* Blocks of a region are emitted upwards, so their order of insertion is the order of their code. */

@@ -168,6 +168,7 @@ struct soft_region {
 
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, flushes, smc_kills;
+        _Atomic uint64_t translate_tsc;   /* spent translating, in ticks of the TSC */
         _Atomic uint64_t evictions;       /* of regions */
         _Atomic uint64_t evict_tsc;       /* the longest that an eviction kept a vCPU, in ticks of the TSC */
 };
@@ -183,7 +184,6 @@ struct soft_engine {
         uint64_t features;
 
         /* Code memory. */
-        int code_fd;
         uint8_t *code_w, *code_x;  /* the two mappings */
         size_t code_size, code_base; /* code_base: the thunks end here, the regions start */
         uint8_t *meta;
@@ -233,6 +233,8 @@ uint8_t *soft_code_here(const struct soft_engine *e);
 void soft_code_take(struct soft_engine *e, const uint8_t *end);
 /* A vCPU was kept by an eviction since the TSC stood at @since. */
 void soft_code_waited(struct soft_engine *e, uint64_t since);
+/* Calls @fn for each block whose code is there, with the vCPUs stopped. */
+void soft_code_each(const struct soft_engine *e, void (*fn)(void *ctx, const struct soft_block *b), void *ctx);
 /* Bytes of code in the cache. */
 size_t soft_code_bytes(const struct soft_engine *e);
 

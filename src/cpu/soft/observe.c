@@ -2,6 +2,7 @@
 #include "cpu/soft/observe.h"
 
 #include "base/log.h"
+#include "base/parse.h"
 #include "base/symbols.h"
 #include "cpu/soft/run.h"
 
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PROFILE_SLOTS     (1u << 16)
 #define PROFILE_PERIOD_NS 1000000
@@ -28,7 +30,8 @@ struct soft_observer {
         pthread_mutex_t lock;         /* slot, lost */
         struct profile_slot *slot;    /* open addressing */
         uint64_t lost;                /* samples without room */
-        uint64_t lstar;               /* lock: where the guest takes system calls */
+        FILE *map;                    /* for perf */
+        uint64_t lstar;               /* where the guest took system calls */
         pthread_t thread;
         bool has_thread;
         _Atomic bool stopping;
@@ -51,6 +54,24 @@ open_output(const struct soft_engine *e, const char *key, FILE **ret_file)
         if (*ret_file != NULL)
                 return 0;
         log_error("%s=%s: cannot be written", key, path);
+        return -errno;
+}
+
+/* soft.perfmap: the file where perf looks for names of code that this process has made. */
+static int
+open_map(const struct soft_engine *e, FILE **ret_file)
+{
+        const char *wanted = option(e, "soft.perfmap");
+        char path[64];
+        bool on = false;
+
+        if (wanted == NULL || parse_bool(wanted, &on) != 0 || !on)
+                return 0;
+        snprintf(path, sizeof(path), "/tmp/perf-%ld.map", (long)getpid());
+        *ret_file = fopen(path, "wxe"); /* a directory that others may write to: no file of theirs */
+        if (*ret_file != NULL)
+                return 0;
+        log_error("soft.perfmap: %s: %m", path);
         return -errno;
 }
 
@@ -99,9 +120,11 @@ soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observ
         error = open_output(engine, "soft.trace", &o->trace);
         if (error == 0)
                 error = open_output(engine, "soft.profile", &o->profile);
+        if (error == 0)
+                error = open_map(engine, &o->map);
         if (error == 0 && o->profile != NULL)
                 error = profile_start(o);
-        if (error != 0 || (o->trace == NULL && o->profile == NULL)) {
+        if (error != 0 || (o->trace == NULL && o->profile == NULL && o->map == NULL)) {
                 soft_observe_stop(o);
                 o = NULL;
         }
@@ -111,7 +134,7 @@ soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observ
 
 /* debug.symbols; *ret_slide: how far a Linux kernel has moved itself, by where it takes system calls. */
 static struct symbols *
-profile_symbols(struct soft_observer *o, uint64_t *ret_slide)
+kernel_symbols(struct soft_observer *o, uint64_t *ret_slide)
 {
         const char *path = option(o->engine, "debug.symbols");
         uint64_t entry;
@@ -132,12 +155,9 @@ profile_symbols(struct soft_observer *o, uint64_t *ret_slide)
 }
 
 static void
-profile_write(struct soft_observer *o)
+profile_write(struct soft_observer *o, struct symbols *symbols, uint64_t slide)
 {
-        uint64_t slide;
-        struct symbols *symbols = profile_symbols(o, &slide);
-
-        for (unsigned i = 0; o->slot != NULL && i < PROFILE_SLOTS; i++) {
+        for (unsigned i = 0; i < PROFILE_SLOTS; i++) {
                 const char *name = NULL;
 
                 if (o->slot[i].count == 0)
@@ -150,23 +170,61 @@ profile_write(struct soft_observer *o)
                         fprintf(o->profile, "%s;0x%llx %llu\n", o->slot[i].user ? "user" : "kernel",
                             (unsigned long long)o->slot[i].rip, (unsigned long long)o->slot[i].count);
         }
-        symbols_close(symbols);
         if (o->lost != 0)
                 fprintf(o->profile, "lost %llu\n", (unsigned long long)o->lost);
+}
+
+struct map_context {
+        FILE *map;
+        struct symbols *symbols;
+        uint64_t slide;
+};
+
+static void
+map_block(void *ctx, const struct soft_block *b)
+{
+        const struct map_context *c = ctx;
+        bool user = b->mode & SOFT_MODE_USER;
+        const char *name = NULL;
+
+        if (c->symbols != NULL && !user)
+                name = symbols_at(c->symbols, b->vaddr - c->slide);
+        fprintf(c->map, "%llx %x guest-%s-0x%llx%s%s\n", (unsigned long long)(uintptr_t)b->entry, b->host_len,
+            user ? "user" : "kernel", (unsigned long long)b->vaddr, name != NULL ? "-" : "", name != NULL ? name : "");
+}
+
+/* What the cache holds at the end; of evicted blocks nothing is left. */
+static void
+map_write(struct soft_observer *o, struct symbols *symbols, uint64_t slide)
+{
+        const struct soft_engine *e = o->engine;
+        struct map_context c = { o->map, symbols, slide };
+
+        fprintf(o->map, "%llx %zx guest-thunks\n", (unsigned long long)(uintptr_t)e->code_x, e->code_base);
+        soft_code_each(e, map_block, &c);
 }
 
 void
 soft_observe_stop(struct soft_observer *o)
 {
+        struct symbols *symbols;
+        uint64_t slide;
+
         if (o == NULL)
                 return;
         atomic_store(&o->stopping, true);
         if (o->has_thread)
                 pthread_join(o->thread, NULL);
-        if (o->profile != NULL) {
-                profile_write(o);
+        symbols = kernel_symbols(o, &slide);
+        if (o->slot != NULL)
+                profile_write(o, symbols, slide);
+        if (o->map != NULL && o->engine->code_x != NULL)
+                map_write(o, symbols, slide);
+        symbols_close(symbols);
+        if (o->profile != NULL)
                 fclose(o->profile);
-        }
+        if (o->map != NULL)
+                fclose(o->map);
         if (o->trace != NULL)
                 fclose(o->trace);
         free(o->slot);
@@ -181,6 +239,13 @@ soft_observe_traces(const struct soft_observer *o)
 }
 
 void
+soft_observe_cpu_ends(struct soft_observer *o, const struct soft_cpu *v)
+{
+        if (o != NULL && v->st.lstar != 0)
+                o->lstar = v->st.lstar;
+}
+
+void
 soft_observe_instruction(struct soft_observer *o, const struct soft_cpu *v)
 {
         fprintf(o->trace, "%u %u 0x%llx\n", v->id, x86_cpl(&v->st), (unsigned long long)v->st.rip);
@@ -192,7 +257,6 @@ soft_observe_sample(struct soft_observer *o, const struct soft_cpu *v)
         uint64_t hash = v->st.rip * 0x9e3779b97f4a7c15ull >> 48;
 
         pthread_mutex_lock(&o->lock);
-        o->lstar = v->st.lstar;
         for (unsigned tries = 0; tries < 64; tries++) {
                 struct profile_slot *s = &o->slot[(hash + tries) % PROFILE_SLOTS];
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Watching the guest run, for its developer: soft.trace and soft.profile.
+ * Watching the guest run, for its developer: soft.trace, soft.profile and soft.perfmap.
  *
  * A trace has a line for each instruction (the vCPU, its privilege and its
  * address) and makes the guest run one instruction at a time.  A profile asks
@@ -8,7 +8,8 @@
  * at the next check for events, so it names the end of a block rather than the
  * instruction.  It is written when the VM ends, in the folded form that
  * flame graph tools read: "kernel;0xADDRESS COUNT", or by name where debug.symbols
- * is the kernel's ELF file.
+ * is the kernel's ELF file.  A map names the translated blocks for perf(1), in
+ * /tmp/perf-PID.map, when the VM ends.
  */
 #ifndef CPU_SOFT_OBSERVE_H
 #define CPU_SOFT_OBSERVE_H
@@ -19,10 +20,13 @@ struct soft_observer;
 
 /* Opens what the configuration asks for; *ret_observer is NULL if that is nothing.  -errno. */
 int soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observer);
-/* Writes the profile and closes the files. */
+/* Writes the profile and the map, and closes the files.  NULL is allowed. */
 void soft_observe_stop(struct soft_observer *observer);
 
-/* Both on the vCPU's thread, with the FPU state put away; @observer may be NULL. */
+/* Before a vCPU is destroyed: what is wanted of its state at the end. */
+void soft_observe_cpu_ends(struct soft_observer *observer, const struct soft_cpu *v);
+
+/* These on the vCPU's thread, with the FPU state put away; @observer may be NULL. */
 bool soft_observe_traces(const struct soft_observer *observer);
 void soft_observe_instruction(struct soft_observer *observer, const struct soft_cpu *v);
 void soft_observe_sample(struct soft_observer *observer, const struct soft_cpu *v);

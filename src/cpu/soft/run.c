@@ -967,6 +967,7 @@ soft_cpu_destroy(struct cpu *cpu)
                 return;
         if (soft_current == v)
                 soft_current = NULL;
+        soft_observe_cpu_ends(v->engine->observer, v);
         v->engine->cpus[v->id] = NULL;
         soft_mmu_destroy(v);
         free(v->tr);
@@ -1060,6 +1061,12 @@ stat_line(char *buf, size_t size, size_t *length, const char *name, uint64_t val
         *length += n < 0 ? 0 : (size_t)n;
 }
 
+static uint64_t
+tsc_to_us(const struct soft_cpu *v, uint64_t ticks)
+{
+        return (uint64_t)((unsigned __int128)ticks * 1000000 / x86_model_tsc_hz(v->model));
+}
+
 static size_t
 soft_stats(struct cpu *cpu, char *buf, size_t size)
 {
@@ -1070,9 +1077,10 @@ soft_stats(struct cpu *cpu, char *buf, size_t size)
 
         stat_line(buf, size, &length, "translations", s->translations);
         stat_line(buf, size, &length, "guest_insns", s->guest_insns);
+        stat_line(buf, size, &length, "translate_us", tsc_to_us(v, s->translate_tsc));
         stat_line(buf, size, &length, "code_bytes", soft_code_bytes(e));
         stat_line(buf, size, &length, "evictions", s->evictions);
-        stat_line(buf, size, &length, "evict_max_us", s->evict_tsc * 1000000 / x86_model_tsc_hz(v->model));
+        stat_line(buf, size, &length, "evict_max_us", tsc_to_us(v, s->evict_tsc));
         stat_line(buf, size, &length, "flushes", s->flushes);
         stat_line(buf, size, &length, "smc_kills", s->smc_kills);
         for (unsigned i = 0; i < SOFT_COUNTS; i++)

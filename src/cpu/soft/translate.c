@@ -441,6 +441,8 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
 {
         struct soft_engine *eng = v->engine;
         struct tr *t = v->tr;
+        uint64_t start = __builtin_ia32_rdtsc();
+        struct soft_block *b;
 
         t->v = v;
         t->eng = eng;
@@ -451,5 +453,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->exit_dead[0] = t->exit_dead[1] = false;
         t->stack_group_used = t->stack_shared = false;
         t->sp = 0;
-        return tr_run(t, v->st.rip, paddr, paddr2, ret_short);
+        b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);
+        atomic_fetch_add_explicit(&eng->stats.translate_tsc, __builtin_ia32_rdtsc() - start, memory_order_relaxed);
+        return b;
 }
