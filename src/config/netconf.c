@@ -634,7 +634,7 @@ set_host_resolver(struct netconf *conf, const struct rcvar *var)
         conf->host_resolver = parse_bool(conf, var);
 }
 
-/* Who may open the taps */
+/* How the taps are made */
 
 static void
 set_tap_user(struct netconf *conf, const struct rcvar *var)
@@ -645,6 +645,12 @@ set_tap_user(struct netconf *conf, const struct rcvar *var)
                 netconf_error(conf, var->line, "%s: '%s' is not a name", var->name, var->value);
         else
                 snprintf(field, NETCONF_USER_MAX, "%s", var->value);
+}
+
+static void
+set_tap_multiqueue(struct netconf *conf, const struct rcvar *var)
+{
+        conf->tap_multiqueue = parse_bool(conf, var);
 }
 
 /* The table of variables, in the order in which they are looked at; '*' stands for an interface. */
@@ -666,6 +672,7 @@ static const struct {
         { "host_resolver_enable", set_host_resolver },
         { "tap_owner", set_tap_user },
         { "tap_group", set_tap_user },
+        { "tap_multiqueue_enable", set_tap_multiqueue },
 };
 
 /* The index of the first entry that covers @name, or the table's length. */

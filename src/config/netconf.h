@@ -74,6 +74,7 @@ struct netconf {
         size_t tap_count;
         char tap_owner[NETCONF_USER_MAX]; /* who may open the taps; empty: root */
         char tap_group[NETCONF_USER_MAX];
+        bool tap_multiqueue; /* they may be opened with several queues */
         bool gateway;
         bool gateway6;
         bool nat;

@@ -163,6 +163,7 @@ const struct config_key config_keys[] = {
         DEV(NET, CONFIG_STRING, "path", NULL, "path of the back end"),
         DEV(NET, CONFIG_STRING, "mac", NULL, "Ethernet address"),
         DEV_UINT("virtio-net", "mtu", "1500", 68, 65535, "largest packet"),
+        DEV_UINT("virtio-net", "queues", "1", 1, 16, "pairs of queues; more than one needs a tap with several"),
         DEV(NET, CONFIG_STRING, "hostfwd", NULL, "slirp: forwarded ports, proto:addr:port-addr:port, separated by ;"),
         DEV(NET, CONFIG_BOOL, "open", "true", "slirp: the guest reaches the outside"),
         DEV(NET, CONFIG_STRING, "bridge", NULL, "bridge to attach to"),

@@ -57,8 +57,8 @@ netdev_mac(const struct config_node *node, const struct device_place *place, con
 }
 
 int
-netdev_open(const struct config_node *node, struct loop *loop, bool want_vnet_hdr,
-    void (*readable)(void *ctx), void *ctx, struct net_backend **ret_nb)
+netdev_open(const struct config_node *node, struct loop *loop, bool want_vnet_hdr, unsigned queues,
+    net_readable_fn *readable, void *ctx, struct net_backend **ret_nb)
 {
         struct net_options options = {
                 .backend = config_node_get(node, "backend"),
@@ -66,6 +66,7 @@ netdev_open(const struct config_node *node, struct loop *loop, bool want_vnet_hd
                 .hostfwd = config_node_get(node, "hostfwd"),
                 .restricted = !config_node_bool(node, "open"),
                 .want_vnet_hdr = want_vnet_hdr,
+                .queues = queues,
         };
 
         return net_open(&options, loop, readable, ctx, ret_nb);

@@ -15,8 +15,8 @@
 int netdev_mac(const struct config_node *node, const struct device_place *place, const char *vm_name,
     uint8_t ret_mac[6]);
 
-/* net_open with the options of @node. */
-int netdev_open(const struct config_node *node, struct loop *loop, bool want_vnet_hdr,
-    void (*readable)(void *ctx), void *ctx, struct net_backend **ret_nb);
+/* net_open with the options of @node, and so many @queues wanted. */
+int netdev_open(const struct config_node *node, struct loop *loop, bool want_vnet_hdr, unsigned queues,
+    net_readable_fn *readable, void *ctx, struct net_backend **ret_nb);
 
 #endif

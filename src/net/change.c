@@ -153,8 +153,9 @@ tap_create(struct net *net, const struct journal_record *record)
 
         if (error != 0)
                 return error;
-        error = mac_parse(record->arg, mac) ? tap_create_persistent(record->name, uid, gid, mac)
-                                            : -EINVAL;
+        error = mac_parse(record->arg, mac)
+            ? tap_create_persistent(record->name, net->conf->tap_multiqueue, uid, gid, mac)
+            : -EINVAL;
         if (error != 0)
                 log_error("%s", tap_explain(record->name, error, text, sizeof(text)));
         return error;

@@ -20,7 +20,7 @@ FUZZ_SRC_conf := tests/fuzz/fuzz_conf.c src/boot/fbsd/conf.c src/boot/fbsd/words
 FUZZ_SRC_gdb_packet := tests/fuzz/fuzz_gdb_packet.c src/instance/regs.c \
     $(wildcard src/base/*.c src/config/*.c src/mem/*.c src/x86/*.c src/bus/*.c src/irq/*.c src/debug/*.c)
 FUZZ_SRC_dev := tests/fuzz/fuzz_device.c $(wildcard src/base/*.c) \
-    $(wildcard src/config/*.c src/mem/*.c src/bus/*.c src/backend/*/*.c src/dev/*.c src/dev/*/*.c)
+    $(filter-out %/net_tap.c,$(wildcard src/config/*.c src/mem/*.c src/bus/*.c src/backend/*/*.c src/dev/*.c src/dev/*/*.c))
 FUZZ_SRC_virtio_blk = $(FUZZ_SRC_dev)
 FUZZ_SRC_virtio_net = $(FUZZ_SRC_dev)
 FUZZ_SRC_virtio_rnd = $(FUZZ_SRC_dev)

@@ -6,6 +6,7 @@
  */
 #include "fuzz.h"
 
+#include "backend/net/net.h"
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/util.h"
@@ -14,8 +15,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
+#include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #define MEM_BYTES   (2 * MIB)
@@ -26,6 +27,9 @@
 #define TABLE_AT    0x42000u /* + slot * 0x400 */
 #define DATA_AT     0x80000u
 #define IMAGE_BYTES (256 * KIB)
+#define NET_QUEUES  2u
+#define QUEUES      (2 * NET_QUEUES + 1)
+#define FRAME_BYTES 4096u
 
 struct rig {
         pthread_mutex_t lock;
@@ -36,10 +40,87 @@ struct rig {
         struct pci_bus *pci;
         struct config *config;
         uint64_t port_bar, modern_bar, ahci_bar, e1000_bar;
-        int peer_fd; /* the other end of a network cable */
-        struct sockaddr_un device_addr;
-        uint16_t avail[4];
+        uint16_t avail[QUEUES];
 };
+
+/* The host's side of a network interface: it holds one frame for each queue, and swallows what is sent. */
+static struct fake_tap {
+        struct net_backend nb;
+        bool listening[NET_QUEUES];
+        size_t frame_len[NET_QUEUES];
+        uint8_t frame[FRAME_BYTES];
+} fake_tap;
+
+static void
+fake_tap_destroy(struct net_backend *nb)
+{
+}
+
+static void
+fake_tap_send(struct net_backend *nb, unsigned queue, const struct iovec *iov, unsigned count)
+{
+        volatile uint8_t sink;
+
+        if (queue >= NET_QUEUES)
+                abort();
+        for (unsigned i = 0; i < count; i++)
+                for (size_t n = 0; n < iov[i].iov_len; n++)
+                        sink = ((const uint8_t *)iov[i].iov_base)[n];
+        (void)sink;
+}
+
+static ssize_t
+fake_tap_receive(struct net_backend *nb, unsigned queue, void *buf, size_t size)
+{
+        size_t n = queue < NET_QUEUES ? fake_tap.frame_len[queue] : size + 1;
+
+        if (n == 0)
+                return -EAGAIN;
+        if (n > size)
+                abort();
+        memcpy(buf, fake_tap.frame, n);
+        fake_tap.frame_len[queue] = 0;
+        return (ssize_t)n;
+}
+
+static void
+fake_tap_listen(struct net_backend *nb, unsigned queue, bool on)
+{
+        if (queue >= NET_QUEUES)
+                abort();
+        fake_tap.listening[queue] = on;
+}
+
+static int
+fake_tap_set_vnet_hdr(struct net_backend *nb, unsigned bytes, unsigned tun_f_flags)
+{
+        nb->vnet_hdr_bytes = bytes;
+        return 0;
+}
+
+static int
+fake_tap_use_queues(struct net_backend *nb, unsigned count)
+{
+        if (count == 0 || count > NET_QUEUES)
+                abort();
+        for (unsigned i = count; i < NET_QUEUES; i++)
+                fake_tap.listening[i] = false;
+        return 0;
+}
+
+/* In the place of the library's. */
+int
+net_tap_open(const struct net_options *options, struct loop *loop, struct net_backend **ret_nb)
+{
+        static const struct net_ops ops = { .destroy = fake_tap_destroy, .send = fake_tap_send,
+                .receive = fake_tap_receive, .listen = fake_tap_listen, .set_vnet_hdr = fake_tap_set_vnet_hdr,
+                .use_queues = fake_tap_use_queues };
+
+        fake_tap.nb = (struct net_backend){ .ops = &ops, .link = true, .queues = options->queues,
+                .vnet_hdr_bytes = options->want_vnet_hdr ? 10 : 0 };
+        *ret_nb = &fake_tap.nb;
+        return 0;
+}
 
 struct input {
         const uint8_t *data;
@@ -94,20 +175,6 @@ make_image(char *path, size_t size)
 }
 
 static void
-make_peer(struct rig *r, char *path, size_t size)
-{
-        struct sockaddr_un own = { .sun_family = AF_UNIX };
-
-        snprintf(path, size, "/tmp/bhyve-fuzz-%d", (int)getpid());
-        snprintf(own.sun_path, sizeof(own.sun_path), "%s.1", path);
-        r->device_addr.sun_family = AF_UNIX;
-        snprintf(r->device_addr.sun_path, sizeof(r->device_addr.sun_path), "%s.0", path);
-        r->peer_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        must(r->peer_fd >= 0 && bind(r->peer_fd, (struct sockaddr *)&own, sizeof(own)) == 0);
-        unlink(own.sun_path);
-}
-
-static void
 configure(struct rig *r)
 {
         struct config *config = r->config;
@@ -117,9 +184,9 @@ configure(struct rig *r)
                 make_image(path, sizeof(path));
                 set(config, "path", path);
         } else if (strcmp(FUZZ_DEVICE, "virtio-net") == 0 || strcmp(FUZZ_DEVICE, "e1000") == 0) {
-                make_peer(r, path, sizeof(path));
-                set(config, "backend", "unix");
-                set(config, "path", path);
+                set(config, "backend", "tap0");
+                if (strcmp(FUZZ_DEVICE, "virtio-net") == 0)
+                        set(config, "queues", "2");
         } else if (strcmp(FUZZ_DEVICE, "virtio-console") == 0) {
                 snprintf(path, sizeof(path), "/tmp/bhyve-fuzz-%d", (int)getpid());
                 set(config, "port.0.name", "fuzz");
@@ -186,6 +253,7 @@ reset(struct rig *r)
         pthread_mutex_unlock(&r->lock);
         memset(mem_at(r->mem, 0, MEM_BYTES), 0, MEM_BYTES);
         memset(r->avail, 0, sizeof(r->avail));
+        memset(fake_tap.frame_len, 0, sizeof(fake_tap.frame_len));
         io_space_write(r->ports, 0xcf8, 4, 0x80000000u | 3u << 11 | 4);
         io_space_write(r->ports, 0xcfc, 2, 7);
 }
@@ -240,7 +308,7 @@ do_virtio_setup(struct rig *r, struct input *in)
                 modern_write(r, 12, 4, offered & features >> (32 * half));
         }
         modern_write(r, 20, 1, 11);
-        for (unsigned q = 0; q < 4; q++) {
+        for (unsigned q = 0; q < QUEUES; q++) {
                 uint64_t base = RINGS_AT + q * 0x8000;
 
                 modern_write(r, 22, 2, q);
@@ -258,7 +326,7 @@ do_virtio_setup(struct rig *r, struct input *in)
 static void
 do_descriptor(struct rig *r, struct input *in)
 {
-        unsigned queue = take(in, 1) % 4;
+        unsigned queue = take(in, 1) % QUEUES;
         unsigned index = take(in, 1) % QUEUE_SIZE;
         uint8_t desc[16];
 
@@ -270,19 +338,26 @@ do_descriptor(struct rig *r, struct input *in)
 }
 
 static void
-do_available(struct rig *r, struct input *in)
+offer(struct rig *r, unsigned queue, unsigned head)
 {
-        unsigned queue = take(in, 1) % 4;
         uint64_t ring = RINGS_AT + queue * 0x8000 + 0x1000;
         uint8_t word[2];
 
-        put_le16(word, (uint16_t)(take(in, 1) % (QUEUE_SIZE + 1)));
+        put_le16(word, (uint16_t)head);
         put_memory(r, ring + 4 + 2 * (r->avail[queue] % QUEUE_SIZE), word, 2);
         r->avail[queue]++;
         put_le16(word, r->avail[queue]);
         put_memory(r, ring + 2, word, 2);
         modern_write(r, 0x3000 + 4 * queue, 2, queue);
         run(r);
+}
+
+static void
+do_available(struct rig *r, struct input *in)
+{
+        unsigned queue = take(in, 1) % QUEUES;
+
+        offer(r, queue, take(in, 1) % (QUEUE_SIZE + 1));
 }
 
 /* A header of a block request at a place that descriptors may name. */
@@ -350,12 +425,40 @@ do_ahci_command(struct rig *r, struct input *in)
 static void
 do_frame(struct rig *r, struct input *in)
 {
-        static uint8_t frame[4096];
+        unsigned queue = take(in, 1) % NET_QUEUES;
 
-        if (r->peer_fd > 0)
-                (void)sendto(r->peer_fd, frame, take(in, 2) % sizeof(frame), MSG_DONTWAIT,
-                    (struct sockaddr *)&r->device_addr, sizeof(r->device_addr));
+        fake_tap.frame_len[queue] = take(in, 2) % FRAME_BYTES;
+        for (unsigned i = 0; i < 18; i++)
+                fake_tap.frame[i] = (uint8_t)take(in, 1);
+        if (!fake_tap.listening[queue])
+                return;
+        pthread_mutex_lock(&r->lock);
+        fake_tap.nb.readable(fake_tap.nb.ctx, queue);
+        pthread_mutex_unlock(&r->lock);
         run(r);
+}
+
+/* A command as a good driver's, in the control queue of a device with all its pairs. */
+static void
+do_net_control(struct rig *r, struct input *in)
+{
+        uint8_t command[10] = { (uint8_t)(take(in, 1) % 6), (uint8_t)(take(in, 1) % 2) };
+        unsigned len = 2 + take(in, 1) % 9;
+        uint64_t table = RINGS_AT + (QUEUES - 1) * 0x8000;
+        uint8_t desc[32] = { 0 };
+
+        for (unsigned i = 2; i < sizeof(command); i++)
+                command[i] = (uint8_t)take(in, 1);
+        put_memory(r, DATA_AT, command, sizeof(command));
+        put_le64(desc, DATA_AT);
+        put_le32(desc + 8, len);
+        put_le16(desc + 12, 1);
+        put_le16(desc + 14, 1);
+        put_le64(desc + 16, DATA_AT + 64);
+        put_le32(desc + 24, 1);
+        put_le16(desc + 28, 2);
+        put_memory(r, table, desc, sizeof(desc));
+        offer(r, QUEUES - 1, 0);
 }
 
 static void
@@ -476,7 +579,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static void (*const actions[])(struct rig *r, struct input *in) = {
                 do_virtio_setup, do_descriptor, do_available, do_block_header, do_memory, do_register,
-                do_config, do_frame, do_descriptor, do_available,
+                do_config, do_frame, do_descriptor, do_available, do_net_control,
         };
         static void (*const ahci_actions[])(struct rig *r, struct input *in) = {
                 do_ahci_setup, do_ahci_command, do_memory, do_register, do_config, do_ahci_command,

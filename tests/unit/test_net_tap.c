@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
 #include <sched.h>
@@ -168,13 +169,67 @@ tap_queues_where_the_tap_has_them(void **state)
         assert_int_equal(tap_open_queue(&tap, &fd), 0);
         close(fd);
         tap_close(&tap);
-        assert_int_equal(tap_create_persistent("tap3", -1, -1, mac), 0);
-        assert_int_equal(tap_create_persistent("tap3", -1, -1, mac), -EEXIST);
+        assert_int_equal(tap_create_persistent("tap3", false, -1, -1, mac), 0);
+        assert_int_equal(tap_create_persistent("tap3", false, -1, -1, mac), -EEXIST);
         assert_int_equal(tap_open_with("tap3", TAP_MULTI_QUEUE | TAP_VNET_HDR, NULL, &tap), 0);
         assert_false(tap.multi_queue || tap.created);
         assert_int_equal(tap_open_queue(&tap, &fd), -EOPNOTSUPP);
         tap_close(&tap);
         assert_int_not_equal(if_nametoindex("tap3"), 0);
+}
+
+static void
+tap_persistent_with_queues_is_one_guests_at_a_time(void **state)
+{
+        static const unsigned char mac[6] = { 2, 0x62, 0x68, 0, 0, 2 };
+        struct tap tap, other;
+        int fd;
+
+        need_taps(state);
+        assert_int_equal(tap_create_persistent("tap4", true, -1, -1, mac), 0);
+        for (unsigned flags = 0; flags <= TAP_MULTI_QUEUE; flags += TAP_MULTI_QUEUE) {
+                assert_int_equal(tap_open_with("tap4", flags, NULL, &tap), 0);
+                assert_true(tap.multi_queue && !tap.created);
+                assert_int_equal(tap_open_with("tap4", flags, NULL, &other), -EBUSY);
+                assert_int_equal(tap_open_queue(&tap, &fd), 0);
+                close(fd);
+                tap_close(&tap);
+        }
+}
+
+/* Frames come to attached queues only: here to the second, the first being detached. */
+static void
+tap_queue_detached_gets_no_frames(void **state)
+{
+        static const unsigned char frame[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x88, 0xb5 };
+        struct sockaddr_ll to = { .sll_family = AF_PACKET };
+        unsigned char got[2048];
+        struct tap tap;
+        int fd, packets;
+
+        need_taps(state);
+        packets = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+        assert_int_equal(tap_open_with("tap6", TAP_MULTI_QUEUE, NULL, &tap), 0);
+        assert_int_equal(tap_open_queue(&tap, &fd), 0);
+        to.sll_ifindex = (int)if_nametoindex("tap6");
+        for (unsigned round = 0; round < 2; round++) {
+                assert_int_equal(tap_attach_queue(tap.fd, false), 0);
+                assert_int_equal(tap_attach_queue(tap.fd, false), -EINVAL);
+                while (read(fd, got, sizeof(got)) > 0)
+                        ;
+                for (unsigned i = 0; i < 8; i++)
+                        assert_int_equal(sendto(packets, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to)),
+                            sizeof(frame));
+                for (unsigned i = 0; i < 8; i++)
+                        do
+                                assert_true(read(fd, got, sizeof(got)) > 0);
+                        while (memcmp(got, frame, sizeof(frame)) != 0);
+                assert_true(read(tap.fd, got, sizeof(got)) < 0);
+                assert_int_equal(tap_attach_queue(tap.fd, true), 0);
+        }
+        close(packets);
+        close(fd);
+        tap_close(&tap);
 }
 
 /* A broadcast frame written to one tap of a bridge arrives at the other. */
@@ -220,6 +275,8 @@ main(void)
                 cmocka_unit_test(tap_open_name_of_a_bridge_refused),
                 cmocka_unit_test(tap_vnet_header_and_offloads),
                 cmocka_unit_test(tap_queues_where_the_tap_has_them),
+                cmocka_unit_test(tap_persistent_with_queues_is_one_guests_at_a_time),
+                cmocka_unit_test(tap_queue_detached_gets_no_frames),
                 cmocka_unit_test(tap_frames_cross_the_bridge),
         };
 

@@ -15,7 +15,7 @@
 #define RIG_SLOT      3
 #define RIG_MEM_BYTES (4 * MIB)
 #define RIG_MSI_ADDR  0xfee00000ull
-#define RIG_QUEUES    4
+#define RIG_QUEUES    8
 #define RIG_RINGS_AT  0x100000u /* queue i at + i * 0x10000 */
 #define RIG_DATA_AT   0x200000u
 

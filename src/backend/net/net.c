@@ -14,18 +14,18 @@ none_destroy(struct net_backend *nb)
 }
 
 static void
-none_send(struct net_backend *nb, const struct iovec *iov, unsigned count)
+none_send(struct net_backend *nb, unsigned queue, const struct iovec *iov, unsigned count)
 {
 }
 
 static ssize_t
-none_receive(struct net_backend *nb, void *buf, size_t size)
+none_receive(struct net_backend *nb, unsigned queue, void *buf, size_t size)
 {
         return -EAGAIN;
 }
 
 static void
-none_listen(struct net_backend *nb, bool on)
+none_listen(struct net_backend *nb, unsigned queue, bool on)
 {
 }
 
@@ -45,6 +45,7 @@ none_open(struct net_backend **ret_nb)
         if (nb == NULL)
                 return -ENOMEM;
         nb->ops = &none_ops;
+        nb->queues = 1;
         *ret_nb = nb;
         return 0;
 }
@@ -74,19 +75,33 @@ find_kind(const char *backend)
         return NULL;
 }
 
-int
-net_open(const struct net_options *options, struct loop *loop, void (*readable)(void *ctx), void *ctx,
-    struct net_backend **ret_nb)
+/* -EINVAL, having said why, for a back end that there is not, or not as it is wanted. */
+static int
+check_kind(const struct net_options *options, const struct net_kind *kind)
 {
-        const struct net_kind *kind = options->backend == NULL ? NULL : find_kind(options->backend);
-        struct net_backend *nb;
-        int error;
-
-        if (options->backend != NULL && (kind == NULL || kind->open == NULL)) {
+        if (kind == NULL || kind->open == NULL) {
                 log_error("network back end '%s': %s", options->backend,
                     kind != NULL ? kind->refused : "not tapN, vmnetN, slirp or unix");
                 return -EINVAL;
         }
+        if (options->queues > 1 && kind->open != net_tap_open) {
+                log_error("network back end '%s': queues=%u: only a tap has several queues", options->backend,
+                    options->queues);
+                return -EINVAL;
+        }
+        return 0;
+}
+
+int
+net_open(const struct net_options *options, struct loop *loop, net_readable_fn *readable, void *ctx,
+    struct net_backend **ret_nb)
+{
+        const struct net_kind *kind = options->backend == NULL ? NULL : find_kind(options->backend);
+        struct net_backend *nb;
+        int error = options->backend == NULL ? 0 : check_kind(options, kind);
+
+        if (error != 0)
+                return error;
         error = kind == NULL ? none_open(&nb) : kind->open(options, loop, &nb);
         if (error != 0 && kind != NULL && kind->open == net_tap_open)
                 error = none_open(&nb);

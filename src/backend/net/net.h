@@ -7,6 +7,10 @@
  * virtio_net_hdr of that size precedes each frame in both directions and may
  * ask the other side to finish checksums or segments.
  *
+ * A tap may have several queues, each a path of its own in both directions;
+ * the guest's queue pairs go with them by number.  Queue 0 is always in use,
+ * the others from use_queues() on.
+ *
  * All calls are made with the device lock held; the readable callback comes on
  * the loop's thread.
  */
@@ -28,6 +32,7 @@ struct net_options {
         const char *hostfwd; /* slirp: proto:hostaddr:hostport-guestaddr:guestport;... */
         bool restricted;     /* slirp: the guest does not reach the outside */
         bool want_vnet_hdr;
+        unsigned queues;     /* wanted; 0 is 1 */
 };
 
 struct net_backend;
@@ -35,29 +40,35 @@ struct net_backend;
 struct net_ops {
         void (*destroy)(struct net_backend *nb);
         /* Sends a frame, or drops it; never waits. */
-        void (*send)(struct net_backend *nb, const struct iovec *iov, unsigned count);
+        void (*send)(struct net_backend *nb, unsigned queue, const struct iovec *iov, unsigned count);
         /* Takes a frame: its bytes, -EAGAIN if there is none, another -errno if the link is gone. */
-        ssize_t (*receive)(struct net_backend *nb, void *buf, size_t size);
-        /* Whether the readable callback is wanted. */
-        void (*listen)(struct net_backend *nb, bool on);
+        ssize_t (*receive)(struct net_backend *nb, unsigned queue, void *buf, size_t size);
+        /* Whether the readable callback is wanted for a queue in use. */
+        void (*listen)(struct net_backend *nb, unsigned queue, bool on);
         /* Optional, with a header: its size, and TUN_F_ flags of what may come unfinished. */
         int (*set_vnet_hdr)(struct net_backend *nb, unsigned bytes, unsigned tun_f_flags);
+        /* With several queues: the first @count are in use, and not listened to if they were not before. */
+        int (*use_queues)(struct net_backend *nb, unsigned count);
 };
+
+/* Frames may be waiting at @queue; level-triggered. */
+typedef void net_readable_fn(void *ctx, unsigned queue);
 
 struct net_backend {
         const struct net_ops *ops;
-        void (*readable)(void *ctx); /* frames may be waiting; level-triggered */
+        net_readable_fn *readable;
         void *ctx;
-        unsigned vnet_hdr_bytes;     /* 0: frames only */
+        unsigned vnet_hdr_bytes; /* 0: frames only */
+        unsigned queues;         /* that may be used: at least 1 */
         bool link;
 };
 
 /*
  * Says what is wrong on standard error.  A tap that cannot be opened, or a
  * missing @options->backend, gives an interface without link, as bhyve does;
- * other mistakes give -errno.
+ * other mistakes give -errno.  A tap without the queues that are wanted gives one.
  */
-int net_open(const struct net_options *options, struct loop *loop, void (*readable)(void *ctx), void *ctx,
+int net_open(const struct net_options *options, struct loop *loop, net_readable_fn *readable, void *ctx,
     struct net_backend **ret_nb);
 /* NULL is fine. */
 void net_close(struct net_backend *nb);

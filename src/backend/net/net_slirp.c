@@ -319,7 +319,7 @@ slirp_destroy(struct net_backend *nb)
 
 /* libslirp wants a frame in one piece; its MTU bounds what it takes. */
 static void
-slirp_send(struct net_backend *nb, const struct iovec *iov, unsigned count)
+slirp_send(struct net_backend *nb, unsigned queue, const struct iovec *iov, unsigned count)
 {
         struct net_slirp *s = to_slirp(nb);
         uint8_t frame[FRAME_BYTES];
@@ -339,7 +339,7 @@ slirp_send(struct net_backend *nb, const struct iovec *iov, unsigned count)
 }
 
 static ssize_t
-slirp_receive(struct net_backend *nb, void *buf, size_t size)
+slirp_receive(struct net_backend *nb, unsigned queue, void *buf, size_t size)
 {
         struct net_slirp *s = to_slirp(nb);
         ssize_t len = -EAGAIN;
@@ -359,7 +359,7 @@ slirp_receive(struct net_backend *nb, void *buf, size_t size)
 }
 
 static void
-slirp_listen(struct net_backend *nb, bool on)
+slirp_listen(struct net_backend *nb, unsigned queue, bool on)
 {
         (void)loop_fd_modify(to_slirp(nb)->ready_watch, on ? EPOLLIN : 0);
 }
@@ -377,7 +377,7 @@ slirp_event(void *ctx, unsigned epoll_events)
         struct net_slirp *s = ctx;
 
         if (s->nb.readable != NULL)
-                s->nb.readable(s->nb.ctx);
+                s->nb.readable(s->nb.ctx, 0);
 }
 
 /* Copies up to one of the @stops into @buf; the place behind the stop, or NULL. */
@@ -545,6 +545,7 @@ net_slirp_open(const struct net_options *options, struct loop *loop, struct net_
         if (s == NULL)
                 return -ENOMEM;
         s->nb.ops = &slirp_ops;
+        s->nb.queues = 1;
         s->nb.link = true;
         s->wake_fd = s->ready_fd = -1;
         pthread_mutex_init(&s->mutex, NULL);

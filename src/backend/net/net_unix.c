@@ -49,7 +49,7 @@ unix_destroy(struct net_backend *nb)
 }
 
 static void
-unix_send(struct net_backend *nb, const struct iovec *iov, unsigned count)
+unix_send(struct net_backend *nb, unsigned queue, const struct iovec *iov, unsigned count)
 {
         struct net_unix *u = to_unix(nb);
         struct msghdr message = {
@@ -63,7 +63,7 @@ unix_send(struct net_backend *nb, const struct iovec *iov, unsigned count)
 }
 
 static ssize_t
-unix_receive(struct net_backend *nb, void *buf, size_t size)
+unix_receive(struct net_backend *nb, unsigned queue, void *buf, size_t size)
 {
         ssize_t n;
 
@@ -74,7 +74,7 @@ unix_receive(struct net_backend *nb, void *buf, size_t size)
 }
 
 static void
-unix_listen(struct net_backend *nb, bool on)
+unix_listen(struct net_backend *nb, unsigned queue, bool on)
 {
         (void)loop_fd_modify(to_unix(nb)->watch, on ? EPOLLIN : 0);
 }
@@ -92,7 +92,7 @@ unix_event(void *ctx, unsigned epoll_events)
         struct net_unix *u = ctx;
 
         if (u->nb.readable != NULL)
-                u->nb.readable(u->nb.ctx);
+                u->nb.readable(u->nb.ctx, 0);
 }
 
 static int
@@ -169,6 +169,7 @@ net_unix_open(const struct net_options *options, struct loop *loop, struct net_b
         if (u == NULL)
                 return -ENOMEM;
         u->nb.ops = &unix_ops;
+        u->nb.queues = 1;
         u->nb.link = true;
         error = unix_setup(u, options->path, loop);
         if (error != 0) {

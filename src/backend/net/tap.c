@@ -68,28 +68,6 @@ queue_open(const char *name, unsigned tun_flags)
         return fd;
 }
 
-/*
- * The kernel refuses an existing tap whose kind of queues differs from the
- * wish, so the other kind is tried too.  Sets fd and multi_queue.
- */
-static int
-tap_attach(struct tap *tap, unsigned flags)
-{
-        unsigned tun_flags = (flags & TAP_VNET_HDR) != 0 ? IFF_VNET_HDR : 0;
-        bool wish = (flags & TAP_MULTI_QUEUE) != 0;
-
-        tap->multi_queue = wish;
-        tap->fd = queue_open(tap->name, tun_flags | (wish ? IFF_MULTI_QUEUE : 0));
-        if (tap->fd == -EINVAL) {
-                tap->multi_queue = !wish;
-                tap->fd = queue_open(tap->name, tun_flags | (wish ? 0 : IFF_MULTI_QUEUE));
-        }
-        if (tap->fd < 0)
-                return tap->fd;
-        tap->vnet_hdr_bytes = (flags & TAP_VNET_HDR) != 0 ? sizeof(struct virtio_net_hdr) : 0;
-        return 0;
-}
-
 static bool
 link_is_up(int control, const char *name)
 {
@@ -139,11 +117,11 @@ link_query(unsigned index, void *answer, size_t bytes)
 }
 
 /*
- * The bridge that @name is a member of now; empty for none.  Asked over
+ * Copies one attribute of a link; false where it has none.  Asked over
  * rtnetlink because /sys may show another network namespace.
  */
-static void
-link_bridge(const char *name, char bridge[IFNAMSIZ])
+static bool
+link_attribute(const char *name, unsigned type, void *value, size_t bytes)
 {
         union {
                 struct nlmsghdr hdr;
@@ -151,18 +129,76 @@ link_bridge(const char *name, char bridge[IFNAMSIZ])
         } answer;
         ssize_t n = link_query(if_nametoindex(name), &answer, sizeof(answer));
         struct rtattr *attr;
-        int left, master;
+        int left;
 
-        bridge[0] = '\0';
         if (n < 0 || !NLMSG_OK(&answer.hdr, (size_t)n) || answer.hdr.nlmsg_type != RTM_NEWLINK)
-                return;
+                return false;
         left = (int)IFLA_PAYLOAD(&answer.hdr);
         attr = IFLA_RTA((struct ifinfomsg *)NLMSG_DATA(&answer.hdr));
         for (; RTA_OK(attr, left); attr = RTA_NEXT(attr, left))
-                if (attr->rta_type == IFLA_MASTER && RTA_PAYLOAD(attr) >= sizeof(master)) {
-                        memcpy(&master, RTA_DATA(attr), sizeof(master));
-                        if_indextoname((unsigned)master, bridge);
+                if (attr->rta_type == type && RTA_PAYLOAD(attr) >= bytes) {
+                        memcpy(value, RTA_DATA(attr), bytes);
+                        return true;
                 }
+        return false;
+}
+
+/* The bridge that @name is a member of now; empty for none. */
+static void
+link_bridge(const char *name, char bridge[IFNAMSIZ])
+{
+        unsigned master;
+
+        bridge[0] = '\0';
+        if (link_attribute(name, IFLA_MASTER, &master, sizeof(master)))
+                if_indextoname(master, bridge);
+}
+
+/* A tap has a carrier while a process has it open. */
+static bool
+link_has_carrier(const char *name)
+{
+        uint8_t carrier = 0;
+
+        return link_attribute(name, IFLA_CARRIER, &carrier, sizeof(carrier)) && carrier != 0;
+}
+
+/*
+ * A tap's first queue.  The kernel lets several processes open a tap with
+ * several queues, and shares the frames out among them; that is refused here
+ * as it refuses it for other taps.
+ */
+static int
+first_queue_open(const char *name, unsigned tun_flags, bool multi_queue)
+{
+        bool busy = multi_queue && link_has_carrier(name);
+        int fd = queue_open(name, tun_flags | (multi_queue ? IFF_MULTI_QUEUE : 0));
+
+        if (fd < 0 || !busy)
+                return fd;
+        close(fd);
+        return -EBUSY;
+}
+
+/*
+ * The kernel refuses an existing tap whose kind of queues differs from the
+ * wish, so the other kind is tried too.  Sets fd and multi_queue.
+ */
+static int
+tap_attach(struct tap *tap, unsigned flags)
+{
+        unsigned tun_flags = (flags & TAP_VNET_HDR) != 0 ? IFF_VNET_HDR : 0;
+
+        tap->multi_queue = (flags & TAP_MULTI_QUEUE) != 0;
+        tap->fd = first_queue_open(tap->name, tun_flags, tap->multi_queue);
+        if (tap->fd == -EINVAL) {
+                tap->multi_queue = !tap->multi_queue;
+                tap->fd = first_queue_open(tap->name, tun_flags, tap->multi_queue);
+        }
+        if (tap->fd < 0)
+                return tap->fd;
+        tap->vnet_hdr_bytes = (flags & TAP_VNET_HDR) != 0 ? sizeof(struct virtio_net_hdr) : 0;
+        return 0;
 }
 
 static int
@@ -282,6 +318,14 @@ tap_open_queue(const struct tap *tap, int *ret_fd)
 }
 
 int
+tap_attach_queue(int fd, bool attached)
+{
+        struct ifreq ifr = { .ifr_flags = attached ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE };
+
+        return ioctl(fd, TUNSETQUEUE, &ifr) < 0 ? -errno : 0;
+}
+
+int
 tap_set_vnet_hdr_bytes(struct tap *tap, unsigned bytes)
 {
         int value = (int)bytes;
@@ -369,7 +413,7 @@ set_owner_and_keep(int fd, int uid, int gid)
 }
 
 int
-tap_create_persistent(const char *name, int uid, int gid, const unsigned char mac[6])
+tap_create_persistent(const char *name, bool multi_queue, int uid, int gid, const unsigned char mac[6])
 {
         int control, fd, error;
 
@@ -377,7 +421,7 @@ tap_create_persistent(const char *name, int uid, int gid, const unsigned char ma
                 return -EINVAL;
         if (if_nametoindex(name) != 0)
                 return -EEXIST;
-        fd = queue_open(name, 0);
+        fd = queue_open(name, multi_queue ? IFF_MULTI_QUEUE : 0);
         if (fd < 0)
                 return fd;
         control = control_open();

@@ -50,8 +50,10 @@ int tap_open(const char *name, unsigned flags, struct tap *ret_tap);
 int tap_open_with(
     const char *name, unsigned flags, const struct netconf *conf, struct tap *ret_tap);
 
-/* One more queue of an open tap; the descriptor is the caller's.  0 or -errno. */
+/* One more queue of an open tap, attached; the descriptor is the caller's.  0 or -errno. */
 int tap_open_queue(const struct tap *tap, int *ret_fd);
+/* Whether the host uses the queue @fd, of a tap with several; an attached one is not attached again.  0 or -errno. */
+int tap_attach_queue(int fd, bool attached);
 
 /* The size of the header before each frame: 10, or 12 for mergeable buffers.  0 or -errno. */
 int tap_set_vnet_hdr_bytes(struct tap *tap, unsigned bytes);
@@ -66,10 +68,10 @@ void tap_close(struct tap *tap);
 const char *tap_explain(const char *name, int error, char *buf, size_t bytes);
 
 /*
- * Makes a tap that stays; for bhyvenet.  @uid and @gid: who may open it
- * besides root, or -1.  @mac marks it as the caller's before it becomes
+ * Makes a tap that stays; for bhyvenet.  @multi_queue: it may be opened with
+ * several queues.  @uid and @gid: who may open it besides root, or -1.  @mac marks it as the caller's before it becomes
  * permanent.  -EEXIST where an interface of that name exists.
  */
-int tap_create_persistent(const char *name, int uid, int gid, const unsigned char mac[6]);
+int tap_create_persistent(const char *name, bool multi_queue, int uid, int gid, const unsigned char mac[6]);
 
 #endif

@@ -177,7 +177,7 @@ update_link(struct e1000 *nic)
 }
 
 static void
-net_readable(void *ctx)
+net_readable(void *ctx, unsigned queue)
 {
         struct e1000 *nic = ctx;
 
@@ -403,7 +403,7 @@ open_host_side(struct e1000 *nic, const struct device_env *env, const struct con
         if (error == 0)
                 error = loop_timer_create(env->loop, throttle_over, nic, &nic->throttle);
         if (error == 0)
-                error = netdev_open(node, env->loop, false, net_readable, nic, &nic->nb);
+                error = netdev_open(node, env->loop, false, 1, net_readable, nic, &nic->nb);
         return error;
 }
 
@@ -445,7 +445,7 @@ e1000_create(const struct device_env *env, const struct device_place *place, con
                 return error;
         }
         nic->link = nic->nb->link;
-        nic->nb->ops->listen(nic->nb, false);
+        nic->nb->ops->listen(nic->nb, 0, false);
         e1000_eeprom_init(&nic->eeprom, mac, &ids);
         e1000_reset(&nic->pci);
         return 0;

@@ -103,7 +103,7 @@ static int
 take_frame(struct e1000 *nic)
 {
         struct e1000_rx *rx = &nic->rx;
-        ssize_t got = nic->nb->ops->receive(nic->nb, rx->frame, NET_FRAME_MAX);
+        ssize_t got = nic->nb->ops->receive(nic->nb, 0, rx->frame, NET_FRAME_MAX);
         size_t len = got > 0 ? (size_t)got : 0;
 
         if (got < 0)
@@ -221,6 +221,6 @@ e1000_rx_run(struct e1000 *nic)
         }
         if (nic->listening != (on && nic->rx.len == 0)) {
                 nic->listening = !nic->listening;
-                nic->nb->ops->listen(nic->nb, nic->listening);
+                nic->nb->ops->listen(nic->nb, 0, nic->listening);
         }
 }

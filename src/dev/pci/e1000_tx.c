@@ -99,9 +99,9 @@ send_frame(struct e1000 *nic, const uint8_t *frame, size_t len, const uint8_t *t
         struct iovec plain[2] = { { (void *)frame, len }, iov[3] };
 
         if (tag != NULL)
-                nic->nb->ops->send(nic->nb, iov, pad != 0 ? 4 : 3);
+                nic->nb->ops->send(nic->nb, 0, iov, pad != 0 ? 4 : 3);
         else
-                nic->nb->ops->send(nic->nb, plain, pad != 0 ? 2 : 1);
+                nic->nb->ops->send(nic->nb, 0, plain, pad != 0 ? 2 : 1);
         e1000_count(nic, E1000_GPTC, E1000_TPT, E1000_GOTC, len + pad + E1000_CRC_BYTES);
 }
 

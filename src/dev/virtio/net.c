@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * virtio-net (virtio 1.2, 5.1): a receive, a transmit and a control queue over
- * one network back end, with mergeable buffers, and checksum and segmentation
- * offloads where the back end carries their header.
+ * virtio-net (virtio 1.2, 5.1): pairs of a receive and a transmit queue, and a
+ * control queue, over one network back end, with mergeable buffers, and checksum
+ * and segmentation offloads where the back end carries their header.
+ *
+ * Pair i goes with queue i of the back end.  The driver uses the first at once,
+ * others when it has asked for them (VIRTIO_NET_F_MQ).
  *
  * Transmit: chains go to the back end as they are.  Receive: a frame is taken
- * into `frame`, then spread over the driver's buffers; a frame for which there
- * are none waits there, and the back end is not listened to until there are.
- * Both work in batches, with notifications off and one interrupt at the end.
+ * into the pair's `frame`, then spread over the driver's buffers; a frame for
+ * which there are none waits there, and the back end's queue is not listened to
+ * until there are.  Both work in batches, with notifications off and one
+ * interrupt at the end.
  */
 #include "dev/virtio/net.h"
 #include "base/bytes.h"
@@ -22,10 +26,11 @@
 #define NET_QUEUE_SIZE         1024u
 #define NET_CONTROL_QUEUE_SIZE 64u
 #define NET_BATCH              256u /* frames before others get their turn */
+#define NET_PAIRS_MAX          16u  /* as the schema has it */
 
-#define QUEUE_RX      0u
-#define QUEUE_TX      1u
-#define QUEUE_CONTROL 2u
+/* Queues of pair i (5.1.2). */
+#define QUEUE_RX(i) (2u * (i))
+#define QUEUE_TX(i) (2u * (i) + 1u)
 
 #define NET_F_CSUM           (1ull << 0)
 #define NET_F_GUEST_CSUM     (1ull << 1)
@@ -44,6 +49,7 @@
 #define NET_F_STATUS         (1ull << 16)
 #define NET_F_CTRL_VQ        (1ull << 17)
 #define NET_F_CTRL_RX        (1ull << 18)
+#define NET_F_MQ             (1ull << 22)
 #define NET_F_CTRL_MAC_ADDR  (1ull << 23)
 
 #define NET_F_OFFLOADS                                                                             \
@@ -68,9 +74,17 @@
 #define CTRL_RX       0u
 #define CTRL_MAC      1u
 #define CTRL_MAC_ADDR_SET 1u
+#define CTRL_MQ       4u
+#define CTRL_MQ_PAIRS_SET 0u
 #define CTRL_OFFLOADS 5u
 #define CTRL_OK       0u
 #define CTRL_ERR      1u
+
+/* One receive and one transmit queue. */
+struct net_pair {
+        size_t frame_len; /* of a frame that waits for buffers, header included; 0: none */
+        uint8_t frame[NET_HEADER_BYTES + NET_FRAME_MAX];
+};
 
 /* Device lock. */
 struct virtio_net {
@@ -78,9 +92,9 @@ struct virtio_net {
         struct net_backend *nb;
         unsigned header_bytes; /* of the driver */
         bool running;
-        size_t frame_len;      /* of a frame that waits for buffers, header included; 0: none */
+        unsigned pairs_used;   /* of the back end's queues */
+        struct net_pair *pair;
         struct virtq_chain first, chain;
-        uint8_t frame[NET_HEADER_BYTES + NET_FRAME_MAX];
 };
 
 static struct virtio_net *
@@ -89,14 +103,21 @@ to_net(struct virtio_device *dev)
         return container_of(dev, struct virtio_net, dev);
 }
 
+/* 5.1.2: behind all pairs, but behind the first for a driver that knows no other. */
+static unsigned
+control_queue(const struct virtio_net *net)
+{
+        return 2 * (virtio_has(&net->dev, NET_F_MQ) ? net->nb->queues : 1);
+}
+
 /* The driver's buffers hold what is left of the frame: chains are taken until it is all there. */
 static int
-rx_spread(struct virtio_net *net, size_t len)
+rx_spread(struct virtio_net *net, struct virtq *q, const struct net_pair *pair)
 {
-        struct virtq *q = &net->dev.queue[QUEUE_RX];
         struct virtq_chain *chain = &net->first;
         bool mergeable = virtio_has(&net->dev, NET_F_MRG_RXBUF);
         uint16_t count = 0;
+        size_t len = pair->frame_len;
         size_t done = 0;
         uint8_t num_buffers[2];
 
@@ -110,7 +131,7 @@ rx_spread(struct virtio_net *net, size_t len)
                         virtq_rewind(q, count, got > 0 ? count - 1u : count);
                         return got > 0 ? -EMSGSIZE : got < 0 ? got : -EAGAIN;
                 }
-                n = virtq_chain_write(chain, 0, net->frame + done, len - done);
+                n = virtq_chain_write(chain, 0, pair->frame + done, len - done);
                 virtq_push(q, chain, n);
                 done += n;
                 chain = &net->chain;
@@ -123,15 +144,16 @@ rx_spread(struct virtio_net *net, size_t len)
         return 0;
 }
 
-/* Takes a frame from the back end into `frame`, with a header before it; as net_ops.receive. */
+/* Takes a frame from the back end into the pair's `frame`, with a header before it; as net_ops.receive. */
 static ssize_t
-rx_take(struct virtio_net *net)
+rx_take(struct virtio_net *net, unsigned i)
 {
+        struct net_pair *pair = &net->pair[i];
         unsigned own_header = net->nb->vnet_hdr_bytes != 0 ? 0 : net->header_bytes;
         ssize_t n;
 
-        memset(net->frame, 0, own_header);
-        n = net->nb->ops->receive(net->nb, net->frame + own_header, sizeof(net->frame) - own_header);
+        memset(pair->frame, 0, own_header);
+        n = net->nb->ops->receive(net->nb, i, pair->frame + own_header, sizeof(pair->frame) - own_header);
         return n <= 0 ? n : n + (ssize_t)own_header;
 }
 
@@ -148,65 +170,68 @@ update_link(struct virtio_net *net)
 
 /* One frame to the driver: 0; -EAGAIN when there is no frame or no buffer for it. */
 static int
-rx_frame(struct virtio_net *net)
+rx_frame(struct virtio_net *net, unsigned i)
 {
+        struct net_pair *pair = &net->pair[i];
         int error;
 
-        if (net->frame_len == 0) {
-                ssize_t n = rx_take(net);
+        if (pair->frame_len == 0) {
+                ssize_t n = rx_take(net, i);
 
                 if (n <= 0)
                         return n == 0 ? 0 : (int)n;
-                net->frame_len = (size_t)n;
+                pair->frame_len = (size_t)n;
         }
-        error = rx_spread(net, net->frame_len);
+        error = rx_spread(net, &net->dev.queue[QUEUE_RX(i)], pair);
         /* What fits in no single buffer, or finds the queue broken, is lost. */
         if (error != -EAGAIN)
-                net->frame_len = 0;
+                pair->frame_len = 0;
         return error == -EMSGSIZE ? 0 : error;
 }
 
 static void
-rx_run(struct virtio_net *net)
+rx_run(struct virtio_net *net, unsigned i)
 {
-        struct virtq *q = &net->dev.queue[QUEUE_RX];
+        struct virtq *q = &net->dev.queue[QUEUE_RX(i)];
         unsigned countdown = NET_BATCH;
         int error = 0;
 
         if (!net->running || !q->ready)
                 return;
         while (error == 0 && countdown-- != 0)
-                error = rx_frame(net);
+                error = rx_frame(net, i);
         if (error == -EPROTO && q->broken)
                 virtio_broken(&net->dev, q);
         virtio_publish(&net->dev, q);
-        if (net->frame_len == 0)
+        if (net->pair[i].frame_len == 0)
                 return;
         /* Out of buffers: the driver is to say when there are some. */
-        net->nb->ops->listen(net->nb, false);
+        net->nb->ops->listen(net->nb, i, false);
         if (virtq_notify_more(q))
-                virtio_ring_bell(&net->dev, QUEUE_RX);
+                virtio_ring_bell(&net->dev, QUEUE_RX(i));
 }
 
 static void
-net_readable(void *ctx)
+net_readable(void *ctx, unsigned queue)
 {
         struct virtio_net *net = ctx;
 
         update_link(net);
-        rx_run(net);
+        rx_run(net, queue);
 }
 
 /* The driver added buffers. */
 static void
-rx_notify(struct virtio_net *net)
+rx_notify(struct virtio_net *net, unsigned i)
 {
-        if (!net->running || net->dev.queue[QUEUE_RX].broken)
+        struct virtq *q = &net->dev.queue[QUEUE_RX(i)];
+
+        if (q->broken)
                 return;
-        virtq_notify_disable(&net->dev.queue[QUEUE_RX]);
-        rx_run(net);
-        if (net->frame_len == 0)
-                net->nb->ops->listen(net->nb, true);
+        virtq_notify_disable(q);
+        rx_run(net, i);
+        if (net->pair[i].frame_len == 0)
+                net->nb->ops->listen(net->nb, i, true);
 }
 
 /* Leaves the driver's header out if the back end has none; false if the frame is shorter than that. */
@@ -216,7 +241,7 @@ tx_trim(struct virtio_net *net, struct virtq_chain *c, struct iovec **ret_iov, u
         size_t skip = net->nb->vnet_hdr_bytes != 0 ? 0 : net->header_bytes;
         unsigned i = 0;
 
-        if (c->out_bytes <= net->header_bytes || c->out_bytes > sizeof(net->frame))
+        if (c->out_bytes <= net->header_bytes || c->out_bytes > NET_HEADER_BYTES + NET_FRAME_MAX)
                 return false;
         while (skip >= c->iov[i].iov_len)
                 skip -= c->iov[i++].iov_len;
@@ -228,28 +253,26 @@ tx_trim(struct virtio_net *net, struct virtq_chain *c, struct iovec **ret_iov, u
 }
 
 static void
-tx_notify(struct virtio_net *net)
+tx_notify(struct virtio_net *net, unsigned i)
 {
-        struct virtq *q = &net->dev.queue[QUEUE_TX];
+        struct virtq *q = &net->dev.queue[QUEUE_TX(i)];
         unsigned countdown = NET_BATCH;
         int got = 0;
 
-        if (!net->running)
-                return;
         virtq_notify_disable(q);
         while (countdown-- != 0 && (got = virtq_pop(q, &net->chain)) > 0) {
                 struct iovec *iov;
                 unsigned count;
 
                 if (tx_trim(net, &net->chain, &iov, &count))
-                        net->nb->ops->send(net->nb, iov, count);
+                        net->nb->ops->send(net->nb, i, iov, count);
                 virtq_push(q, &net->chain, 0);
         }
         if (got < 0)
                 virtio_broken(&net->dev, q);
         virtio_publish(&net->dev, q);
         if (got > 0 || virtq_notify_enable(q))
-                virtio_ring_bell(&net->dev, QUEUE_TX);
+                virtio_ring_bell(&net->dev, QUEUE_TX(i));
 }
 
 static unsigned
@@ -267,6 +290,44 @@ set_offloads(struct virtio_net *net, uint64_t features)
                 (void)net->nb->ops->set_vnet_hdr(net->nb, net->header_bytes, tun_offloads(features));
 }
 
+/*
+ * The first @count pairs are in use from now on.  A frame that waits at another
+ * is lost; the driver may have filled queues before it asked for them.
+ */
+static int
+use_pairs(struct virtio_net *net, unsigned count)
+{
+        const struct net_ops *ops = net->nb->ops;
+        unsigned before = net->pairs_used;
+        int error = net->nb->queues > 1 ? ops->use_queues(net->nb, count) : 0;
+
+        if (error != 0) {
+                (void)ops->use_queues(net->nb, before);
+                return error;
+        }
+        net->pairs_used = count;
+        for (unsigned i = count; i < before; i++)
+                net->pair[i].frame_len = 0;
+        for (unsigned i = before; i < count; i++) {
+                ops->listen(net->nb, i, true);
+                virtio_ring_bell(&net->dev, QUEUE_TX(i));
+        }
+        return 0;
+}
+
+static uint8_t
+control_pairs(struct virtio_net *net, unsigned command, const struct virtq_chain *c)
+{
+        uint8_t data[2];
+        unsigned count;
+
+        if (!virtio_has(&net->dev, NET_F_MQ) || command != CTRL_MQ_PAIRS_SET ||
+            virtq_chain_read(c, 2, data, sizeof(data)) != sizeof(data))
+                return CTRL_ERR;
+        count = get_le16(data);
+        return count != 0 && count <= net->nb->queues && use_pairs(net, count) == 0 ? CTRL_OK : CTRL_ERR;
+}
+
 /* Nothing is filtered: a promiscuous interface obeys every wish about what to receive. */
 static uint8_t
 control_command(struct virtio_net *net, unsigned class, unsigned command, const struct virtq_chain *c)
@@ -280,6 +341,8 @@ control_command(struct virtio_net *net, unsigned class, unsigned command, const 
                 if (command == CTRL_MAC_ADDR_SET && virtq_chain_read(c, 2, data, 6) == 6)
                         memcpy(net->dev.config + NET_CFG_MAC, data, 6);
                 return CTRL_OK;
+        case CTRL_MQ:
+                return control_pairs(net, command, c);
         case CTRL_OFFLOADS:
                 if (!virtio_has(&net->dev, NET_F_GUEST_OFFLOADS) || virtq_chain_read(c, 2, data, 8) != 8 ||
                     (get_le64(data) & ~net->dev.features) != 0)
@@ -294,7 +357,8 @@ control_command(struct virtio_net *net, unsigned class, unsigned command, const 
 static void
 control_notify(struct virtio_net *net)
 {
-        struct virtq *q = &net->dev.queue[QUEUE_CONTROL];
+        unsigned queue = control_queue(net);
+        struct virtq *q = &net->dev.queue[queue];
         unsigned countdown = NET_CONTROL_QUEUE_SIZE;
         int got = 0;
 
@@ -310,7 +374,7 @@ control_notify(struct virtio_net *net)
                 virtio_broken(&net->dev, q);
         virtio_publish(&net->dev, q);
         if (virtq_notify_enable(q))
-                virtio_ring_bell(&net->dev, QUEUE_CONTROL);
+                virtio_ring_bell(&net->dev, queue);
 }
 
 static void
@@ -318,12 +382,14 @@ net_notify(struct virtio_device *dev, unsigned queue)
 {
         struct virtio_net *net = to_net(dev);
 
-        if (queue == QUEUE_RX)
-                rx_notify(net);
-        else if (queue == QUEUE_TX)
-                tx_notify(net);
-        else
+        if (queue == control_queue(net))
                 control_notify(net);
+        else if (!net->running || queue / 2 >= net->pairs_used)
+                return;
+        else if (queue == QUEUE_RX(queue / 2))
+                rx_notify(net, queue / 2);
+        else
+                tx_notify(net, queue / 2);
 }
 
 static void
@@ -335,9 +401,8 @@ net_start(struct virtio_device *dev)
         net->header_bytes = long_header ? NET_HEADER_BYTES : NET_HEADER_OLD_BYTES;
         set_offloads(net, dev->features);
         net->running = true;
-        net->nb->ops->listen(net->nb, true);
         /* Old drivers may have put frames there already. */
-        virtio_ring_bell(dev, QUEUE_TX);
+        (void)use_pairs(net, 1);
 }
 
 static void
@@ -346,8 +411,11 @@ net_reset(struct virtio_device *dev)
         struct virtio_net *net = to_net(dev);
 
         net->running = false;
-        net->frame_len = 0;
-        net->nb->ops->listen(net->nb, false);
+        net->nb->ops->listen(net->nb, 0, false);
+        net->pair[0].frame_len = 0;
+        if (net->pairs_used > 1)
+                (void)use_pairs(net, 1);
+        net->pairs_used = 0;
 }
 
 /* Old drivers set the address by writing it (5.1.4, legacy). */
@@ -368,6 +436,7 @@ net_destroy(struct virtio_device *dev)
         struct virtio_net *net = to_net(dev);
 
         net_close(net->nb);
+        free(net->pair);
         free(net);
 }
 
@@ -385,27 +454,46 @@ static uint64_t
 net_features(const struct net_backend *nb, unsigned mtu)
 {
         return NET_F_MAC | NET_F_STATUS | NET_F_MRG_RXBUF | NET_F_CTRL_VQ | NET_F_CTRL_RX | NET_F_CTRL_MAC_ADDR |
-            (mtu != NETDEV_MTU_DEFAULT ? NET_F_MTU : 0) | (nb->vnet_hdr_bytes != 0 ? NET_F_OFFLOADS : 0);
+            (mtu != NETDEV_MTU_DEFAULT ? NET_F_MTU : 0) | (nb->vnet_hdr_bytes != 0 ? NET_F_OFFLOADS : 0) |
+            (nb->queues > 1 ? NET_F_MQ : 0);
+}
+
+/* The host's side: the back end, and a pair for each of its queues. */
+static int
+net_open_pairs(struct virtio_net *net, struct loop *loop, const struct config_node *node)
+{
+        int error = netdev_open(node, loop, true, (unsigned)config_node_uint(node, "queues"), net_readable, net,
+            &net->nb);
+
+        if (error != 0)
+                return error;
+        net->pair = calloc(net->nb->queues, sizeof(*net->pair));
+        return net->pair != NULL ? 0 : -ENOMEM;
 }
 
 static int
 net_setup(struct virtio_net *net, const struct device_env *env, const struct device_place *place,
     const struct config_node *node)
 {
-        static const uint16_t queue_sizes[] = { NET_QUEUE_SIZE, NET_QUEUE_SIZE, NET_CONTROL_QUEUE_SIZE };
+        uint16_t queue_sizes[2 * NET_PAIRS_MAX + 1];
         unsigned mtu = (unsigned)config_node_uint(node, "mtu");
+        unsigned data_queues;
         int error = netdev_mac(node, place, env->vm_name, net->dev.config + NET_CFG_MAC);
 
         if (error == 0)
-                error = netdev_open(node, env->loop, true, net_readable, net, &net->nb);
+                error = net_open_pairs(net, env->loop, node);
         if (error != 0)
                 return error;
+        data_queues = 2 * net->nb->queues;
+        for (unsigned i = 0; i < data_queues; i++)
+                queue_sizes[i] = NET_QUEUE_SIZE;
+        queue_sizes[data_queues] = NET_CONTROL_QUEUE_SIZE;
         net->dev.config_len = NET_CFG_BYTES;
         put_le16(net->dev.config + NET_CFG_STATUS, net->nb->link ? NET_S_LINK_UP : 0);
-        put_le16(net->dev.config + NET_CFG_PAIRS, 1);
+        put_le16(net->dev.config + NET_CFG_PAIRS, (uint16_t)net->nb->queues);
         put_le16(net->dev.config + NET_CFG_MTU, (uint16_t)mtu);
         return virtio_init(&net->dev, &net_ops, env->mem, env->loop, net_features(net->nb, mtu), queue_sizes,
-            ARRAY_LEN(queue_sizes));
+            data_queues + 1);
 }
 
 int
@@ -420,8 +508,7 @@ virtio_net_create_pci(const struct device_env *env, const struct device_place *p
                 return -ENOMEM;
         error = net_setup(net, env, place, node);
         if (error != 0) {
-                net_close(net->nb);
-                free(net);
+                net_destroy(&net->dev);
                 return error;
         }
         error = virtio_pci_create(env, place, &net->dev, ethernet);
