@@ -26,6 +26,7 @@ enum cpu_exit_reason {
         CPU_EXIT_SHUTDOWN, /* triple fault */
         CPU_EXIT_DEBUG,    /* a debug condition of the host's debugger, see `debug` */
         CPU_EXIT_ERROR,    /* the engine cannot go on: `error` says why */
+        CPU_EXIT_COUNT,
 };
 
 enum cpu_debug_cause {

@@ -117,6 +117,17 @@ code_divide(struct soft_engine *e)
         e->region_meta = e->region_code / 2 * 3 & ~(size_t)63;
 }
 
+/* The pages of the region that is filled next, at once: one by one they would cost two page faults each. */
+static void
+region_populate(struct soft_engine *e)
+{
+        size_t start = (e->code_base + e->region_now * e->region_code) & ~(size_t)(MEM_PAGE_SIZE - 1);
+        size_t bytes = e->code_base + (e->region_now + 1) * e->region_code - start;
+
+        (void)madvise(e->code_w + start, bytes, MADV_POPULATE_WRITE);
+        (void)madvise(e->code_x + start, bytes, MADV_POPULATE_READ);
+}
+
 int
 soft_code_create(struct soft_engine *e)
 {
@@ -134,10 +145,13 @@ soft_code_create(struct soft_engine *e)
         e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
         e->pages = code_map(page_bytes(e));
         e->code_pages = code_map(bitmap_bytes(e));
+        if (e->meta != NULL) /* all of it is going to be used, bit by bit */
+                (void)madvise(e->meta, e->region_count * e->region_meta, MADV_HUGEPAGE);
         if (e->meta == NULL || e->hash == NULL || e->order == NULL || e->pages == NULL || e->code_pages == NULL)
                 return -ENOMEM;
         for (unsigned i = 0; i < e->region_count; i++)
                 e->region[i].order = e->order + i * order_max(e);
+        region_populate(e);
         return 0;
 }
 
@@ -440,6 +454,8 @@ soft_code_room(struct soft_engine *e)
                 return false;
         e->region_now = next;
         r = region_now(e);
+        if (r->code_used == 0)
+                region_populate(e);
         r->code_used = r->meta_used = 0;
         atomic_store_explicit(&r->order_count, 0, memory_order_relaxed);
         r = &e->region[(next + 1) % e->region_count];

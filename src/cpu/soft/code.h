@@ -59,14 +59,21 @@ struct soft_exit {
 #define SOFT_BLOCK_INSNS 48
 #define SOFT_BLOCK_EXITS 3
 
+/* Where a guest instruction of a block is. */
+struct soft_place {
+        uint16_t host;                /* its code, from entry */
+        uint16_t guest;               /* from vaddr */
+};
+
 struct soft_block {
+        /* What soft_code_find looks at. */
         struct soft_block *hash_next;
-        struct soft_block *page_next[2]; /* in the lists of page[0] and page[1] */
-        struct soft_block **page_prev[2]; /* what points to this one there */
-        gpa_t page[2];                /* guest-physical pages it was read from; page[1] is ~0 mostly */
         gpa_t paddr;
         gva_t vaddr;
+        gpa_t page[2];                /* guest-physical pages it was read from; page[1] is ~0 mostly */
         uint32_t mode;
+        struct soft_block *page_next[2]; /* in the lists of page[0] and page[1] */
+        struct soft_block **page_prev[2]; /* what points to this one there */
         uint16_t len;                 /* guest bytes, with those looked at ahead for flags */
         uint16_t ahead_start, ahead_end; /* more bytes looked at, offsets in page[0] */
         uint8_t insn_count;
@@ -80,8 +87,7 @@ struct soft_block {
         struct soft_exit *incoming;
         struct soft_exit exit[SOFT_BLOCK_EXITS];
         uint8_t exit_count;
-        uint16_t host_off[SOFT_BLOCK_INSNS]; /* where each guest instruction's code starts */
-        uint16_t guest_off[SOFT_BLOCK_INSNS]; /* its offset from vaddr */
+        struct soft_place *place;     /* insn_count of them */
 };
 
 /* One entry of a vCPU's cache of indirect jumps: linear address to entry_saved. */

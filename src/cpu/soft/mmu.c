@@ -735,6 +735,7 @@ mmu_translate(struct soft_cpu *v, gva_t address, bool write, enum soft_access ho
 static uint64_t
 phys_read(struct soft_cpu *v, gpa_t gpa, unsigned size)
 {
+        v->count[SOFT_COUNT_MMIO]++;
         soft_fpu_put(v);
         return v->env->ops->mmio_read(v->env->ctx, v->id, gpa, size);
 }
@@ -742,6 +743,7 @@ phys_read(struct soft_cpu *v, gpa_t gpa, unsigned size)
 static void
 phys_write(struct soft_cpu *v, gpa_t gpa, unsigned size, uint64_t value)
 {
+        v->count[SOFT_COUNT_MMIO]++;
         soft_fpu_put(v);
         v->env->ops->mmio_write(v->env->ctx, v->id, gpa, size, value);
 }
@@ -1045,7 +1047,9 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
         gpa_t gpa;
 
         v->bounce_kind = BOUNCE_NONE;
-        v->count[SOFT_COUNT_SLOW]++;
+        v->count[info & SOFT_SLOW_WINDOW ? SOFT_COUNT_SLOW_STACK :
+                info & SOFT_SLOW_WRITE       ? SOFT_COUNT_SLOW_WRITE :
+                                               SOFT_COUNT_SLOW_READ]++;
         slow_check_canonical(v, address, info);
         if (v->watching) {
                 if (info & SOFT_SLOW_READ)
@@ -1078,6 +1082,7 @@ soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused)
         enum mem_kind kind;
         gpa_t gpa;
 
+        v->count[SOFT_COUNT_SLOW_STACK]++;
         if (v->watching || !canonical(v, address))
                 return NULL;
         if (entry->tag_read != page || entry->tag_write != page) {

@@ -343,6 +343,7 @@ soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip)
 {
         unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
 
+        v->count[SOFT_COUNT_INDIRECT]++;
         if (__builtin_expect((gva_t)((int64_t)(rip << shift) >> shift) != rip, false) && x86_code64(&v->st)) {
                 v->st.rip = v->scratch[2];
                 v->st.gpr[X86_RSP] += v->scratch[3];
@@ -489,6 +490,7 @@ take_events(struct soft_cpu *v)
         struct soft_run *r = v->run;
         uint32_t events;
 
+        v->count[SOFT_COUNT_KICKS]++;
         __atomic_store_n(&v->kick, 0, __ATOMIC_SEQ_CST);
         soft_jumps_arm(v);
         if (atomic_exchange(&r->jumps_stale, 0))
@@ -529,7 +531,7 @@ guarded_deliver(struct soft_cpu *v, void *arg)
 static bool
 deliver(struct soft_cpu *v, struct soft_event ev)
 {
-        v->count[SOFT_COUNT_EVENTS]++;
+        v->count[ev.kind == SOFT_EV_INTR || ev.kind == SOFT_EV_NMI ? SOFT_COUNT_INTERRUPTS : SOFT_COUNT_EXCEPTIONS]++;
         for (;;) {
                 struct soft_event next;
 
@@ -753,6 +755,7 @@ soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
                 continue;
         atomic_store(&v->run->in_run, false);
         soft_fpu_put(v);
+        v->exits[v->exit.reason]++;
         *ret_exit = v->exit;
 }
 
@@ -811,9 +814,9 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
                         v->st.gpr[g] = (uint64_t)uc->uc_mcontext.gregs[greg[regs_host[g]]];
         if (at >= b->cold_off) /* a slow access: its thunk has set st.rip */
                 return;
-        while (n + 1 < b->insn_count && b->host_off[n + 1] <= at)
+        while (n + 1 < b->insn_count && b->place[n + 1].host <= at)
                 n++;
-        v->st.rip = b->vaddr + b->guest_off[n];
+        v->st.rip = b->vaddr + b->place[n].guest;
         if (b->flags_host >> n & 1)
                 v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
 }
@@ -1034,58 +1037,6 @@ soft_set_state(struct cpu *cpu, const struct x86_state *state)
         v->event.kind = v->delivering.kind = SOFT_EV_NONE;
         reload_derived(v);
         return 0;
-}
-
-static const char *const count_names[SOFT_COUNTS] = {
-        [SOFT_COUNT_ENTRIES] = "entries",
-        [SOFT_COUNT_LOOKUPS] = "lookups",
-        [SOFT_COUNT_LINKS] = "links",
-        [SOFT_COUNT_SLOW] = "tlb_misses",
-        [SOFT_COUNT_FILLS] = "tlb_fills",
-        [SOFT_COUNT_BOUNCES] = "bounces",
-        [SOFT_COUNT_FETCH_FILLS] = "fetch_fills",
-        [SOFT_COUNT_STRADDLES] = "stack_straddles",
-        [SOFT_COUNT_HELPERS] = "helpers",
-        [SOFT_COUNT_EVENTS] = "events",
-        [SOFT_COUNT_SWITCHES] = "space_switches",
-        [SOFT_COUNT_JUMP_FLUSHES] = "jump_flushes",
-};
-
-/* Appends "soft.NAME VALUE"; *length may grow beyond @size. */
-static void
-stat_line(char *buf, size_t size, size_t *length, const char *name, uint64_t value)
-{
-        int n = snprintf(*length < size ? buf + *length : NULL, *length < size ? size - *length : 0, "soft.%s %llu\n",
-            name, (unsigned long long)value);
-
-        *length += n < 0 ? 0 : (size_t)n;
-}
-
-static uint64_t
-tsc_to_us(const struct soft_cpu *v, uint64_t ticks)
-{
-        return (uint64_t)((unsigned __int128)ticks * 1000000 / x86_model_tsc_hz(v->model));
-}
-
-static size_t
-soft_stats(struct cpu *cpu, char *buf, size_t size)
-{
-        const struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
-        const struct soft_engine *e = v->engine;
-        const struct soft_stats *s = &e->stats;
-        size_t length = 0;
-
-        stat_line(buf, size, &length, "translations", s->translations);
-        stat_line(buf, size, &length, "guest_insns", s->guest_insns);
-        stat_line(buf, size, &length, "translate_us", tsc_to_us(v, s->translate_tsc));
-        stat_line(buf, size, &length, "code_bytes", soft_code_bytes(e));
-        stat_line(buf, size, &length, "evictions", s->evictions);
-        stat_line(buf, size, &length, "evict_max_us", tsc_to_us(v, s->evict_tsc));
-        stat_line(buf, size, &length, "flushes", s->flushes);
-        stat_line(buf, size, &length, "smc_kills", s->smc_kills);
-        for (unsigned i = 0; i < SOFT_COUNTS; i++)
-                stat_line(buf, size, &length, count_names[i], v->count[i]);
-        return length;
 }
 
 static void

@@ -45,6 +45,9 @@ void soft_debug_exit(struct soft_cpu *v, enum cpu_debug_cause cause, gva_t addre
 /* Whether accesses to data are watched, for the debugger or by the guest. */
 bool soft_debug_watches(const struct soft_cpu *v);
 
+/* stats.c: `stats` of struct cpu_engine_ops. */
+size_t soft_stats(struct cpu *cpu, char *buf, size_t size);
+
 /* host.c: what the host's processor offers, and the guard page behind SOFT_STACK_NONE. */
 void soft_run_probe_host(struct soft_engine *e);
 int soft_run_map_guard(struct soft_engine *e);

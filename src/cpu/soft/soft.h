@@ -34,15 +34,22 @@ struct soft_aspace;
 /* What a vCPU counts, for soft.stats. */
 enum soft_count {
         SOFT_COUNT_ENTRIES,      /* into translated code, from the dispatcher */
-        SOFT_COUNT_LOOKUPS,      /* indirect jumps that missed the jump cache */
+        SOFT_COUNT_LOOKUPS,      /* jumps that missed the jump cache */
+        SOFT_COUNT_INDIRECT,     /* of them, indirect ones and returns */
         SOFT_COUNT_LINKS,        /* exits that asked to be linked */
-        SOFT_COUNT_SLOW,         /* data accesses that missed the TLB or the stack window */
+        SOFT_COUNT_SLOW_READ,    /* data accesses that missed the TLB */
+        SOFT_COUNT_SLOW_WRITE,
+        SOFT_COUNT_SLOW_STACK,   /* and the stack window */
         SOFT_COUNT_FILLS,        /* page walks for data */
         SOFT_COUNT_BOUNCES,      /* accesses by way of a bounce buffer */
         SOFT_COUNT_FETCH_FILLS,  /* page walks for code */
         SOFT_COUNT_STRADDLES,    /* blocks sent to their variant without shared stack checks */
         SOFT_COUNT_HELPERS,      /* instructions done in C */
-        SOFT_COUNT_EVENTS,       /* exceptions and interrupts delivered */
+        SOFT_COUNT_IO,           /* accesses to ports */
+        SOFT_COUNT_MMIO,         /* accesses to devices by memory */
+        SOFT_COUNT_EXCEPTIONS,   /* delivered, and INT n */
+        SOFT_COUNT_INTERRUPTS,   /* delivered, and NMIs */
+        SOFT_COUNT_KICKS,        /* times that another thread or a device got it out of translated code */
         SOFT_COUNT_SWITCHES,     /* of the address space */
         SOFT_COUNT_JUMP_FLUSHES, /* jump caches emptied */
         SOFT_COUNTS,
@@ -90,6 +97,7 @@ struct soft_cpu {
         uint64_t scratch[4];
 
         uint64_t count[SOFT_COUNTS];  /* only the vCPU's own thread writes; others may read a moment's value */
+        uint64_t exits[CPU_EXIT_COUNT]; /* the same, by reason */
         struct soft_event event;      /* raised and not yet delivered */
         struct soft_event delivering; /* being delivered: a further fault combines with it */
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */

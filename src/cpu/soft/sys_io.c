@@ -35,6 +35,7 @@ check_port(struct soft_cpu *v, uint16_t port, unsigned size)
 static uint32_t
 port_in(struct soft_cpu *v, uint16_t port, unsigned size)
 {
+        v->count[SOFT_COUNT_IO]++;
         soft_fpu_put(v);
         return v->env->ops->port_in(v->env->ctx, v->id, port, size);
 }
@@ -42,6 +43,7 @@ port_in(struct soft_cpu *v, uint16_t port, unsigned size)
 static void
 port_out(struct soft_cpu *v, uint16_t port, unsigned size, uint32_t value)
 {
+        v->count[SOFT_COUNT_IO]++;
         soft_fpu_put(v);
         v->env->ops->port_out(v->env->ctx, v->id, port, size, value);
 }

@@ -373,8 +373,7 @@ tr_emit_block(struct tr *t)
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
                 tr_stack_prepare(t);
-                b->host_off[t->at] = (uint16_t)(emit_here(&t->e) - b->entry);
-                b->guest_off[t->at] = (uint16_t)(t->rip - b->vaddr);
+                t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr) };
                 tr_flags_note(t);
                 if (tr_is_flow(&t->insn[t->at]))
                         tr_flow(t, &t->insn[t->at]);
@@ -383,6 +382,9 @@ tr_emit_block(struct tr *t)
                 tr_stack_follow(t);
         }
         b->insn_count = (uint8_t)t->count;
+        b->place = soft_meta_alloc(t->eng, t->count * sizeof(*b->place));
+        for (unsigned n = 0; n < t->count; n++)
+                b->place[n] = t->place[n];
         if (!t->ended && t->raise >= 0) {
                 t->rip = t->rip_of[t->count];
                 tr_raise(t, (unsigned)t->raise);

@@ -54,6 +54,7 @@ struct tr {
         struct x86_insn insn[SOFT_BLOCK_INSNS];
         uint16_t live[SOFT_BLOCK_INSNS + 1]; /* flags live before instruction i; [count] at the end */
         gva_t rip_of[SOFT_BLOCK_INSNS + 1];
+        struct soft_place place[SOFT_BLOCK_INSNS];
         unsigned count;
         unsigned at;           /* the instruction being emitted */
         gva_t rip, next;       /* its address and that of the next */
