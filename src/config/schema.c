@@ -91,6 +91,8 @@ const struct config_key config_keys[] = {
 
         /* Our own. */
         CHOICE("cpu.engine", "auto", "auto|soft|kvm", "what runs the guest's instructions"),
+        STRING("kvm.device", "/dev/kvm", "KVM's device"),
+        CHOICE("kvm.irqchip", "auto", "auto|split|user", "where KVM has the local APICs: split: in the kernel; user: in bhyve; auto: in the kernel if it can"),
         STRING("cpu.model", "max", "processor to show: max, x86-64, x86-64-v2 or x86-64-v3, then ,+feature ,-feature ,vendor=... ,family=N"),
         STRING("boot.kernel", NULL, "kernel to boot without a loader: bzImage, PVH or Multiboot ELF"),
         STRING("boot.initrd", NULL, "initial RAM disk (Multiboot: comma-separated modules) for boot.kernel"),

@@ -13,6 +13,7 @@
 
 #include "x86/state.h"
 
+struct config_error;
 struct guest_mem;
 struct cpu;
 struct cpu_engine;
@@ -58,6 +59,7 @@ struct cpu_env_ops {
         /*
          * The vector to deliver now, taken from the local APIC or (ExtINT) the
          * PIC and acknowledged there; -1 if there is none.  Called with RFLAGS.IF set.
+         * From the PIC alone where the engine has local APICs of its own (struct cpu_apic_ops).
          */
         int (*intr_ack)(void *ctx, unsigned vcpu);
         /* Whether intr_ack would return a vector; does not change anything. */
@@ -71,6 +73,8 @@ struct cpu_env_ops {
          */
         int (*msr_read)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t *ret_value);
         int (*msr_write)(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value);
+        /* A local APIC of the engine's own finished a level-triggered vector. */
+        void (*eoi)(void *ctx, unsigned vcpu, uint8_t vector);
         /* The guest moved its TSC, which its local APIC's deadline is told in.  May be NULL. */
         void (*tsc_moved)(void *ctx, unsigned vcpu, uint64_t tsc_offset);
 };
@@ -111,17 +115,41 @@ struct cpu_config {
         unsigned vcpu_count;
         bool exit_on_pause;
         bool ignore_unknown_msrs; /* bhyve -w */
-        const char *(*option)(void *ctx, const char *key); /* soft.* keys; NULL when unset */
+        const char *(*option)(void *ctx, const char *key); /* soft.* and kvm.* keys; NULL when unset */
         void *option_ctx;
+};
+
+/*
+ * Local APICs that an engine has itself, in place of the machine's (src/irq/lapic.c): KVM's,
+ * in the kernel.  The I/O APIC and the PICs are the machine's in any case.  INIT, SIPI and HLT
+ * are then the engine's business: CPU_EXIT_WAIT and CPU_EXIT_HLT do not come.
+ */
+struct cpu_apic_ops {
+        /* An interrupt message, as a device or the I/O APIC writes it (SDM 3A 11.11).  Any thread. */
+        void (*message)(struct cpu_engine *engine, uint64_t address, uint32_t data);
+        /*
+         * The message of the I/O APIC's @pin, level-triggered: the end of its interrupt must be
+         * told (eoi of struct cpu_env_ops).  Any thread, one at a time.
+         */
+        void (*watch_eoi)(struct cpu_engine *engine, unsigned pin, uint64_t address, uint32_t data);
+        /* As get_state and set_state. */
+        void (*get)(struct cpu *cpu, struct x86_apic *ret_apic);
+        int (*set)(struct cpu *cpu, const struct x86_apic *apic);
 };
 
 struct cpu_engine_ops {
         const char *name;
-        /* 0 if this host can run the engine, else -errno; *ret_why names the reason (static text). */
-        int (*probe)(const char **ret_why);
+        /*
+         * 0 if this host can run the engine, else -errno and the reason in @why.
+         * Of @config only the options are looked at.
+         */
+        int (*probe)(const struct cpu_config *config, struct config_error *why);
+        /* -errno, with what failed in @err where strerror alone would not help. */
         int (*create)(const struct cpu_config *config, struct guest_mem *mem, const struct cpu_env *env,
-            struct cpu_engine **ret_engine);
+            struct cpu_engine **ret_engine, struct config_error *err);
         void (*destroy)(struct cpu_engine *engine);
+        /* Its own local APICs; NULL (the function, or what it returns): it uses the machine's. */
+        const struct cpu_apic_ops *(*apic)(const struct cpu_engine *engine);
         int (*cpu_create)(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu);
         void (*cpu_destroy)(struct cpu *cpu);
         /* Only from the vCPU's thread, or while it is not in run. */
@@ -145,9 +173,9 @@ extern const struct cpu_engine_ops cpu_engine_kvm;
 /*
  * The engine that @name ("auto", "soft", "kvm") asks for; for auto, KVM only
  * where the host's processor has VT-x or SVM and /dev/kvm opens.  NULL, and
- * *ret_why, if it is unknown or cannot run here.  *ret_why also says why auto
+ * the reason in @why, if it is unknown or cannot run here.  @why also says why auto
  * chose what it did.
  */
-const struct cpu_engine_ops *cpu_engine_select(const char *name, const char **ret_why);
+const struct cpu_engine_ops *cpu_engine_select(const char *name, const struct cpu_config *config, struct config_error *why);
 
 #endif

@@ -88,7 +88,7 @@ send_pin(struct ioapic *ioapic, unsigned pin)
                 return;
         if (m.dest == 0xff)
                 m.dest = UINT32_MAX;
-        ioapic->send(ioapic->ctx, &m);
+        ioapic->send(ioapic->ctx, pin, &m);
 }
 
 /* Sends what a pin has to say now, if it may. */

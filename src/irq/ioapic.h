@@ -15,7 +15,8 @@
 
 struct ioapic;
 
-typedef void ioapic_send_fn(void *ctx, const struct lapic_message *message);
+/* @pin says which of them sends @message. */
+typedef void ioapic_send_fn(void *ctx, unsigned pin, const struct lapic_message *message);
 
 int ioapic_create(ioapic_send_fn *send, void *ctx, struct ioapic **ret_ioapic);
 void ioapic_destroy(struct ioapic *ioapic);

@@ -52,9 +52,12 @@ static const struct irq_sink_ops sink_ops = {
 };
 
 static void
-ioapic_send(void *ctx, const struct lapic_message *message)
+ioapic_send(void *ctx, unsigned pin, const struct lapic_message *message)
 {
         struct irqchip *chip = ctx;
+
+        if (message->level)
+                lapic_watch_eoi(chip->lapics, pin, message);
 
         lapic_deliver(chip->lapics, message);
 }
@@ -76,14 +79,18 @@ kick_vcpu(void *ctx, unsigned vcpu, unsigned event, unsigned arg)
         chip->kick(chip->kick_ctx, vcpu, event, arg);
 }
 
-static void
-end_of_interrupt(void *ctx, uint8_t vector)
+void
+irqchip_eoi(struct irqchip *chip, uint8_t vector)
 {
-        struct irqchip *chip = ctx;
-
         pthread_mutex_lock(chip->device_lock);
         ioapic_eoi(chip->ioapic, vector);
         pthread_mutex_unlock(chip->device_lock);
+}
+
+static void
+end_of_interrupt(void *ctx, uint8_t vector)
+{
+        irqchip_eoi(ctx, vector);
 }
 
 static int

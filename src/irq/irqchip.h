@@ -29,13 +29,16 @@ struct irqchip_config {
         pthread_mutex_t *device_lock;
         struct io_space *ports;
         struct io_space *mmio;
-        /* count, ids, tsc_hz, x2apic_*, tsc_deadline, kick and its ctx; eoi and extint_ack are the chip's own. */
+        /* count, ids, tsc_hz, x2apic_*, tsc_deadline, kick and its ctx, apics and engine; eoi and extint_ack are the chip's own. */
         struct lapic_config lapic;
 };
 
 int irqchip_create(const struct irqchip_config *config, struct irqchip **ret_chip);
 void irqchip_destroy(struct irqchip *chip);
 void irqchip_reset(struct irqchip *chip);
+
+/* A local APIC of the engine's finished a level-triggered @vector; no lock held. */
+void irqchip_eoi(struct irqchip *chip, uint8_t vector);
 
 struct irq_router *irqchip_router(struct irqchip *chip);
 struct lapic_set *irqchip_lapics(struct irqchip *chip);

@@ -338,9 +338,37 @@ deliver_lowest(struct lapic_set *set, const struct lapic_message *m)
                 deliver_to(best, m);
 }
 
+/* 11.11.  Bit 3, the redirection hint, lets the message go to one of many. */
+static void
+message_to_msi(const struct lapic_message *m, uint64_t *ret_address, uint32_t *ret_data)
+{
+        *ret_address = LAPIC_BASE | (m->dest & 0xff) << 12 | (m->mode == LAPIC_LOWEST) << 3 | m->logical << 2;
+        *ret_data = (uint32_t)m->level << 15 | 1u << 14 | (uint32_t)m->mode << 8 | m->vector;
+}
+
+void
+lapic_watch_eoi(struct lapic_set *set, unsigned pin, const struct lapic_message *m)
+{
+        uint64_t address;
+        uint32_t data;
+
+        if (!set->config.apics)
+                return;
+        message_to_msi(m, &address, &data);
+        set->config.apics->watch_eoi(set->config.engine, pin, address, data);
+}
+
 void
 lapic_deliver(struct lapic_set *set, const struct lapic_message *m)
 {
+        if (set->config.apics) {
+                uint64_t address;
+                uint32_t data;
+
+                message_to_msi(m, &address, &data);
+                set->config.apics->message(set->config.engine, address, data);
+                return;
+        }
         if (m->mode == LAPIC_LOWEST) {
                 deliver_lowest(set, m);
                 return;
@@ -383,7 +411,7 @@ lapic_lint(struct lapic_set *set, unsigned pin, bool level)
         for (unsigned i = 0; i < set->config.count; i++) {
                 struct lapic *l = &set->lapics[i];
 
-                if (!(l->base & BASE_ENABLE)) /* the pins are INTR and NMI then (11.4.3) */
+                if (set->config.apics || !(l->base & BASE_ENABLE)) /* the pins are INTR and NMI then (11.4.3) */
                         kick(l, pin == 0 ? CPU_EVENT_INTR : CPU_EVENT_NMI, 0);
                 else
                         lapic_fire_lvt(l, LVT_LINT0 + pin);
@@ -448,6 +476,8 @@ extint_pending(const struct lapic *l)
 {
         uint32_t lint0 = load(&l->lvt[LVT_LINT0]);
 
+        if (l->set->config.apics) /* the engine asks when its LINT0 would pass it */
+                return atomic_load(&l->set->lint) & 1;
         if (l->extint)
                 return true;
         if (!(atomic_load(&l->set->lint) & 1))
@@ -574,8 +604,8 @@ write_svr(struct lapic *l, uint32_t value)
         priority_changed(l);
 }
 
-static uint32_t
-read_reg(struct lapic *l, unsigned reg)
+uint32_t
+lapic_read_reg(struct lapic *l, unsigned reg)
 {
         switch (reg) {
         case REG_ID:
@@ -681,6 +711,8 @@ lapic_mmio_owns(const struct lapic *l, uint64_t gpa)
 {
         uint64_t base = atomic_load_explicit(&l->base, memory_order_relaxed);
 
+        if (l->set->config.apics)
+                return false;
         return (base & (BASE_ENABLE | BASE_X2APIC)) == BASE_ENABLE && gpa - (base & BASE_ADDR) < 0x1000;
 }
 
@@ -693,7 +725,7 @@ lapic_mmio_read(struct lapic *l, uint64_t gpa, unsigned size)
 
         if (shift >= 32)
                 return 0;
-        return read_reg(l, offset >> 4) >> shift;
+        return lapic_read_reg(l, offset >> 4) >> shift;
 }
 
 void
@@ -773,7 +805,7 @@ x2apic_read(struct lapic *l, unsigned reg, uint64_t *ret_value)
         case REG_ISR ... REG_ESR:
         case REG_LVT_TIMER ... REG_TIMER_CURRENT:
         case REG_TIMER_DIVIDE:
-                *ret_value = read_reg(l, reg);
+                *ret_value = lapic_read_reg(l, reg);
                 return 0;
         default:
                 return -1;

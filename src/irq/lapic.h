@@ -7,6 +7,9 @@
  * timer has a lock of its own.  Those that say so belong to the vCPU's thread.
  * A thread of the set ("apic-timer") fires the timers of running vCPUs; a vCPU
  * that sleeps in HLT waits for its own timer (lapic_idle_begin).
+ *
+ * Where the engine has local APICs itself (lapic_config.apics), messages go to those, and what
+ * is here holds the state after reset and what lapic_set_state was given, for lapic_describe.
  */
 #ifndef IRQ_LAPIC_H
 #define IRQ_LAPIC_H
@@ -20,6 +23,10 @@
 #define LAPIC_TIMER_HZ  1000000000ull /* before the divider */
 
 #define LAPIC_NO_DEADLINE UINT64_MAX
+
+struct cpu_apic_ops;
+struct cpu_engine;
+struct x86_apic;
 
 struct lapic;
 struct lapic_set;
@@ -58,6 +65,8 @@ struct lapic_config {
         /* Takes the interrupt of the PIC (vector, spurious included); no lock held. */
         int (*extint_ack)(void *ctx);
         void *ctx;
+        const struct cpu_apic_ops *apics; /* NULL: the engine has none */
+        struct cpu_engine *engine;        /* theirs */
 };
 
 int lapic_set_create(const struct lapic_config *config, struct lapic_set **ret_set);
@@ -68,6 +77,8 @@ struct lapic *lapic_get(struct lapic_set *set, unsigned vcpu);
 
 /* Interrupt messages, from any thread: of the I/O APIC, and MSI (0xfeexxxxx). */
 void lapic_deliver(struct lapic_set *set, const struct lapic_message *message);
+/* The I/O APIC's @pin is about to send a level-triggered @message, whose EOI it must hear of. */
+void lapic_watch_eoi(struct lapic_set *set, unsigned pin, const struct lapic_message *message);
 void lapic_msi(struct lapic_set *set, uint64_t address, uint32_t data);
 /* Pin 0 or 1 of every local APIC: LINT0 is the PIC's output, LINT1 is NMI. */
 void lapic_lint(struct lapic_set *set, unsigned pin, bool level);
@@ -82,7 +93,7 @@ void lapic_mmio_write(struct lapic *lapic, uint64_t gpa, unsigned size, uint64_t
 int lapic_msr_read(struct lapic *lapic, uint32_t msr, uint64_t *ret_value);
 int lapic_msr_write(struct lapic *lapic, uint32_t msr, uint64_t value);
 /*
- * As in struct cpu_env_ops.  Calls kick for its own vCPU when more is pending
+ * As in struct cpu_env_ops: of the PIC alone if the engine has local APICs.  Calls kick for its own vCPU when more is pending
  * afterwards, so an engine clears its CPU_EVENT_INTR before it asks.
  */
 int lapic_intr_ack(struct lapic *lapic);
@@ -102,6 +113,12 @@ void lapic_idle_end(struct lapic *lapic);
 void lapic_set_tsc_offset(struct lapic *lapic, uint64_t offset);
 uint64_t lapic_base_msr(const struct lapic *lapic);
 uint32_t lapic_id(const struct lapic *lapic);
+
+/*
+ * All registers.  No vCPU runs.  Where they are the engine's, set makes this a copy of them.
+ */
+void lapic_get_state(struct lapic *lapic, struct x86_apic *ret_apic);
+void lapic_set_state(struct lapic *lapic, const struct x86_apic *apic);
 
 /* Registers as text for the debugger; the length it would take. */
 size_t lapic_describe(const struct lapic *lapic, char *buf, size_t size);

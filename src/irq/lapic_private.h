@@ -105,6 +105,8 @@ is_x2apic(const struct lapic *l)
 /* lapic.c */
 /* A local interrupt whose LVT entry says how it is delivered (11.5.1); no lock held. */
 void lapic_fire_lvt(struct lapic *l, unsigned entry);
+/* A register as the processor reads it (REG_*). */
+uint32_t lapic_read_reg(struct lapic *l, unsigned reg);
 uint32_t lapic_ppr(const struct lapic *l);
 
 /* lapic_timer.c */
@@ -116,6 +118,8 @@ uint32_t lapic_timer_current(struct lapic *l);
 void lapic_timer_write_divide(struct lapic *l, uint32_t value);
 uint64_t lapic_timer_tsc_deadline(struct lapic *l);
 void lapic_timer_write_tsc_deadline(struct lapic *l, uint64_t value);
+/* As @apic says; what its LVT entry says is in place. */
+void lapic_timer_set(struct lapic *l, const struct x86_apic *apic);
 /* The timer's LVT entry becomes @lvt, and its mode takes effect. */
 void lapic_timer_write_lvt(struct lapic *l, uint32_t lvt);
 

@@ -2,8 +2,66 @@
 /* A local APIC's registers all at once: as text, and to and from struct x86_apic. */
 #include "irq/lapic_private.h"
 
+#include "base/util.h"
+#include "x86/state.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+static void
+put_words(uint32_t *to, const reg_t *words)
+{
+        for (unsigned i = 0; i < 8; i++)
+                to[i] = load(&words[i]);
+}
+
+static void
+take_words(reg_t *words, const uint32_t *from)
+{
+        for (unsigned i = 0; i < 8; i++)
+                store(&words[i], from[i]);
+}
+
+void
+lapic_get_state(struct lapic *l, struct x86_apic *ret_apic)
+{
+        static const unsigned regs[] = { REG_ID, REG_VERSION, REG_TPR, REG_PPR, REG_LDR, REG_DFR, REG_SVR, REG_ESR,
+                REG_ICR_LOW, REG_ICR_HIGH, REG_TIMER_INITIAL, REG_TIMER_CURRENT, REG_TIMER_DIVIDE };
+        uint32_t *to = ret_apic->reg;
+
+        memset(ret_apic, 0, sizeof(*ret_apic));
+        ret_apic->base = l->base;
+        ret_apic->tsc_deadline = lapic_timer_tsc_deadline(l);
+        for (unsigned i = 0; i < ARRAY_LEN(regs); i++)
+                to[regs[i]] = lapic_read_reg(l, regs[i]);
+        for (unsigned i = 0; i < LVT_COUNT; i++)
+                to[REG_LVT_TIMER + i] = load(&l->lvt[i]);
+        put_words(&to[REG_ISR], l->isr);
+        put_words(&to[REG_TMR], l->tmr);
+        put_words(&to[REG_IRR], l->irr);
+}
+
+void
+lapic_set_state(struct lapic *l, const struct x86_apic *apic)
+{
+        const uint32_t *from = apic->reg;
+
+        l->base = apic->base;
+        store(&l->tpr, from[REG_TPR] & 0xff);
+        store(&l->ldr, is_x2apic(l) ? 0 : from[REG_LDR]); /* x2APIC derives it from the id */
+        store(&l->dfr, from[REG_DFR]);
+        store(&l->svr, from[REG_SVR]);
+        store(&l->esr, from[REG_ESR]);
+        store(&l->icr_low, from[REG_ICR_LOW]);
+        store(&l->icr_high, from[REG_ICR_HIGH]);
+        for (unsigned i = 0; i < LVT_COUNT; i++)
+                store(&l->lvt[i], from[REG_LVT_TIMER + i]);
+        take_words(l->isr, &from[REG_ISR]);
+        take_words(l->tmr, &from[REG_TMR]);
+        take_words(l->irr, &from[REG_IRR]);
+        lapic_timer_set(l, apic);
+}
 
 static const char *
 mode_name(const struct lapic *l)

@@ -4,6 +4,7 @@
 
 #include "base/loop.h"
 #include "base/util.h"
+#include "x86/state.h"
 
 #include <errno.h>
 #include <sys/prctl.h>
@@ -306,6 +307,26 @@ lapic_timer_tsc_deadline(struct lapic *l)
 }
 
 void
+lapic_timer_set(struct lapic *l, const struct x86_apic *apic)
+{
+        bool deadline_mode = TIMER_MODE(load(&l->lvt[LVT_TIMER])) == TIMER_TSC_DEADLINE;
+
+        pthread_mutex_lock(&l->lock);
+        l->initial = apic->reg[REG_TIMER_INITIAL];
+        l->divide = apic->reg[REG_TIMER_DIVIDE];
+        l->tsc_deadline = deadline_mode ? apic->tsc_deadline : 0;
+        start_count(l);
+        if (l->tsc_deadline)
+                l->deadline_ns = tsc_deadline_ns(l);
+        else if (apic->reg[REG_TIMER_CURRENT])
+                l->deadline_ns = loop_now_ns() + apic->reg[REG_TIMER_CURRENT] * timer_divisor(l->divide);
+        else if (!l->period_ns)
+                l->deadline_ns = LAPIC_NO_DEADLINE; /* it has run down */
+        pthread_mutex_unlock(&l->lock);
+        timer_changed(l);
+}
+
+void
 lapic_timer_reset(struct lapic *l)
 {
         pthread_mutex_lock(&l->lock);
@@ -331,6 +352,8 @@ lapic_timer_start(struct lapic_set *set)
 {
         pthread_mutex_init(&set->timer_lock, NULL);
         init_timer_cond(&set->timer_cond);
+        if (set->config.apics)
+                return 0; /* the engine's timers fire by themselves */
         if (pthread_create(&set->thread, NULL, timer_thread, set))
                 return -EAGAIN;
         set->thread_running = true;

@@ -194,6 +194,16 @@ load_saved(struct machine *machine, struct x86_state *st, struct config_error *e
         return error;
 }
 
+/* What is in irqchip after reset, the PIC's way through LINT0 among it, is where the engine's begins. */
+static int
+set_engine_apic(struct machine *machine, unsigned vcpu, struct config_error *err)
+{
+        struct x86_apic apic;
+
+        lapic_get_state(irqchip_lapic(machine->irqchip, vcpu), &apic);
+        return fail_with(err, "local APIC", machine->apics->set(machine->vcpu[vcpu].cpu, &apic));
+}
+
 static int
 set_boot_states(struct machine *machine, gpa_t rsdp, struct config_error *err)
 {
@@ -213,6 +223,8 @@ set_boot_states(struct machine *machine, gpa_t rsdp, struct config_error *err)
                 lapic_set_tsc_offset(irqchip_lapic(machine->irqchip, i), st->tsc_offset);
                 st->apic_base = lapic_base_msr(irqchip_lapic(machine->irqchip, i));
                 error = fail_with(err, "processor state", machine->engine_ops->set_state(machine->vcpu[i].cpu, st));
+                if (error == 0 && machine->apics != NULL)
+                        error = set_engine_apic(machine, i, err);
         }
         free(st);
         return error;
@@ -221,12 +233,10 @@ set_boot_states(struct machine *machine, gpa_t rsdp, struct config_error *err)
 static int
 choose_engine(struct machine *machine, struct config_error *err)
 {
-        const char *why;
+        int error = engine_select(machine, err);
 
-        machine->engine_ops = cpu_engine_select(machine->config->engine, &why);
-        if (machine->engine_ops == NULL)
-                return config_fail(err, "cpu.engine=%s: %s", machine->config->engine, why);
-        machine->engine_why = why;
+        if (error != 0)
+                return error;
         machine->tsc_hz = tsc_hz();
         machine->tsc_offset = 0 - __builtin_ia32_rdtsc();
         return 0;
@@ -262,7 +272,8 @@ build(struct machine *machine, struct config_error *err)
         if ((error = choose_engine(machine, err)) != 0 || (error = build_model(machine, err)) != 0 ||
             (error = build_buses(machine, err)) != 0 ||
             (error = life_start(machine, err)) != 0 || (error = build_memory(machine, err)) != 0 ||
-            (error = advise_memory(machine, err)) != 0 || (error = platform_create(machine, err)) != 0 ||
+            (error = advise_memory(machine, err)) != 0 || (error = engine_create(machine, err)) != 0 ||
+            (error = platform_create(machine, err)) != 0 ||
             (error = build_pci_devices(machine, err)) != 0 ||
             (error = platform_put_tables(machine, &rsdp, err)) != 0 || (error = vcpus_create(machine, err)) != 0 ||
             (error = set_boot_states(machine, rsdp, err)) != 0 || (error = debug_create(machine, err)) != 0)
@@ -301,6 +312,7 @@ machine_destroy(struct machine *machine)
         if (machine == NULL)
                 return;
         pthread_mutex_lock(&machine->device_lock);
+        loop_timer_destroy(machine->halt_watch);
         stub_destroy(machine->stub);
         control_close(machine->control);
         platform_destroy(machine);

@@ -31,21 +31,13 @@ debug_resume(void *ctx, const bool *run)
 static void
 debug_get_state(void *ctx, unsigned vcpu, struct x86_state *ret_state)
 {
-        struct machine *machine = ctx;
-
-        machine->engine_ops->get_state(machine->vcpu[vcpu].cpu, ret_state);
-        ret_state->cr8 = lapic_tpr_read(irqchip_lapic(machine->irqchip, vcpu));
+        vcpu_get_state(ctx, vcpu, ret_state);
 }
 
 static int
 debug_set_state(void *ctx, unsigned vcpu, const struct x86_state *state)
 {
-        struct machine *machine = ctx;
-        struct lapic *lapic = irqchip_lapic(machine->irqchip, vcpu);
-
-        if (lapic_tpr_read(lapic) != (state->cr8 & 15))
-                lapic_tpr_write(lapic, state->cr8 & 15);
-        return machine->engine_ops->set_state(machine->vcpu[vcpu].cpu, state);
+        return vcpu_set_state(ctx, vcpu, state);
 }
 
 static int

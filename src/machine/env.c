@@ -104,6 +104,14 @@ env_msr_write(void *ctx, unsigned vcpu, uint32_t msr, uint64_t value)
 }
 
 static void
+env_eoi(void *ctx, unsigned vcpu, uint8_t vector)
+{
+        struct machine *machine = ctx;
+
+        irqchip_eoi(machine->irqchip, vector);
+}
+
+static void
 env_tsc_moved(void *ctx, unsigned vcpu, uint64_t tsc_offset)
 {
         lapic_set_tsc_offset(env_lapic(ctx, vcpu), tsc_offset);
@@ -120,5 +128,6 @@ const struct cpu_env_ops machine_env_ops = {
         .tpr_write = env_tpr_write,
         .msr_read = env_msr_read,
         .msr_write = env_msr_write,
+        .eoi = env_eoi,
         .tsc_moved = env_tsc_moved,
 };

@@ -44,7 +44,7 @@ dump_all(struct machine *machine)
         struct x86_state st;
 
         for (unsigned i = 0; i < machine->config->cpus; i++) {
-                machine->engine_ops->get_state(machine->vcpu[i].cpu, &st);
+                vcpu_get_state(machine, i, &st);
                 regs_print(stderr, i, &st);
         }
 }
@@ -124,7 +124,7 @@ machine_run(struct machine *machine, int *ret_signal)
         enum machine_end end;
 
         if (strcmp(machine->config->engine, "auto") == 0)
-                log_info("CPU engine %s, %s", machine->engine_ops->name, machine->engine_why);
+                log_info("CPU engine %s, %s", machine->engine_ops->name, machine->engine_why.text);
         if (vcpus_start(machine) != 0)
                 machine_end(machine, MACHINE_END_ERROR);
         else

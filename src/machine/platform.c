@@ -52,7 +52,9 @@ create_irqchip(struct machine *machine)
                     .x2apic_start = machine->config->x2apic,
                     .tsc_deadline = true,
                     .kick = platform_kick,
-                    .ctx = machine } };
+                    .ctx = machine,
+                    .apics = machine->apics,
+                    .engine = machine->engine } };
 
         return irqchip_create(&config, &machine->irqchip);
 }

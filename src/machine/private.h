@@ -33,6 +33,7 @@ struct vcpu {
         bool parked;       /* park_lock */
         bool held;         /* park_lock: by the debugger */
         struct stub_stop stop; /* park_lock: what it was held for */
+        uint64_t cpu_ns; /* loop thread: host CPU time its thread had used when last looked at */
         enum machine_end last; /* own thread: how the VM ends once the debugger lets go; 0: it does not */
 };
 
@@ -54,9 +55,12 @@ struct machine {
         uint64_t tsc_offset;
 
         const struct cpu_engine_ops *engine_ops;
-        const char *engine_why; /* why cpu.engine=auto chose it */
+        struct config_error engine_why; /* why cpu.engine=auto chose it */
         struct cpu_engine *engine;
+        const struct cpu_apic_ops *apics; /* the engine's local APICs; NULL: irqchip's are used */
         struct vcpu vcpu[VM_CPUS_MAX];
+
+        struct loop_timer *halt_watch; /* NULL: HLT comes out of the engine */
 
         struct control *control;
         struct stub *stub; /* NULL: no debugger may come */
@@ -73,10 +77,18 @@ struct machine {
 };
 
 /* vcpu.c */
+int engine_select(struct machine *machine, struct config_error *err);
+int engine_create(struct machine *machine, struct config_error *err);
 int vcpus_create(struct machine *machine, struct config_error *err);
 void vcpus_destroy(struct machine *machine);
 int vcpus_start(struct machine *machine);
 void vcpus_join(struct machine *machine);
+/*
+ * The state of a vCPU that does not run, CR8 and, where the engine has it, the local APIC's copy
+ * in irqchip brought up to date.
+ */
+void vcpu_get_state(struct machine *machine, unsigned id, struct x86_state *ret_state);
+int vcpu_set_state(struct machine *machine, unsigned id, const struct x86_state *state);
 /* Records an event and wakes the vCPU if it sleeps; any thread. */
 void vcpu_event(struct machine *machine, unsigned id, unsigned event, unsigned argument);
 /*

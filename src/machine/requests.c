@@ -58,9 +58,8 @@ request_state(const struct request *req, unsigned *ret_vcpu, struct x86_state *r
         if (request_vcpu(req, ret_vcpu) != 0)
                 return -EINVAL;
         vcpus_park(machine);
-        machine->engine_ops->get_state(machine->vcpu[*ret_vcpu].cpu, ret_st);
+        vcpu_get_state(machine, *ret_vcpu, ret_st);
         vcpus_unpark(machine);
-        ret_st->cr8 = lapic_tpr_read(irqchip_lapic(machine->irqchip, *ret_vcpu));
         return 0;
 }
 
@@ -119,7 +118,7 @@ do_desc(const struct request *req)
 static int
 write_state(const struct request *req, unsigned vcpu, const struct x86_state *st)
 {
-        if (req->machine->engine_ops->set_state(req->machine->vcpu[vcpu].cpu, st) != 0)
+        if (vcpu_set_state(req->machine, vcpu, st) != 0)
                 return config_fail(req->err, "the processor refuses this state");
         return 0;
 }
@@ -136,7 +135,7 @@ do_set(const struct request *req)
         if (request_vcpu(req, &vcpu) != 0 || request_number(req, 3, UINT64_MAX, &value) != 0)
                 return -EINVAL;
         vcpus_park(machine);
-        machine->engine_ops->get_state(machine->vcpu[vcpu].cpu, &st);
+        vcpu_get_state(machine, vcpu, &st);
         if (regs_set(&st, req->argv[2], value) != 0)
                 error = config_fail(req->err, "there is no register %s", req->argv[2]);
         else
@@ -159,7 +158,7 @@ do_set_desc(const struct request *req)
             request_number(req, 4, UINT32_MAX, &limit) != 0 || request_number(req, 5, UINT32_MAX, &access) != 0)
                 return -EINVAL;
         vcpus_park(machine);
-        machine->engine_ops->get_state(machine->vcpu[vcpu].cpu, &st);
+        vcpu_get_state(machine, vcpu, &st);
         error = regs_get_desc(&st, req->argv[2], &seg);
         seg.base = base;
         seg.limit = (uint32_t)limit;
@@ -193,9 +192,11 @@ do_chips(const struct request *req)
 {
         struct irqchip *chip = req->machine->irqchip;
         char buf[8192] = "";
+        struct x86_state st;
         unsigned vcpu;
 
-        if (request_vcpu(req, &vcpu) != 0)
+        /* The state brings the local APIC with it. */
+        if (request_state(req, &vcpu, &st) != 0)
                 return -EINVAL;
         lapic_describe(irqchip_lapic(chip, vcpu), buf, sizeof(buf));
         fprintf(req->out, "%s", buf);
@@ -285,7 +286,7 @@ do_core(const struct request *req)
                 return config_fail(req->err, "out of memory");
         vcpus_park(machine);
         for (unsigned i = 0; i < cpus; i++)
-                machine->engine_ops->get_state(machine->vcpu[i].cpu, &states[i]);
+                vcpu_get_state(machine, i, &states[i]);
         error = core_write(req->argv[1], machine->mem, states, cpus, req->err);
         vcpus_unpark(machine);
         free(states);

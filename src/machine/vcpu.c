@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 static const char *
-vcpu_option(void *ctx, const char *key)
+engine_option(void *ctx, const char *key)
 {
         const struct machine *machine = ctx;
 
@@ -65,6 +65,30 @@ vcpu_event(struct machine *machine, unsigned id, unsigned event, unsigned argume
         vcpu_wake(vcpu);
 }
 
+void
+vcpu_get_state(struct machine *machine, unsigned id, struct x86_state *ret_state)
+{
+        struct lapic *lapic = irqchip_lapic(machine->irqchip, id);
+        struct x86_apic apic;
+
+        machine->engine_ops->get_state(machine->vcpu[id].cpu, ret_state);
+        if (machine->apics != NULL) {
+                machine->apics->get(machine->vcpu[id].cpu, &apic);
+                lapic_set_state(lapic, &apic);
+        }
+        ret_state->cr8 = lapic_tpr_read(lapic);
+}
+
+int
+vcpu_set_state(struct machine *machine, unsigned id, const struct x86_state *state)
+{
+        struct lapic *lapic = irqchip_lapic(machine->irqchip, id);
+
+        if (machine->apics == NULL && lapic_tpr_read(lapic) != (state->cr8 & 15))
+                lapic_tpr_write(lapic, state->cr8 & 15);
+        return machine->engine_ops->set_state(machine->vcpu[id].cpu, state);
+}
+
 /* Every vCPU that runs at all is halted with interrupts off: nothing can happen any more. */
 static bool
 all_dead_halted(const struct machine *machine)
@@ -102,6 +126,84 @@ vcpu_sleep(struct vcpu *vcpu, bool dead_halted, bool inactive)
         pthread_mutex_lock(&machine->park_lock);
         vcpu->dead_halted = vcpu->inactive = false;
         pthread_mutex_unlock(&machine->park_lock);
+}
+
+/*
+ * An engine with local APICs of its own halts vCPUs itself, and does not say that one is halted
+ * with interrupts off.  So when no vCPU has used its thread for a while, all are looked at.
+ */
+#define HALT_WATCH_NS (500 * NSEC_PER_MSEC)
+
+static bool
+thread_was_used(struct vcpu *vcpu)
+{
+        struct timespec ts;
+        clockid_t clock;
+        uint64_t before = vcpu->cpu_ns;
+
+        if (pthread_getcpuclockid(vcpu->thread, &clock) != 0 || clock_gettime(clock, &ts) != 0)
+                return false;
+        vcpu->cpu_ns = (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+        return vcpu->cpu_ns != before;
+}
+
+/* All parked. */
+static bool
+are_dead_halted(struct machine *machine)
+{
+        bool all_dead;
+
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                struct vcpu *vcpu = &machine->vcpu[i];
+                struct x86_state st;
+
+                vcpu_get_state(machine, i, &st);
+                pthread_mutex_lock(&machine->park_lock);
+                vcpu->inactive = st.mp_state == X86_MP_WAIT_INIT || st.mp_state == X86_MP_WAIT_SIPI;
+                vcpu->dead_halted = st.mp_state == X86_MP_HALTED && !(st.rflags & X86_FL_IF) && !st.nmi_pending;
+                pthread_mutex_unlock(&machine->park_lock);
+        }
+        pthread_mutex_lock(&machine->park_lock);
+        all_dead = all_dead_halted(machine);
+        pthread_mutex_unlock(&machine->park_lock);
+        return all_dead;
+}
+
+/* Loop thread. */
+static void
+watch_halts(void *ctx)
+{
+        struct machine *machine = ctx;
+        bool used = false;
+
+        pthread_mutex_lock(&machine->park_lock);
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                used |= thread_was_used(&machine->vcpu[i]);
+                used |= machine->vcpu[i].held;
+        }
+        pthread_mutex_unlock(&machine->park_lock);
+        if (!used) {
+                vcpus_park(machine);
+                if (are_dead_halted(machine))
+                        machine_end(machine, MACHINE_END_HALT);
+                vcpus_unpark(machine);
+        }
+        loop_timer_arm(machine->halt_watch, loop_now_ns() + HALT_WATCH_NS);
+}
+
+static int
+start_halt_watch(struct machine *machine)
+{
+        int error;
+
+        if (machine->apics == NULL)
+                return 0;
+        pthread_mutex_lock(&machine->device_lock);
+        error = loop_timer_create(machine->loop, watch_halts, machine, &machine->halt_watch);
+        if (error == 0)
+                loop_timer_arm(machine->halt_watch, loop_now_ns() + HALT_WATCH_NS);
+        pthread_mutex_unlock(&machine->device_lock);
+        return error;
 }
 
 static void
@@ -231,26 +333,55 @@ vcpu_main(void *arg)
 }
 
 int
-vcpus_create(struct machine *machine, struct config_error *err)
+engine_select(struct machine *machine, struct config_error *err)
+{
+        const struct cpu_config config = { .option = engine_option, .option_ctx = machine };
+        struct config_error *why = &machine->engine_why;
+
+        machine->engine_ops = cpu_engine_select(machine->config->engine, &config, why);
+        if (machine->engine_ops == NULL)
+                return config_fail(err, "cpu.engine=%s: %.400s", machine->config->engine, why->text);
+        return 0;
+}
+
+int
+engine_create(struct machine *machine, struct config_error *err)
 {
         const struct vm_config *vm = machine->config;
         const struct cpu_config config = { .model = machine->model,
                 .vcpu_count = vm->cpus,
                 .exit_on_pause = vm->exit_on_pause,
                 .ignore_unknown_msrs = !vm->strict_msr,
-                .option = vcpu_option,
+                .option = engine_option,
                 .option_ctx = machine };
         const struct cpu_env env = { .ops = &machine_env_ops, .ctx = machine };
-        int error = machine->engine_ops->create(&config, machine->mem, &env, &machine->engine);
+        struct config_error why = { "" };
+        int error = machine->engine_ops->create(&config, machine->mem, &env, &machine->engine, &why);
 
-        for (unsigned i = 0; error == 0 && i < vm->cpus; i++) {
+        if (error != 0) {
+                config_fail(err, "CPU engine %s: %s", machine->engine_ops->name,
+                    why.text[0] != '\0' ? why.text : strerror(-error));
+                return error;
+        }
+        if (machine->engine_ops->apic != NULL)
+                machine->apics = machine->engine_ops->apic(machine->engine);
+        return 0;
+}
+
+int
+vcpus_create(struct machine *machine, struct config_error *err)
+{
+        int error = 0;
+
+        for (unsigned i = 0; error == 0 && i < machine->config->cpus; i++) {
                 machine->vcpu[i].machine = machine;
                 machine->vcpu[i].id = i;
                 machine->vcpu[i].inactive = i != 0;
                 error = machine->engine_ops->cpu_create(machine->engine, i, &machine->vcpu[i].cpu);
+                if (error != 0)
+                        config_fail(err, "CPU engine %s: virtual CPU %u: %s", machine->engine_ops->name, i,
+                            strerror(-error));
         }
-        if (error != 0)
-                config_fail(err, "CPU engine %s: %s", machine->engine_ops->name, strerror(-error));
         return error;
 }
 
@@ -297,7 +428,7 @@ vcpus_start(struct machine *machine)
                         return error;
                 }
         }
-        return 0;
+        return start_halt_watch(machine);
 }
 
 void

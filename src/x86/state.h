@@ -220,6 +220,18 @@ struct x86_state {
         uint8_t xsave[X86_XSAVE_BYTES] __attribute__((aligned(64))); /* standard format */
 };
 
+/*
+ * The registers of one local APIC, as both engines' and the kernel's are told in.
+ * reg[n] is what the processor reads at MMIO offset 16 * n or from MSR 0x800 + n in the
+ * mode that @base says (SDM 3A 11.4.1, 11.12.1.2): the id is in bits 31-24 of reg[2] in
+ * xAPIC mode, all of reg[2] in x2APIC mode.
+ */
+struct x86_apic {
+        uint64_t base;         /* IA32_APIC_BASE */
+        uint64_t tsc_deadline; /* IA32_TSC_DEADLINE; 0: not armed */
+        uint32_t reg[64];
+};
+
 /* Sets @st to the state after RESET (SDM 3A table 9-1).  Only vCPU 0 starts running. */
 void x86_state_reset(struct x86_state *st, unsigned vcpu_id);
 

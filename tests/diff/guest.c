@@ -8,6 +8,7 @@
  */
 #include "diff.h"
 
+#include "config/config.h"
 #include "cpu/cpu.h"
 #include "mem/mem.h"
 #include "x86/cpuid.h"
@@ -400,12 +401,13 @@ create_engine(struct diff_guest *g)
         const struct cpu_env env = { .ops = &env_ops, .ctx = g };
         struct cpu_config config = { .vcpu_count = 1, .option = no_option };
         char why[200] = "";
+        struct config_error err;
         int error = x86_model_create(&model, &g->model, why, sizeof(why));
 
         if (error)
                 return error;
         config.model = g->model;
-        error = cpu_engine_soft.create(&config, g->mem, &env, &g->engine);
+        error = cpu_engine_soft.create(&config, g->mem, &env, &g->engine, &err);
         return error ? error : cpu_engine_soft.cpu_create(g->engine, 0, &g->cpu);
 }
 

@@ -181,7 +181,7 @@ struct apic_rig {
 };
 
 static void
-apic_send(void *ctx, const struct lapic_message *m)
+apic_send(void *ctx, unsigned pin, const struct lapic_message *m)
 {
         struct apic_rig *rig = ctx;
 

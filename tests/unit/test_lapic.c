@@ -456,6 +456,57 @@ lapic_wild_accesses_are_harmless(void **state)
         assert_true(read_reg(rig, 0, ESR) & 0x80); /* illegal register address */
 }
 
+static void
+lapic_state_comes_back_as_it_was(void **state)
+{
+        struct rig *rig = *state;
+        struct x86_apic before, after;
+
+        write_reg(rig, 1, TPR, 0x20);
+        write_reg(rig, 1, LDR, 0x08000000);
+        write_reg(rig, 1, LVT_T, 0x20041);
+        write_reg(rig, 1, T_DIV, 0xb);
+        fixed(rig, 1, false, true, 0x61);
+        assert_int_equal(ack(rig, 1), 0x61);
+        fixed(rig, 1, false, false, 0x82);
+        lapic_get_state(lapic_get(rig->set, 1), &before);
+        assert_int_equal(before.base, LAPIC_BASE | 0x800);
+        assert_int_equal(before.reg[2], 1u << 24);
+        assert_int_equal(before.reg[0x13], 2); /* in service, level-triggered, requested */
+        assert_int_equal(before.reg[0x1b], 2);
+        assert_int_equal(before.reg[0x24], 4);
+        lapic_set_reset(rig->set);
+        lapic_set_state(lapic_get(rig->set, 1), &before);
+        lapic_get_state(lapic_get(rig->set, 1), &after);
+        assert_memory_equal(&after, &before, sizeof(before));
+        assert_int_equal(ack(rig, 1), 0x82);
+        write_reg(rig, 1, EOI, 0);
+        write_reg(rig, 1, EOI, 0);
+        assert_int_equal(rig->eoi, 0x61);
+}
+
+static void
+lapic_state_starts_the_timer_again(void **state)
+{
+        struct rig *rig = *state;
+        struct x86_apic apic;
+        uint32_t left;
+
+        write_reg(rig, 0, LVT_T, 0x41);
+        write_reg(rig, 0, T_DIV, 0xb);
+        write_reg(rig, 0, T_INIT, 4000000000u);
+        lapic_get_state(lapic_get(rig->set, 0), &apic);
+        lapic_set_reset(rig->set);
+        assert_int_equal(read_reg(rig, 0, T_NOW), 0);
+        apic.reg[0x39] = 3000000000u;
+        lapic_set_state(lapic_get(rig->set, 0), &apic);
+        left = read_reg(rig, 0, T_NOW);
+        assert_true(left <= 3000000000u && left > 2000000000u);
+        apic.reg[0x39] = 0; /* it has run down */
+        lapic_set_state(lapic_get(rig->set, 0), &apic);
+        assert_int_equal(read_reg(rig, 0, T_NOW), 0);
+}
+
 int
 main(void)
 {
@@ -476,6 +527,8 @@ main(void)
             cmocka_unit_test_setup_teardown(lapic_timer_tsc_deadline, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_idle_vcpu_looks_after_its_own_timer, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_wild_accesses_are_harmless, setup, teardown),
+            cmocka_unit_test_setup_teardown(lapic_state_comes_back_as_it_was, setup, teardown),
+            cmocka_unit_test_setup_teardown(lapic_state_starts_the_timer_again, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

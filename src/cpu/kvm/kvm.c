@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "cpu/kvm/kvm.h"
 #include "base/util.h"
-#include "x86/cpuid.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,48 +14,6 @@
 #define KICK_SIGNAL    SIGUSR1
 #define TSS_ADDRESS    0xfffbd000ul /* three pages that no device of ours uses; VT-x real mode needs them */
 #define IDENTITY_MAP   0xfffbc000ul
-#define CPUID_MAX      128
-
-/* CPUID 1, ECX. */
-#define CPUID1_X2APIC       (1u << 21)
-#define CPUID1_TSC_DEADLINE (1u << 24)
-#define CPUID1_HYPERVISOR   (1u << 31)
-
-static const char *
-open_error(int error)
-{
-        switch (error) {
-        case ENOENT:
-                return "there is no /dev/kvm; load the module kvm_intel or kvm_amd, or use cpu.engine=soft";
-        case EACCES:
-        case EPERM:
-                return "/dev/kvm may not be opened; join the group kvm, or use cpu.engine=soft";
-        default:
-                return "/dev/kvm cannot be opened; use cpu.engine=soft";
-        }
-}
-
-static int
-kvm_probe(const char **ret_why)
-{
-        int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC), error = 0;
-
-        if (fd < 0) {
-                error = -errno;
-                *ret_why = open_error(errno);
-                return error;
-        }
-        if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
-                *ret_why = "/dev/kvm speaks an API of before Linux 2.6.22";
-                error = -ENOTSUP;
-        } else if (ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) <= 0) {
-                *ret_why = "KVM lacks KVM_CAP_IMMEDIATE_EXIT (Linux 4.13)";
-                error = -ENOTSUP;
-        }
-        close(fd);
-        return error;
-}
-
 static void
 add_slot(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
 {
@@ -70,106 +26,6 @@ add_slot(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
 
         if (engine->slot_error == 0 && ioctl(engine->vm, KVM_SET_USER_MEMORY_REGION, &region) != 0)
                 engine->slot_error = -errno;
-}
-
-#define FEATURE_EAX 1u
-#define FEATURE_EBX 2u
-#define FEATURE_ECX 4u
-#define FEATURE_EDX 8u
-
-/* Registers of CPUID that hold feature bits: what KVM lacks is taken out of them. */
-static const struct {
-        uint32_t leaf, subleaf;
-        unsigned registers;
-} feature_leaves[] = {
-        { 1, 0, FEATURE_ECX | FEATURE_EDX },
-        { 7, 0, FEATURE_EBX | FEATURE_ECX | FEATURE_EDX },
-        { 7, 1, FEATURE_EAX },
-        { 0xd, 0, FEATURE_EAX | FEATURE_EDX },
-        { 0xd, 1, FEATURE_EAX },
-        { 0x80000001u, 0, FEATURE_ECX | FEATURE_EDX },
-};
-
-static const struct kvm_cpuid_entry2 *
-find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t leaf, uint32_t subleaf)
-{
-        for (unsigned i = 0; i < cpuid->nent; i++) {
-                const struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
-
-                if (e->function == leaf &&
-                    (e->index == subleaf || !(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX)))
-                        return e;
-        }
-        return NULL;
-}
-
-/* KVM knows some feature bits by the guest's control registers, and says 0 for them. */
-static void
-cut_features(struct kvm_cpuid_entry2 *e, const struct kvm_cpuid2 *supported)
-{
-        const struct kvm_cpuid_entry2 *has = find_leaf(supported, e->function, e->index);
-        unsigned registers = 0;
-
-        for (unsigned i = 0; i < ARRAY_LEN(feature_leaves); i++) {
-                if (feature_leaves[i].leaf == e->function && feature_leaves[i].subleaf == e->index)
-                        registers = feature_leaves[i].registers;
-        }
-        e->eax &= (registers & FEATURE_EAX) ? (has == NULL ? 0 : has->eax) : ~0u;
-        e->ebx &= (registers & FEATURE_EBX) ? (has == NULL ? 0 : has->ebx) : ~0u;
-        e->ecx &= (registers & FEATURE_ECX) ? (has == NULL ? 0 : has->ecx | (e->function == 1 ? CPUID1_HYPERVISOR : 0))
-                                            : ~0u;
-        e->edx &= (registers & FEATURE_EDX) ? (has == NULL ? 0 : has->edx) : ~0u;
-        if (e->function == 1)
-                e->ecx &= ~(CPUID1_X2APIC | CPUID1_TSC_DEADLINE);
-}
-
-static struct kvm_cpuid2 *
-alloc_cpuid(void)
-{
-        struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
-
-        if (cpuid != NULL)
-                cpuid->nent = CPUID_MAX;
-        return cpuid;
-}
-
-/*
- * The machine's model, without what KVM does not support, and without what only a
- * local APIC in the kernel could do: x2APIC and the TSC deadline.
- */
-static int
-read_cpuid(struct cpu_engine *engine)
-{
-        struct kvm_cpuid2 *supported = alloc_cpuid();
-        const struct x86_cpuid_leaf *leaf;
-        unsigned count;
-        int error = 0;
-
-        engine->cpuid = alloc_cpuid();
-        if (supported == NULL || engine->cpuid == NULL)
-                error = -ENOMEM;
-        else if (ioctl(engine->kvm, KVM_GET_SUPPORTED_CPUID, supported) != 0)
-                error = -errno;
-        if (error != 0) {
-                free(supported);
-                return error;
-        }
-        leaf = x86_model_leaves(engine->config.model, &count);
-        engine->cpuid->nent = count < CPUID_MAX ? count : CPUID_MAX;
-        for (unsigned i = 0; i < engine->cpuid->nent; i++) {
-                struct kvm_cpuid_entry2 *e = &engine->cpuid->entries[i];
-
-                *e = (struct kvm_cpuid_entry2){ .function = leaf[i].leaf,
-                        .index = leaf[i].subleaf,
-                        .flags = leaf[i].indexed ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-                        .eax = leaf[i].value.eax,
-                        .ebx = leaf[i].value.ebx,
-                        .ecx = leaf[i].value.ecx,
-                        .edx = leaf[i].value.edx };
-                cut_features(e, supported);
-        }
-        free(supported);
-        return 0;
 }
 
 static void
@@ -191,32 +47,65 @@ kvm_destroy(struct cpu_engine *engine)
         free(engine);
 }
 
+static void
+count_slot(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
+{
+        ++*(unsigned *)ctx;
+}
+
 static int
-open_vm(struct cpu_engine *engine)
+set_up_vm(struct cpu_engine *engine, struct config_error *err)
 {
         uint64_t identity_map = IDENTITY_MAP;
-        int n;
+        int n = ioctl(engine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
 
-        engine->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-        if (engine->kvm < 0)
-                return -errno;
-        engine->vm = ioctl(engine->kvm, KVM_CREATE_VM, 0);
-        if (engine->vm < 0)
-                return -errno;
-        n = ioctl(engine->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
         if (n < 0)
-                return -errno;
+                return kvm_failed(err, "KVM_GET_VCPU_MMAP_SIZE");
         engine->run_bytes = (size_t)n;
         (void)ioctl(engine->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
         if (ioctl(engine->vm, KVM_SET_TSS_ADDR, TSS_ADDRESS) != 0)
-                return -errno;
+                return kvm_failed(err, "KVM_SET_TSS_ADDR");
         mem_for_each(engine->mem, add_slot, engine);
-        return engine->slot_error;
+        if (engine->slot_error == 0)
+                return 0;
+        errno = -engine->slot_error;
+        return kvm_failed(err, "KVM_SET_USER_MEMORY_REGION");
+}
+
+static int
+open_vm(struct cpu_engine *engine, struct config_error *err)
+{
+        unsigned slots = 0;
+        int error = kvm_open(&engine->config, &engine->kvm, err);
+
+        if (error != 0)
+                return error;
+        mem_for_each(engine->mem, count_slot, &slots);
+        error = kvm_check_limits(engine, slots, err);
+        if (error != 0)
+                return error;
+        engine->vm = ioctl(engine->kvm, KVM_CREATE_VM, 0);
+        if (engine->vm < 0)
+                return kvm_failed(err, "KVM_CREATE_VM");
+        error = set_up_vm(engine, err);
+        if (error == 0)
+                error = kvm_apic_create(engine, err);
+        return error != 0 ? error : kvm_read_cpuid(engine, err);
+}
+
+static int
+kvm_probe(const struct cpu_config *config, struct config_error *why)
+{
+        int fd = -1, error = kvm_open(config, &fd, why);
+
+        if (error == 0)
+                close(fd);
+        return error;
 }
 
 static int
 kvm_create(const struct cpu_config *config, struct guest_mem *mem, const struct cpu_env *env,
-    struct cpu_engine **ret_engine)
+    struct cpu_engine **ret_engine, struct config_error *err)
 {
         struct cpu_engine *engine = calloc(1, sizeof(*engine));
         struct sigaction action = { .sa_handler = kick_handler };
@@ -228,9 +117,7 @@ kvm_create(const struct cpu_config *config, struct guest_mem *mem, const struct 
         engine->mem = mem;
         engine->config = *config;
         engine->env = *env;
-        error = sigaction(KICK_SIGNAL, &action, NULL) != 0 ? -errno : open_vm(engine);
-        if (error == 0)
-                error = read_cpuid(engine);
+        error = sigaction(KICK_SIGNAL, &action, NULL) != 0 ? -errno : open_vm(engine, err);
         if (error != 0) {
                 kvm_destroy(engine);
                 return error;
@@ -278,6 +165,7 @@ kvm_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu)
                 return -ENOMEM;
         cpu->engine = engine;
         cpu->id = id;
+        cpu->vector = -1;
         cpu->fd = ioctl(engine->vm, KVM_CREATE_VCPU, (unsigned long)id);
         if (cpu->fd < 0)
                 error = -errno;
@@ -372,6 +260,10 @@ handle_exit(struct cpu *cpu, struct cpu_exit *exit)
                 do_mmio(cpu);
                 cpu->incomplete = true;
                 return false;
+        case KVM_EXIT_IOAPIC_EOI:
+                cpu->eoi_exits++;
+                cpu->engine->env.ops->eoi(cpu->engine->env.ctx, cpu->id, run->eoi.vector);
+                return false;
         case KVM_EXIT_HLT:
                 cpu->mp_state = X86_MP_HALTED;
                 return false;
@@ -413,26 +305,39 @@ do_reset_events(struct cpu *cpu, unsigned events)
         }
 }
 
-/* Delivers, or asks for the moment when it can be delivered. */
+/* True if KVM took cpu->vector. */
+static bool
+give_vector(struct cpu *cpu)
+{
+        struct kvm_interrupt interrupt = { .irq = (uint32_t)cpu->vector };
+
+        if (cpu->vector < 0 || ioctl(cpu->fd, KVM_INTERRUPT, &interrupt) != 0)
+                return false;
+        cpu->vector = -1;
+        if (!cpu->engine->split)
+                cpu->mp_state = X86_MP_RUNNING;
+        return true;
+}
+
+/*
+ * Delivers, or asks for the moment when it can be delivered.  With the local APIC in the kernel
+ * this is about the PIC only, and KVM's "ready" includes that LINT0 lets it through.
+ */
 static void
 inject(struct cpu *cpu)
 {
         const struct cpu_env *env = &cpu->engine->env;
         struct kvm_run *run = cpu->run;
-        int vector;
 
         run->request_interrupt_window = 0;
-        if (!env->ops->intr_pending(env->ctx, cpu->id))
+        if (cpu->vector < 0 && !env->ops->intr_pending(env->ctx, cpu->id))
                 return;
         if (run->ready_for_interrupt_injection && run->if_flag) {
-                vector = env->ops->intr_ack(env->ctx, cpu->id);
-                if (vector >= 0) {
-                        struct kvm_interrupt interrupt = { .irq = (uint32_t)vector };
-
-                        if (ioctl(cpu->fd, KVM_INTERRUPT, &interrupt) == 0)
-                                cpu->mp_state = X86_MP_RUNNING;
-                }
-                if (!env->ops->intr_pending(env->ctx, cpu->id))
+                if (cpu->vector < 0)
+                        cpu->vector = env->ops->intr_ack(env->ctx, cpu->id);
+                if (give_vector(cpu))
+                        run->ready_for_interrupt_injection = 0;
+                if (cpu->vector < 0 && !env->ops->intr_pending(env->ctx, cpu->id))
                         return;
         }
         run->request_interrupt_window = 1;
@@ -464,20 +369,34 @@ complete(struct cpu *cpu)
         cpu->incomplete = false;
 }
 
-static bool
-run_once(struct cpu *cpu, struct cpu_exit *exit)
+/* KVM_RUN, with CR8 carried both ways where the local APIC is not in the kernel.  Its errno. */
+static int
+enter(struct cpu *cpu)
 {
         const struct cpu_env *env = &cpu->engine->env;
         struct kvm_run *run = cpu->run;
-        uint8_t tpr;
+        uint8_t tpr = 0;
+        int error;
 
-        run->immediate_exit = 0;
-        /* After immediate_exit: an event from here on sets it again and is seen by KVM_RUN. */
-        unsigned events = atomic_exchange_explicit(&cpu->events, 0, memory_order_seq_cst);
+        if (!cpu->engine->split) {
+                tpr = env->ops->tpr_read(env->ctx, cpu->id);
+                run->cr8 = tpr;
+        }
+        cpu->exits++;
+        cpu->incomplete = false;
+        error = ioctl(cpu->fd, KVM_RUN, 0) != 0 ? errno : 0;
+        if (error == 0 && !cpu->engine->split && run->cr8 != tpr)
+                env->ops->tpr_write(env->ctx, cpu->id, (uint8_t)run->cr8);
+        return error;
+}
 
-        if (events & (CPU_EVENT_INIT | CPU_EVENT_SIPI)) {
+/* What must be done before the guest goes on; true if *exit says why it does not. */
+static bool
+take_events(struct cpu *cpu, unsigned events, struct cpu_exit *exit)
+{
+        if (!cpu->engine->split && (events & (CPU_EVENT_INIT | CPU_EVENT_SIPI))) {
                 complete(cpu);
-                run->immediate_exit = 0;
+                cpu->run->immediate_exit = 0;
                 do_reset_events(cpu, events);
         }
         if ((events & CPU_EVENT_NMI) && ioctl(cpu->fd, KVM_NMI) == 0 && cpu->mp_state == X86_MP_HALTED)
@@ -487,20 +406,25 @@ run_once(struct cpu *cpu, struct cpu_exit *exit)
                 exit->reason = CPU_EXIT_KICK;
                 return true;
         }
-        if (is_idle(cpu, exit))
+        return !cpu->engine->split && is_idle(cpu, exit);
+}
+
+static bool
+run_once(struct cpu *cpu, struct cpu_exit *exit)
+{
+        unsigned events;
+        int error;
+
+        cpu->run->immediate_exit = 0;
+        /* After immediate_exit: an event from here on sets it again and is seen by KVM_RUN. */
+        events = atomic_exchange_explicit(&cpu->events, 0, memory_order_seq_cst);
+        if (take_events(cpu, events, exit))
                 return true;
-        tpr = env->ops->tpr_read(env->ctx, cpu->id);
-        run->cr8 = tpr;
-        cpu->exits++;
-        cpu->incomplete = false;
-        if (ioctl(cpu->fd, KVM_RUN, 0) != 0) {
-                if (errno == EINTR || errno == EAGAIN)
-                        return false;
-                return fail(cpu, exit, "KVM_RUN failed, errno", (uint64_t)errno);
-        }
-        if (run->cr8 != tpr)
-                env->ops->tpr_write(env->ctx, cpu->id, (uint8_t)run->cr8);
-        return handle_exit(cpu, exit);
+        error = enter(cpu);
+        if (error == 0)
+                return handle_exit(cpu, exit);
+        /* EAGAIN: a vCPU that waited for INIT or SIPI has got it. */
+        return error != EINTR && error != EAGAIN && fail(cpu, exit, "KVM_RUN failed, errno", (uint64_t)error);
 }
 
 static void
@@ -564,8 +488,9 @@ kvm_set_debug(struct cpu *cpu, const struct cpu_debug *debug)
 static size_t
 kvm_stats(struct cpu *cpu, char *buf, size_t size)
 {
-        return (size_t)snprintf(buf, size, "exits %llu\nio_exits %llu\nmmio_exits %llu\n",
-            (unsigned long long)cpu->exits, (unsigned long long)cpu->io_exits, (unsigned long long)cpu->mmio_exits);
+        return (size_t)snprintf(buf, size, "exits %llu\nio_exits %llu\nmmio_exits %llu\neoi_exits %llu\n",
+            (unsigned long long)cpu->exits, (unsigned long long)cpu->io_exits, (unsigned long long)cpu->mmio_exits,
+            (unsigned long long)cpu->eoi_exits);
 }
 
 static void
@@ -579,6 +504,7 @@ const struct cpu_engine_ops cpu_engine_kvm = {
         .probe = kvm_probe,
         .create = kvm_create,
         .destroy = kvm_destroy,
+        .apic = kvm_apics,
         .cpu_create = kvm_cpu_create,
         .cpu_destroy = kvm_cpu_destroy,
         .get_state = kvm_state_get,

@@ -1,18 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The KVM engine's own structures.  The interrupt controllers are the
- * machine's: no irqchip is created in the kernel, vectors go in by
- * KVM_INTERRUPT, and HLT comes out.  Source: Linux, Documentation/virt/kvm/api.rst.
+ * The KVM engine's own structures.  Source: Linux, Documentation/virt/kvm/api.rst.
+ *
+ * Interrupts come in one of two ways.  Split: local APICs in the kernel, which handles INIT,
+ * SIPI, HLT and timers; the machine's I/O APIC sends messages, its PICs' vectors go in by
+ * KVM_INTERRUPT.  User: no irqchip in the kernel; every vector goes in by KVM_INTERRUPT, HLT
+ * comes out, INIT and SIPI are done on the state here.
  */
 #ifndef CPU_KVM_KVM_H
 #define CPU_KVM_KVM_H
 
+#include "config/config.h"
 #include "cpu/cpu.h"
 #include "mem/mem.h"
 
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <stdatomic.h>
+
+#define KVM_IOAPIC_PINS 24u
+
+/* struct kvm_irq_routing with room. */
+struct kvm_route_table {
+        struct kvm_irq_routing head;
+        struct kvm_irq_routing_entry entry[KVM_IOAPIC_PINS];
+};
+_Static_assert(offsetof(struct kvm_route_table, entry) == sizeof(struct kvm_irq_routing), "as the kernel reads it");
 
 struct cpu_engine {
         int kvm;
@@ -22,6 +35,9 @@ struct cpu_engine {
         struct cpu_config config;
         struct cpu_env env;
         struct kvm_cpuid2 *cpuid;
+        bool split;    /* the local APICs are in the kernel */
+        bool wide_ids; /* KVM_GET_LAPIC and KVM_SET_LAPIC know 32-bit x2APIC ids */
+        struct kvm_route_table routes; /* what the level-triggered pins of the I/O APIC send */
         unsigned slot_count;
         int slot_error;
 };
@@ -35,17 +51,48 @@ struct cpu {
         atomic_uint sipi_vector;
         atomic_bool running;    /* `thread` is in or about to enter KVM_RUN */
         pthread_t thread;
-        uint8_t mp_state;       /* enum x86_mp_state: the kernel does not know of INIT and SIPI */
+        uint8_t mp_state;       /* enum x86_mp_state; the kernel's own where the irqchip is split */
         bool incomplete;        /* the last exit's I/O is finished by the next KVM_RUN */
+        int vector;             /* acknowledged, but not yet taken by KVM_INTERRUPT; -1: none */
         gva_t watched[4];    /* what the debug registers hold for the debugger */
         uint8_t watch_slots; /* bit n: register n watches data */
         bool stepping;
-        uint64_t exits, io_exits, mmio_exits;
-        char error[160];
+        uint64_t exits, io_exits, mmio_exits, eoi_exits;
+        char error[256];
 };
+
+/* host.c */
+const char *kvm_option(const struct cpu_config *config, const char *key);
+const char *kvm_device(const struct cpu_config *config);
+/* The device, checked for what is needed.  -errno, with what the user can do in @why. */
+int kvm_open(const struct cpu_config *config, int *ret_fd, struct config_error *why);
+/* What KVM_CHECK_EXTENSION says of the VM, or of KVM before there is one; 0: it lacks it. */
+int kvm_has(const struct cpu_engine *engine, int capability);
+/* -E2BIG, with @err, if there are more vCPUs or slots than this KVM allows. */
+int kvm_check_limits(const struct cpu_engine *engine, unsigned slots, struct config_error *err);
+/* Makes engine->cpuid: the machine's model, without what KVM does not support. */
+int kvm_read_cpuid(struct cpu_engine *engine, struct config_error *err);
+/*
+ * Takes from @e what @supported lacks.  Of x2APIC and the TSC deadline @apic_features decides
+ * (bits of leaf 1, ECX): whether KVM does them depends on where the local APICs are.
+ */
+void kvm_cut_cpuid(struct kvm_cpuid_entry2 *e, const struct kvm_cpuid2 *supported, uint32_t apic_features);
+/* -errno, with "@call: reason" in @err. */
+int kvm_failed(struct config_error *err, const char *call);
+
+/* apic.c */
+/* Before any vCPU: puts the local APICs into the kernel, if kvm.irqchip and KVM allow it. */
+int kvm_apic_create(struct cpu_engine *engine, struct config_error *err);
+const struct cpu_apic_ops *kvm_apics(const struct cpu_engine *engine);
+/* @pin sends this; false if the table said so already. */
+bool kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address, uint32_t data);
+void kvm_apic_pack(const struct x86_apic *apic, bool wide_ids, struct kvm_lapic_state *ret_regs);
+void kvm_apic_unpack(const struct kvm_lapic_state *regs, uint64_t base, bool wide_ids, struct x86_apic *ret_apic);
 
 /* state.c */
 void kvm_state_get(struct cpu *cpu, struct x86_state *ret_state);
 int kvm_state_set(struct cpu *cpu, const struct x86_state *state);
+/* @request is KVM_GET_MSRS or KVM_SET_MSRS; -EIO if the host does not know the MSR, or its value. */
+int kvm_msr(struct cpu *cpu, unsigned long request, uint32_t msr, uint64_t *value);
 
 #endif

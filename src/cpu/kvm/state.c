@@ -27,10 +27,9 @@ static const struct {
         { 0x2ff, offsetof(struct x86_state, mtrr_def_type) },
 };
 
-
 /* One at a time: a host that lacks one MSR must not keep the others from being set. */
-static int
-msr_access(struct cpu *cpu, unsigned long request, uint32_t msr, uint64_t *value)
+int
+kvm_msr(struct cpu *cpu, unsigned long request, uint32_t msr, uint64_t *value)
 {
         union {
                 struct kvm_msrs head;
@@ -204,6 +203,37 @@ set_events(struct cpu *cpu, const struct x86_state *st)
         return 0;
 }
 
+static const uint8_t mp_states[] = {
+        [X86_MP_RUNNING] = KVM_MP_STATE_RUNNABLE,
+        [X86_MP_WAIT_INIT] = KVM_MP_STATE_UNINITIALIZED,
+        [X86_MP_WAIT_SIPI] = KVM_MP_STATE_INIT_RECEIVED,
+        [X86_MP_HALTED] = KVM_MP_STATE_HALTED,
+};
+
+/* Without a local APIC in the kernel it knows only of processors that run. */
+static void
+get_mp_state(struct cpu *cpu)
+{
+        struct kvm_mp_state mp;
+
+        if (!cpu->engine->split || ioctl(cpu->fd, KVM_GET_MP_STATE, &mp) != 0)
+                return;
+        cpu->mp_state = X86_MP_RUNNING;
+        for (unsigned i = 0; i < ARRAY_LEN(mp_states); i++) {
+                if (mp_states[i] == mp.mp_state)
+                        cpu->mp_state = (uint8_t)i;
+        }
+}
+
+static int
+set_mp_state(struct cpu *cpu, uint8_t state)
+{
+        struct kvm_mp_state mp = { .mp_state = state < ARRAY_LEN(mp_states) ? mp_states[state] : KVM_MP_STATE_RUNNABLE };
+
+        cpu->mp_state = state;
+        return cpu->engine->split && ioctl(cpu->fd, KVM_SET_MP_STATE, &mp) != 0 ? -errno : 0;
+}
+
 void
 kvm_state_get(struct cpu *cpu, struct x86_state *ret_state)
 {
@@ -215,10 +245,11 @@ kvm_state_get(struct cpu *cpu, struct x86_state *ret_state)
         get_fpu(cpu, ret_state);
         get_events(cpu, ret_state);
         for (unsigned i = 1; i < ARRAY_LEN(state_msrs); i++)
-                (void)msr_access(cpu, KVM_GET_MSRS, state_msrs[i].msr,
+                (void)kvm_msr(cpu, KVM_GET_MSRS, state_msrs[i].msr,
                     (uint64_t *)((char *)ret_state + state_msrs[i].offset));
-        if (msr_access(cpu, KVM_GET_MSRS, state_msrs[0].msr, &tsc) == 0)
+        if (kvm_msr(cpu, KVM_GET_MSRS, state_msrs[0].msr, &tsc) == 0)
                 ret_state->tsc_offset = tsc - __builtin_ia32_rdtsc();
+        get_mp_state(cpu);
         ret_state->mp_state = cpu->mp_state;
 }
 
@@ -235,9 +266,8 @@ kvm_state_set(struct cpu *cpu, const struct x86_state *state)
                 uint64_t value;
 
                 memcpy(&value, (const char *)state + state_msrs[i].offset, sizeof(value));
-                (void)msr_access(cpu, KVM_SET_MSRS, state_msrs[i].msr, &value);
+                (void)kvm_msr(cpu, KVM_SET_MSRS, state_msrs[i].msr, &value);
         }
-        (void)msr_access(cpu, KVM_SET_MSRS, state_msrs[0].msr, &tsc);
-        cpu->mp_state = state->mp_state;
-        return 0;
+        (void)kvm_msr(cpu, KVM_SET_MSRS, state_msrs[0].msr, &tsc);
+        return set_mp_state(cpu, state->mp_state);
 }

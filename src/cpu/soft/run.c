@@ -865,10 +865,9 @@ host_faults_install(void)
 /* ---- engine ---- */
 
 static int
-soft_probe(const char **ret_why)
+soft_probe(const struct cpu_config *config, struct config_error *why)
 {
-        *ret_why = "the translator runs on every x86-64 host";
-        return 0;
+        return 0; /* the translator runs on every x86-64 host */
 }
 
 static void
@@ -924,7 +923,7 @@ parse_disable(struct soft_engine *e)
 
 static int
 soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct cpu_env *env,
-    struct cpu_engine **ret_engine)
+    struct cpu_engine **ret_engine, struct config_error *err)
 {
         struct soft_engine *e = calloc(1, sizeof(*e));
         int error;

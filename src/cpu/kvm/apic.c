@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The split irqchip: local APICs in the kernel, the I/O APIC, PICs and PIT ours.
+ * Sources: Linux, Documentation/virt/kvm/api.rst, and SDM 3A chapter 11.
+ *
+ * Messages go in by KVM_SIGNAL_MSI.  The kernel tells of an EOI (KVM_EXIT_IOAPIC_EOI) only for
+ * vectors that the routes of the reserved GSIs name, so those hold what the I/O APIC's
+ * level-triggered pins send; nothing is ever raised by their numbers.
+ */
+#include "base/bytes.h"
+#include "base/util.h"
+#include "cpu/kvm/kvm.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define REG_BYTES   16u
+#define REG_ID      2u
+#define BASE_X2APIC 0x400u
+#define LVT_TIMER   0x32u
+/* LVT timer bits 18-17: TSC deadline. */
+#define TIMER_MODE_MASK     0x60000u
+#define TIMER_MODE_DEADLINE 0x40000u
+
+#define MSR_APIC_BASE    0x1bu
+#define MSR_TSC_DEADLINE 0x6e0u
+
+static int
+enable(int vm, uint32_t capability, uint64_t argument)
+{
+        struct kvm_enable_cap cap = { .cap = capability, .args = { argument } };
+
+        return ioctl(vm, KVM_ENABLE_CAP, &cap) != 0 ? -errno : 0;
+}
+
+int
+kvm_apic_create(struct cpu_engine *engine, struct config_error *err)
+{
+        const char *wanted = kvm_option(&engine->config, "kvm.irqchip");
+        bool must = wanted != NULL && strcmp(wanted, "split") == 0;
+
+        if (wanted != NULL && strcmp(wanted, "user") == 0)
+                return 0;
+        if (!kvm_has(engine, KVM_CAP_SPLIT_IRQCHIP) || !kvm_has(engine, KVM_CAP_SIGNAL_MSI)) {
+                if (!must)
+                        return 0;
+                config_fail(err, "kvm.irqchip=split: KVM lacks KVM_CAP_SPLIT_IRQCHIP (Linux 4.4)");
+                return -ENOTSUP;
+        }
+        if (enable(engine->vm, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_PINS) != 0)
+                return kvm_failed(err, "KVM_ENABLE_CAP(KVM_CAP_SPLIT_IRQCHIP)");
+        engine->split = true;
+        /* Ids beyond 8 bits as they are, not cut; without it (before Linux 4.8) there are at most 255. */
+        engine->wide_ids = kvm_has(engine, KVM_CAP_X2APIC_API) &&
+            enable(engine->vm, KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS) == 0;
+        return 0;
+}
+
+static void
+send_message(struct cpu_engine *engine, uint64_t address, uint32_t data)
+{
+        struct kvm_msi msi = { .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data };
+
+        /* As on the bus: whether anybody took it, the sender does not learn. */
+        (void)ioctl(engine->vm, KVM_SIGNAL_MSI, &msi);
+}
+
+bool
+kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address, uint32_t data)
+{
+        struct kvm_irq_routing_entry entry = { .gsi = pin,
+                .type = KVM_IRQ_ROUTING_MSI,
+                .u.msi = { .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data } };
+        unsigned i;
+
+        for (i = 0; i < table->head.nr; i++) {
+                if (table->entry[i].gsi != pin)
+                        continue;
+                if (memcmp(&table->entry[i], &entry, sizeof(entry)) == 0)
+                        return false;
+                break;
+        }
+        if (i == ARRAY_LEN(table->entry))
+                return false;
+        table->entry[i] = entry;
+        if (i == table->head.nr)
+                table->head.nr++;
+        return true;
+}
+
+static void
+watch_eoi(struct cpu_engine *engine, unsigned pin, uint64_t address, uint32_t data)
+{
+        if (pin < KVM_IOAPIC_PINS && kvm_route_set(&engine->routes, pin, address, data))
+                (void)ioctl(engine->vm, KVM_SET_GSI_ROUTING, &engine->routes);
+}
+
+/* Without wide_ids the kernel wants and gives 8 bits of id in bits 31-24, in x2APIC mode too. */
+void
+kvm_apic_pack(const struct x86_apic *apic, bool wide_ids, struct kvm_lapic_state *ret_regs)
+{
+        memset(ret_regs, 0, sizeof(*ret_regs));
+        for (unsigned n = 0; n < ARRAY_LEN(apic->reg); n++)
+                put_le32(&ret_regs->regs[n * REG_BYTES], apic->reg[n]);
+        if ((apic->base & BASE_X2APIC) && !wide_ids)
+                put_le32(&ret_regs->regs[REG_ID * REG_BYTES], apic->reg[REG_ID] << 24);
+}
+
+void
+kvm_apic_unpack(const struct kvm_lapic_state *regs, uint64_t base, bool wide_ids, struct x86_apic *ret_apic)
+{
+        memset(ret_apic, 0, sizeof(*ret_apic));
+        ret_apic->base = base;
+        for (unsigned n = 0; n < ARRAY_LEN(ret_apic->reg); n++)
+                ret_apic->reg[n] = get_le32(&regs->regs[n * REG_BYTES]);
+        if ((base & BASE_X2APIC) && !wide_ids)
+                ret_apic->reg[REG_ID] >>= 24;
+}
+
+static bool
+in_deadline_mode(const struct x86_apic *apic)
+{
+        return (apic->reg[LVT_TIMER] & TIMER_MODE_MASK) == TIMER_MODE_DEADLINE;
+}
+
+static void
+get_apic(struct cpu *cpu, struct x86_apic *ret_apic)
+{
+        struct kvm_lapic_state regs = { { 0 } };
+        uint64_t base = 0;
+
+        (void)ioctl(cpu->fd, KVM_GET_LAPIC, &regs);
+        (void)kvm_msr(cpu, KVM_GET_MSRS, MSR_APIC_BASE, &base);
+        kvm_apic_unpack(&regs, base, cpu->engine->wide_ids, ret_apic);
+        if (in_deadline_mode(ret_apic))
+                (void)kvm_msr(cpu, KVM_GET_MSRS, MSR_TSC_DEADLINE, &ret_apic->tsc_deadline);
+}
+
+/* The mode first, which decides how the registers are read; the deadline last, for its mode must be set. */
+static int
+set_apic(struct cpu *cpu, const struct x86_apic *apic)
+{
+        struct kvm_lapic_state regs;
+        uint64_t base = apic->base, deadline = apic->tsc_deadline;
+        int error = kvm_msr(cpu, KVM_SET_MSRS, MSR_APIC_BASE, &base);
+
+        kvm_apic_pack(apic, cpu->engine->wide_ids, &regs);
+        if (error == 0 && ioctl(cpu->fd, KVM_SET_LAPIC, &regs) != 0)
+                error = -errno;
+        if (error == 0 && in_deadline_mode(apic))
+                error = kvm_msr(cpu, KVM_SET_MSRS, MSR_TSC_DEADLINE, &deadline);
+        return error;
+}
+
+static const struct cpu_apic_ops apic_ops = {
+        .message = send_message,
+        .watch_eoi = watch_eoi,
+        .get = get_apic,
+        .set = set_apic,
+};
+
+const struct cpu_apic_ops *
+kvm_apics(const struct cpu_engine *engine)
+{
+        return engine->split ? &apic_ops : NULL;
+}
