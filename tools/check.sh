@@ -8,6 +8,10 @@
 # environment; it may end with "N passed, N failed, N skipped", which is added
 # up, else its status counts as one test: 0 passed, 77 skipped, others failed.
 # CHECK="unit cli" limits the run.
+#
+# A test that asks for cpu.engine=$ENGINE runs on each engine that the host has: soft, and KVM
+# where the processor has VT-x or SVM.  A /dev/kvm without those emulates every instruction;
+# there only tests with the words "software KVM too" run on it.
 set -u
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -53,7 +57,7 @@ tally() {
 		count 0 1 0
 	fi
 	if [ "$2" != 0 ] && [ "$2" != 77 ]; then
-		failures="$failures $1"
+		failures="$failures $1;"
 		echo "FAILED $1 (status $2)"
 		tail -n 25 "$log" | sed 's/^/    /'
 	elif [ "$2" = 77 ]; then
@@ -69,9 +73,39 @@ wanted() {
 	return 1
 }
 
+# $2: the engine to ask for; none: what the test itself asks for.
 run_one() {
-	timeout -k 5 "${CHECK_TIMEOUT:-300}" "$@" >"$log" 2>&1 </dev/null
-	tally "$1" $?
+	env ${2:+ENGINE="$2"} timeout -k 5 "${CHECK_TIMEOUT:-300}" "$1" >"$log" 2>&1 </dev/null
+	tally "$1${2:+ on $2}" $?
+}
+
+if [ ! -r /dev/kvm ] || [ ! -w /dev/kvm ]; then
+	kvm=none
+elif grep -qwE 'vmx|svm' /proc/cpuinfo; then
+	kvm=hardware
+else
+	kvm=software
+fi
+
+# Runs the test $1 on KVM as well.
+run_on_kvm() {
+	case $kvm in
+	none)
+		count 0 0 1
+		echo "skipped $1 on kvm: there is no /dev/kvm that may be used"
+		;;
+	software)
+		if grep -q 'software KVM too' "$1"; then
+			run_one "$1" kvm
+		else
+			count 0 0 1
+			echo "skipped $1 on kvm: this processor has neither VT-x nor SVM"
+		fi
+		;;
+	hardware)
+		run_one "$1" kvm
+		;;
+	esac
 }
 
 if wanted unit; then
@@ -88,7 +122,13 @@ fi
 for set in cli guest diff net debug boot; do
 	wanted $set || continue
 	for program in tests/$set/test_*; do
-		if [ -f "$program" ] && [ -x "$program" ]; then run_one "$program"; fi
+		[ -f "$program" ] && [ -x "$program" ] || continue
+		if grep -qw ENGINE "$program"; then
+			run_one "$program" soft
+			run_on_kvm "$program"
+		else
+			run_one "$program"
+		fi
 	done
 done
 

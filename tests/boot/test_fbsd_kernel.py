@@ -5,6 +5,7 @@
 tests/guest/fbsd_kernel.c is built for amd64 and i386, loaded with a module that depends on
 another and a memory image, and run; what it prints is compared value by value.
 Where FREEBSD_KERNEL, FREEBSD_ROOT or FREEBSD_ISO name real ones, those are booted too.
+Runs on software KVM too.
 """
 import os
 import re

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Bad input: one line that names the thing, status 4, nothing left behind."""
+"""Bad input: one line that names the thing, status 4, nothing left behind.
+
+Runs on software KVM too.
+"""
 import os
 import signal
 import struct

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""bhyveload's options, exit statuses, console and signals."""
+"""bhyveload's options, exit statuses, console and signals.
+
+Runs on software KVM too.
+"""
 import os
 import pty
 import select

@@ -4,15 +4,9 @@
  * gates, virtual-8086 mode with and without VME, 16-bit code, real mode.
  * Expected values are the manual's.  Output as cpu64.c's.
  */
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "guest.h"
 
 #include <stdbool.h>
-
-#define COM1      0x3f8
-#define EXIT_PORT 0xf4
 
 #define SEL_TEST 0x30
 #define SEL_GATE 0x38
@@ -41,58 +35,6 @@ static u8 interrupt_stack[8192] __attribute__((aligned(16)));
 static u8 user_stack[4096] __attribute__((aligned(16)));
 static struct frame last;
 static u32 resume;
-static unsigned failures;
-
-static void
-out8(u16 port, u8 value)
-{
-        __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static u8
-in8(u16 port)
-{
-        u8 value;
-
-        __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-        return value;
-}
-
-static void
-put(const char *text)
-{
-        for (; *text != '\0'; text++) {
-                while (!(in8(COM1 + 5) & 0x20))
-                        ;
-                out8(COM1, (u8)*text);
-        }
-}
-
-static void
-put_hex(u32 value)
-{
-        char text[10];
-
-        for (int i = 0; i < 8; i++)
-                text[i] = "0123456789abcdef"[value >> (28 - 4 * i) & 15];
-        text[8] = '\0';
-        put(text);
-}
-
-static void
-check(const char *name, u32 got, u32 expected)
-{
-        put(got == expected ? "ok " : "not ok ");
-        put(name);
-        if (got != expected) {
-                failures++;
-                put(" got ");
-                put_hex(got);
-                put(" expected ");
-                put_hex(expected);
-        }
-        put("\r\n");
-}
 
 void
 trap(struct frame *f)

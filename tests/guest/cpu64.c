@@ -6,13 +6,7 @@
  * Prints "ok NAME" or "not ok NAME got expected" on COM1 and ends with the
  * number of failures through pc-testdev's exit port.
  */
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long u64;
-
-#define COM1      0x3f8
-#define EXIT_PORT 0xf4
+#include "guest.h"
 
 #define PAGE(n)  (0x40000000ul + (n) * 0x1000ul) /* linear addresses of 4 KiB pages for the tests */
 #define FRAME(n) (0x800000ul + (n) * 0x1000ul)
@@ -46,61 +40,6 @@ static struct fault last;
 static u64 resume; /* where a fault goes on; 0: where it was */
 static u64 resume_sp;
 static u64 steps;
-static unsigned failures;
-
-static void
-out8(u16 port, u8 value)
-{
-        __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static u8
-in8(u16 port)
-{
-        u8 value;
-
-        __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-        return value;
-}
-
-static void
-put(const char *text)
-{
-        for (; *text != '\0'; text++) {
-                while (!(in8(COM1 + 5) & 0x20))
-                        ;
-                out8(COM1, (u8)*text);
-        }
-}
-
-static void
-put_hex(u64 value)
-{
-        char text[18];
-
-        for (int i = 0; i < 16; i++)
-                text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
-        text[16] = '\0';
-        put(text);
-}
-
-static void
-check(const char *name, u64 got, u64 expected)
-{
-        if (got == expected) {
-                put("ok ");
-                put(name);
-        } else {
-                failures++;
-                put("not ok ");
-                put(name);
-                put(" got ");
-                put_hex(got);
-                put(" expected ");
-                put_hex(expected);
-        }
-        put("\r\n");
-}
 
 static u64
 read_cr2(void)

@@ -5,6 +5,7 @@ A test is a function named test_CASE; main() runs those of the caller's module a
 ends with "N passed, N failed, N skipped".  raise Skip('why') skips.
 """
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,14 @@ ENV.pop('XDG_RUNTIME_DIR', None)
 
 class Skip(Exception):
     pass
+
+
+def kvm_kind():
+    """'hardware', 'software' (a /dev/kvm without VT-x and SVM behind it), or '' where there is none that may be used."""
+    if not os.access('/dev/kvm', os.R_OK | os.W_OK):
+        return ''
+    with open('/proc/cpuinfo', encoding='ascii', errors='replace') as info:
+        return 'hardware' if re.search(r'^flags.*\b(vmx|svm)\b', info.read(), re.M) else 'software'
 
 
 def path(name):
