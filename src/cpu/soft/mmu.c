@@ -135,19 +135,26 @@ tlb_clear_entry(struct tlb *t, uint64_t index)
         t->entry[index] = (struct soft_tlb_entry){ tlb_empty_tag(index), tlb_empty_tag(index), 0, 0 };
 }
 
-/* Drops the entries that have any of @info's bits set, or, with @writes, only the right to write. */
+/* Whether the page that an entry or a stack window maps holds code. */
+static bool
+maps_code(const struct soft_cpu *v, uint64_t host)
+{
+        return soft_code_page(v->engine, host - (uint64_t)(uintptr_t)v->mem_base);
+}
+
+/* Drops the entries that have any of @info's bits set; or, with @v, only the right to write where there is code. */
 static void
-tlb_flush_some(struct tlb *t, uint64_t info, bool writes)
+tlb_flush_some(struct tlb *t, uint64_t info, const struct soft_cpu *v)
 {
         for (unsigned w = 0; w < TLB_MAP_WORDS; w++) {
                 for (uint64_t bits = t->used[w]; bits != 0; bits &= bits - 1) {
                         unsigned first = (w * 64 + (unsigned)__builtin_ctzll(bits)) << TLB_CHUNK_BITS;
 
                         for (unsigned i = first; i < first + (1u << TLB_CHUNK_BITS); i++) {
-                                if (writes)
-                                        t->entry[i].tag_write = tlb_empty_tag(i);
-                                else if (t->entry[i].info & info)
+                                if (t->entry[i].info & info)
                                         tlb_clear_entry(t, i);
+                                else if (v != NULL && maps_code(v, t->entry[i].host))
+                                        t->entry[i].tag_write = tlb_empty_tag(i);
                         }
                 }
         }
@@ -157,7 +164,7 @@ static void
 tlb_drop_nonglobal(struct tlb *t)
 {
         if (t->nonglobal_count > NONGLOBAL_MAX) {
-                tlb_flush_some(t, SOFT_TLB_NONGLOBAL, false);
+                tlb_flush_some(t, SOFT_TLB_NONGLOBAL, NULL);
         } else {
                 for (unsigned i = 0; i < t->nonglobal_count; i++)
                         if (t->entry[t->nonglobal[i]].info & SOFT_TLB_NONGLOBAL)
@@ -193,7 +200,7 @@ tlb_invalidate(struct tlb *t, gva_t address)
         }
         /* The address may lie in a large page whose other pieces are cached (SDM 3A 4.10.4.1). */
         if (t->large)
-                tlb_flush_some(t, SOFT_TLB_LARGE, false);
+                tlb_flush_some(t, SOFT_TLB_LARGE, NULL);
 }
 
 static int
@@ -650,12 +657,13 @@ soft_mmu_watch(struct soft_cpu *v)
 {
         struct soft_mmu *m = v->mmu;
 
-        tlb_flush_some(&m->kernel, 0, true);
+        tlb_flush_some(&m->kernel, 0, v);
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
-                tlb_flush_some(&m->aspace[i].user, 0, true);
-                tlb_flush_some(&m->aspace[i].access, 0, true);
+                tlb_flush_some(&m->aspace[i].user, 0, v);
+                tlb_flush_some(&m->aspace[i].access, 0, v);
         }
-        stack_forget(v);
+        if (maps_code(v, v->stack_host) || maps_code(v, m->stack_other.host))
+                stack_forget(v);
 }
 
 /* ---- translation ---- */
