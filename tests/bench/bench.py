@@ -28,26 +28,16 @@ import sys
 import tempfile
 import time
 
-import freebsd
-import network
-import programs
-import startup
-from parts import Skip
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+import freebsd  # noqa: E402
+import network  # noqa: E402
+import programs  # noqa: E402
+import startup  # noqa: E402
+from lib import debian  # noqa: E402
+from parts import Skip  # noqa: E402
 
 WORKLOADS = ['integer', 'sort', 'chase', 'scalar', 'packed', 'x87', 'memory', 'syscalls', 'faults',
              'switches', 'forkexec']
-# What begins every init that add_initrd() makes.
-INIT = '''#!/bin/busybox sh
-busybox=/bin/busybox
-$busybox --install -s /bin
-export PATH=/bin HOME=/
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-while read -r module; do
-        insmod "/lib/modules/$module" 2>/dev/null
-done </lib/modules/order
-'''
 LINE = re.compile(r'bench (\w+) ([0-9.]+) (\d+)')
 
 
@@ -125,23 +115,8 @@ class Bench:
         return self.run_command(machine, command)
 
     def add_initrd(self, files, init):
-        """The guest's initramfs with @files (name: path on the host) and @init, run by rdinit=/benchinit, behind it."""
-        root = os.path.join(self.dir, 'added')
-        shutil.rmtree(root, ignore_errors=True)
-        os.makedirs(root)
-        for name, source in files.items():
-            shutil.copy(source, os.path.join(root, name))
-        with open(os.path.join(root, 'benchinit'), 'w') as f:
-            f.write(INIT + init + 'poweroff -f\n')
-        os.chmod(os.path.join(root, 'benchinit'), 0o755)
-        names = '\n'.join(['benchinit', *files]) + '\n'
-        added = subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc', '-R', '0:0'], cwd=root, input=names.encode(),
-                               stdout=subprocess.PIPE, check=True).stdout
-        path = os.path.join(self.dir, 'initrd')
-        with open(os.path.join(self.args.guest, 'initrd'), 'rb') as base, open(path, 'wb') as out:
-            data = base.read()
-            out.write(data + bytes(-len(data) % 512) + added)
-        return path
+        """The guest's initramfs with @files (name: path on the host) and @init, run by rdinit=/addedinit, behind it."""
+        return debian.add_initrd(self.args.guest, self.dir, files, init)
 
     def compile(self, name):
         here = os.path.dirname(os.path.abspath(__file__))

@@ -68,7 +68,7 @@ def measure(bench):
     try:
         for _ in range(bench.args.rounds):
             for m, found in runs.items():
-                command = namespace.enter(bench.command(m, 'rdinit=/benchinit', initrd=initrd, tap='tap0'))
+                command = namespace.enter(bench.command(m, 'rdinit=/addedinit', initrd=initrd, tap='tap0'))
                 text = bench.run_command(m, command)[1]
                 found.append(figures(text))
                 if len(found[-1]) != 5:

@@ -70,7 +70,7 @@ def touch(bench):
     print('\nmemory, ns for each page of 4 KiB: first touch in the guest\'s life, and again')
     for machine in bench.machines():
         for memory in 512, 4096:
-            words = bench.run_command(machine, bench.command(machine, 'rdinit=/benchinit', memory=memory, initrd=initrd))[1].split()
+            words = bench.run_command(machine, bench.command(machine, 'rdinit=/addedinit', memory=memory, initrd=initrd))[1].split()
             at = [i for i, w in enumerate(words) if w == 'touch']
             ns = [1e9 * float(words[i + 1]) / int(words[i + 2]) for i in at]
             print(f'  {machine:8} {memory:5} MiB  ' + '  '.join(f'{n:8.0f}' for n in ns))
