@@ -92,7 +92,7 @@ $(BUILD)/hello.elf: tests/guest/hello.S
 
 include $(wildcard tests/diff/*.mk)
 
-.PHONY: run check bench install format lint
+.PHONY: run check bench soak install format lint
 run: ## boot Debian's kernel in this terminal (KERNEL= INITRD= DISK= ENGINE= CPUS= MEMORY=)
 	@SANITIZE="$(SANITIZE)" KERNEL="$(KERNEL)" INITRD="$(INITRD)" DISK="$(DISK)" sh tools/run.sh
 
@@ -104,6 +104,13 @@ bench: ## compare with qemu-system-x86 -accel tcg, boot and workloads
 	@$(MAKE) -s all
 	@tools/guest.sh $(BUILD)/guest
 	@python3 tests/bench/bench.py --bhyve $(BUILD)/bhyve --guest $(BUILD)/guest $(BENCH)
+
+MINUTES ?= 30
+soak: ## a guest of two processors under mixed load for MINUTES=30
+	@tools/setup.sh build guest
+	@$(MAKE) -s all
+	@tools/guest.sh $(BUILD)/guest
+	@python3 tests/soak/soak.py --bhyve $(BUILD)/bhyve --guest $(BUILD)/guest --minutes $(MINUTES) $(SOAK)
 
 # The list of keys in bhyve_config(5) is printed from the schema.
 $(BUILD)/keys: tools/keys.c $(LIB)
