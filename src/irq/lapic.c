@@ -142,7 +142,7 @@ reset_words(reg_t *words)
                 atomic_store(&words[i], 0);
 }
 
-/* 11.4.7.1; the id stays. */
+/* 11.4.7.1; the ids stay. */
 static void
 reset_registers(struct lapic *l)
 {
@@ -172,6 +172,7 @@ static void
 reset_lapic(struct lapic *l)
 {
         reset_registers(l);
+        store(&l->xapic_id, l->id & 0xff);
         l->base = LAPIC_BASE | BASE_ENABLE | (l->vcpu == 0 ? BASE_BSP : 0);
         if (l->set->config.x2apic_start)
                 l->base |= BASE_X2APIC;
@@ -287,7 +288,7 @@ match(const struct lapic *l, const struct lapic_message *m)
                 return true;
         if (m->logical)
                 return match_logical(l, m->dest);
-        return m->dest == 0xff || m->dest == l->id;
+        return m->dest == 0xff || m->dest == (is_x2apic(l) ? l->id : load(&l->xapic_id));
 }
 
 static void
@@ -609,7 +610,7 @@ lapic_read_reg(struct lapic *l, unsigned reg)
 {
         switch (reg) {
         case REG_ID:
-                return is_x2apic(l) ? l->id : l->id << 24;
+                return is_x2apic(l) ? l->id : load(&l->xapic_id) << 24;
         case REG_VERSION:
                 return VERSION;
         case REG_TPR:
@@ -692,7 +693,10 @@ write_reg(struct lapic *l, unsigned reg, uint32_t value)
         case REG_TIMER_DIVIDE:
                 lapic_timer_write_divide(l, value);
                 break;
-        case REG_ID: /* read-only since the P6 family's successors */
+        case REG_ID: /* 11.4.6: writable on some; here on those without x2APIC */
+                if (!l->set->config.x2apic_capable)
+                        store(&l->xapic_id, value >> 24);
+                break;
         case REG_VERSION:
         case REG_APR:
         case REG_PPR:
@@ -827,8 +831,10 @@ write_base(struct lapic *l, uint64_t value)
                 return -1;
         if (enable && !x2 && (old & BASE_X2APIC))
                 return -1;
-        if ((old & BASE_ENABLE) && !enable)
+        if ((old & BASE_ENABLE) && !enable) {
                 reset_registers(l);
+                store(&l->xapic_id, l->id & 0xff);
+        }
         l->base = (value & ~(uint64_t)BASE_BSP) | (old & BASE_BSP);
         return 0;
 }

@@ -55,7 +55,7 @@ struct lapic_config {
         unsigned count;          /* APIC ids are 0 .. count-1 */
         const uint32_t *ids;     /* APIC id of each vCPU; NULL: its number */
         uint64_t tsc_hz;         /* of the host's and the guest's TSC */
-        bool x2apic_capable;     /* may be switched to x2APIC */
+        bool x2apic_capable;     /* may be switched to x2APIC; if not, the guest may change the xAPIC id */
         bool x2apic_start;       /* starts in it (bhyve -x) */
         bool tsc_deadline;       /* CPUID offers it */
         /* The engine's event(): @event is CPU_EVENT_*, @arg the SIPI vector.  Any thread. */

@@ -56,6 +56,7 @@ struct lapic {
         unsigned vcpu;
         uint32_t id;
         _Atomic uint64_t base;
+        reg_t xapic_id; /* in xAPIC mode; bits 0-7 */
         reg_t tpr, ldr, dfr, svr, esr, esr_pending, icr_low, icr_high;
         reg_t lvt[LVT_COUNT];
         reg_t isr[8], tmr[8], irr[8];

@@ -48,7 +48,7 @@ create_irqchip(struct machine *machine)
                 .mmio = machine->mmio,
                 .lapic = { .count = machine->config->cpus,
                     .tsc_hz = machine->tsc_hz,
-                    .x2apic_capable = true,
+                    .x2apic_capable = x86_model_has_x2apic(machine->model),
                     .x2apic_start = machine->config->x2apic,
                     .tsc_deadline = true,
                     .kick = platform_kick,

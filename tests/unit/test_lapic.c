@@ -16,6 +16,7 @@
 #define CPUS 4
 
 #define REG(n)  (LAPIC_BASE + (n))
+#define ID      REG(0x20)
 #define TPR     REG(0x80)
 #define PPR     REG(0xa0)
 #define EOI     REG(0xb0)
@@ -66,13 +67,13 @@ extint_ack(void *ctx)
 }
 
 static int
-setup(void **state)
+setup_set(void **state, bool x2apic_capable)
 {
         static struct rig rig;
         struct lapic_config config = {
             .count = CPUS,
             .tsc_hz = 1000000000,
-            .x2apic_capable = true,
+            .x2apic_capable = x2apic_capable,
             .tsc_deadline = true,
             .kick = kick,
             .eoi = eoi,
@@ -89,6 +90,18 @@ setup(void **state)
                 lapic_mmio_write(lapic_get(rig.set, i), SVR, 4, 0x1ff);
         *state = &rig;
         return 0;
+}
+
+static int
+setup(void **state)
+{
+        return setup_set(state, true);
+}
+
+static int
+setup_xapic(void **state)
+{
+        return setup_set(state, false);
 }
 
 static int
@@ -441,6 +454,37 @@ lapic_idle_vcpu_looks_after_its_own_timer(void **state)
         assert_int_equal(ack(rig, 0), 0xd0);
 }
 
+/* SDM 3A 11.4.6: several processors may then share one. */
+static void
+lapic_xapic_id_is_writable_without_x2apic(void **state)
+{
+        struct rig *rig = *state;
+        struct lapic *l = lapic_get(rig->set, 1);
+
+        write_reg(rig, 1, ID, 0xa5ffffff);
+        assert_int_equal(read_reg(rig, 1, ID), 0xa5000000);
+        fixed(rig, 1, false, false, 0x41);
+        assert_int_equal(ack(rig, 1), -1);
+        write_reg(rig, 2, ID, 0xa5000000);
+        fixed(rig, 0xa5, false, false, 0x42);
+        assert_int_equal(ack(rig, 1), 0x42);
+        assert_int_equal(ack(rig, 2), 0x42);
+        assert_int_equal(lapic_id(l), 1);
+        assert_int_equal(lapic_msr_write(l, MSR_BASE, LAPIC_BASE | 0xc00), -1); /* no x2APIC */
+        assert_int_equal(lapic_msr_write(l, MSR_BASE, LAPIC_BASE), 0);
+        assert_int_equal(lapic_msr_write(l, MSR_BASE, LAPIC_BASE | 0x800), 0);
+        assert_int_equal(read_reg(rig, 1, ID), 0x01000000);
+}
+
+static void
+lapic_xapic_id_is_read_only_with_x2apic(void **state)
+{
+        struct rig *rig = *state;
+
+        write_reg(rig, 1, ID, 0xa5000000);
+        assert_int_equal(read_reg(rig, 1, ID), 0x01000000);
+}
+
 static void
 lapic_wild_accesses_are_harmless(void **state)
 {
@@ -526,6 +570,8 @@ main(void)
             cmocka_unit_test_setup_teardown(lapic_timer_periodic_goes_on_until_stopped, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_timer_tsc_deadline, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_idle_vcpu_looks_after_its_own_timer, setup, teardown),
+            cmocka_unit_test_setup_teardown(lapic_xapic_id_is_writable_without_x2apic, setup_xapic, teardown),
+            cmocka_unit_test_setup_teardown(lapic_xapic_id_is_read_only_with_x2apic, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_wild_accesses_are_harmless, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_state_comes_back_as_it_was, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_state_starts_the_timer_again, setup, teardown),
