@@ -45,6 +45,7 @@ await() {
 }
 global6() { ip -6 addr show dev eth0 scope global | grep -v tentative | sed -n 's|.*inet6 \\([0-9a-f:]*\\)/.*|\\1|p' | head -n 1; }
 site6() { ip -6 addr show dev eth0 scope site | grep -v tentative | sed -n 's|.*inet6 \\([0-9a-f:]*\\)/.*|\\1|p' | head -n 1; }
+carrier() { grep $1 /sys/class/net/eth0/carrier 2>/dev/null; }
 pings() { ping -c 3 -q "$1" | sed -n 's/^.*transmitted, \\([0-9]*\\) .*/\\1/p'; }
 # Moves COUNT blocks to the host's port 7200, and takes as many from 7201.
 traffic() {
@@ -178,3 +179,23 @@ class Guest:
         check(self.process.returncode == 1, "bhyve's status is %d, not that of a power-off; the console said:\n%s"
               % (self.process.returncode, self.console[-2000:]))
         return dict(line.split(": ", 1) for line in self.console.split("\n") if ": " in line)
+
+
+GONE = """
+echo "before: $(await carrier 1)"
+echo "after: $(await carrier 0)"
+ping -c 1 -W 1 192.168.16.1 >/dev/null 2>&1
+echo "alive: yes"
+"""
+
+
+def tap_disappears(nic, **options):
+    """The link goes with the tap, the guest lives on, and bhyve says so once."""
+    with World() as world:
+        host = world.node("host")
+        guest = Guest(world, host, GONE, nic=nic, **options)
+        guest.wait_for("before")
+        host("ip", "link", "del", "tap0")
+        said = guest.finish()
+        equal((said["before"], said["after"], said["alive"]), ("1", "0", "yes"), "carrier and life")
+        equal(guest.console.count("the interface is gone"), 1, "warnings")

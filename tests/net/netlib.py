@@ -299,26 +299,37 @@ SERVE = """
 import socket, sys
 s = socket.create_server((sys.argv[1], int(sys.argv[2])), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 print("listening", flush=True)
-c, peer = s.accept()
-c.sendall(peer[0].encode())
-c.close()
+while True:
+    c, peer = s.accept()
+    c.sendall(peer[0].encode() + b"\\n")
+    c.close()
 """
 ASK = """
 import socket, sys
-print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 10).recv(100).decode(), end="")
+print(socket.create_connection((sys.argv[1], int(sys.argv[2])), 10).recv(100).decode().strip(), end="")
 """
+
+
+class Server:
+    """Tells each TCP client its address, until the end."""
+
+    def __init__(self, node, address, port):
+        self.process = node.start("python3", "-c", SERVE, address, port, stdout=subprocess.PIPE)
+        self.process.stdout.readline()
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
 
 
 def who_asks(server, client, address, port=7000):
     """Connects from one node to another over TCP; returns the address that the server saw."""
-    serving = server.start("python3", "-c", SERVE, "::" if ":" in address else "0.0.0.0", port, stdout=subprocess.PIPE)
+    serving = Server(server, "::" if ":" in address else "0.0.0.0", port)
     try:
-        serving.stdout.readline()
         return client.python(ASK, address, port)
     finally:
-        serving.kill()
-        serving.wait()
-        serving.stdout.close()
+        serving.end()
 
 
 def differences(before, after, where):
