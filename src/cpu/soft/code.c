@@ -366,9 +366,9 @@ code_remove(struct soft_engine *e, struct soft_block *b)
                 code_unlink(x);
                 code_patch(x->patch, e->code_x - e->code_w, x->stub);
         }
-        for (unsigned i = 0; i < b->exit_count; i++)
-                if (b->exit[i].to != NULL)
-                        code_unlink(&b->exit[i]);
+        for (struct soft_exit *x = b->exits; x != NULL; x = x->next)
+                if (x->to != NULL)
+                        code_unlink(x);
         b->dead = true;
 }
 

@@ -48,6 +48,7 @@ struct soft_exit {
         struct soft_block *to;        /* linked to it, or NULL */
         struct soft_exit *next_in;    /* of to->incoming */
         struct soft_exit **prev_in;   /* what points to this one there */
+        struct soft_exit *next;       /* of block->exits */
         uint8_t *patch;               /* the 4-byte displacement, in the writable mapping */
         uint8_t *stub;                /* where it leads while not linked, executable mapping */
         gva_t target;
@@ -57,7 +58,6 @@ struct soft_exit {
 };
 
 #define SOFT_BLOCK_INSNS 48
-#define SOFT_BLOCK_EXITS 3
 
 /* Where a guest instruction of a block is. */
 struct soft_place {
@@ -85,8 +85,7 @@ struct soft_block {
         uint32_t cold_off;            /* where the cold paths start */
         uint64_t flags_host;          /* bit n: the flags are in the host's register where instruction n may fault */
         struct soft_exit *incoming;
-        struct soft_exit exit[SOFT_BLOCK_EXITS];
-        uint8_t exit_count;
+        struct soft_exit *exits;
         struct soft_place *place;     /* insn_count of them */
 };
 

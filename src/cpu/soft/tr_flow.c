@@ -46,20 +46,25 @@ tr_align_patch(struct tr *t, unsigned ahead)
         emit_nop(&t->e, -((unsigned)(uintptr_t)t->e.p + ahead) & 3);
 }
 
-static struct soft_exit *
-tr_exit_slot(struct tr *t, gva_t target, bool dead)
+/* A new exit of the block. */
+struct soft_exit *
+tr_exit_slot(struct tr *t, gva_t target)
 {
-        struct soft_exit *x = &t->b->exit[t->b->exit_count++];
+        struct soft_exit *x = soft_meta_alloc(t->eng, sizeof(*x));
 
-        *x = (struct soft_exit){ .block = t->b, .target = target, .flags_dead = dead };
+        *x = (struct soft_exit){ .block = t->b, .target = target, .next = t->b->exits };
+        t->b->exits = x;
         return x;
 }
 
+/* @field: the displacement of a jump to @target, aligned. */
 static void
-tr_linked(struct tr *t, struct soft_exit *x, uint8_t *field)
+tr_linked(struct tr *t, gva_t target, bool dead, uint8_t *field)
 {
         struct tr_cold *c = tr_cold_add(t, COLD_EXIT, field);
+        struct soft_exit *x = tr_exit_slot(t, target);
 
+        x->flags_dead = dead;
         x->patch = field;
         x->flags_saved = t->flags == TR_FLAGS_SAVED;
         c->arg = (uint64_t)(uintptr_t)x;
@@ -128,7 +133,6 @@ void
 tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
 {
         struct emit *e = &t->e;
-        struct soft_exit *x;
 
         t->ended = true;
         if (!tr_same_page(t, target)) {
@@ -146,9 +150,8 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
                 if (t->flags == TR_FLAGS_HOST)
                         t->flags = TR_FLAGS_DEAD;
         }
-        x = tr_exit_slot(t, target, dead);
         tr_align_patch(t, 1);
-        tr_linked(t, x, emit_jmp32(e));
+        tr_linked(t, target, dead, emit_jmp32(e));
 }
 
 /* The exit taken when condition @cc holds; the other follows in line. */
@@ -160,10 +163,8 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
         uint8_t *over;
 
         if (tr_same_page(t, target) && !kick) {
-                struct soft_exit *x = tr_exit_slot(t, target, dead);
-
                 tr_align_patch(t, 2);
-                tr_linked(t, x, emit_jcc32(e, cc));
+                tr_linked(t, target, dead, emit_jcc32(e, cc));
                 return;
         }
         over = emit_jcc32(e, cc ^ 1);
@@ -173,14 +174,21 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
         t->flags = flags;
 }
 
+static bool
+tr_taken_dead(const struct tr *t)
+{
+        return t->taken_dead >> t->at & 1;
+}
+
 static void
 tr_jcc(struct tr *t, const struct x86_insn *i)
 {
         gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
 
         tr_flags_for(t);
-        tr_exit_if(t, i->cond, target, t->exit_dead[0], target <= t->rip);
-        tr_exit(t, t->next, t->exit_dead[1], false);
+        tr_exit_if(t, i->cond, target, tr_taken_dead(t), target <= t->rip);
+        if (t->at + 1 == t->count)
+                tr_exit(t, t->next, t->end_dead, false);
 }
 
 /* LOOP, LOOPE, LOOPNE, JrCXZ: none changes a flag. */
@@ -209,10 +217,10 @@ tr_loop(struct tr *t, const struct x86_insn *i)
         if (i->asize == 2)
                 emit8(e, 0x66);
         emit_rr(e, i->asize == 8, 0x85, H_RCX, H_RCX);
-        tr_exit_if(t, jcxz ? CC_E : CC_NE, target, t->exit_dead[0], target <= t->rip);
+        tr_exit_if(t, jcxz ? CC_E : CC_NE, target, tr_taken_dead(t), target <= t->rip);
         if (out != NULL)
                 emit_fix32(out, e->p);
-        tr_exit(t, t->next, t->exit_dead[1], false);
+        tr_exit(t, t->next, t->end_dead, false);
 }
 
 static void
@@ -247,7 +255,7 @@ tr_call(struct tr *t, const struct x86_insn *i)
         c = tr_push_return(t, i);
         if (c != NULL)
                 c->leave_at = target;
-        tr_exit(t, target, t->exit_dead[0], target <= t->rip);
+        tr_exit(t, target, tr_taken_dead(t), target <= t->rip);
 }
 
 /* The target of an indirect jump or call into T0. */
@@ -304,7 +312,7 @@ tr_flow(struct tr *t, const struct x86_insn *i)
         switch (i->desc->class) {
         case X86_CLASS_JMP:
                 target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
-                tr_exit(t, target, t->exit_dead[0], target <= t->rip);
+                tr_exit(t, target, tr_taken_dead(t), target <= t->rip);
                 break;
         case X86_CLASS_JCC:
                 tr_jcc(t, i);

@@ -235,10 +235,10 @@ void
 tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
 {
         struct emit *e = &t->e;
-        struct soft_exit *x = &t->b->exit[t->b->exit_count++];
+        struct soft_exit *x = tr_exit_slot(t, c->rip);
         uint8_t *straddles, *f;
 
-        *x = (struct soft_exit){ .block = t->b, .target = c->rip, .flags_saved = true, .noshare = true };
+        x->flags_saved = x->noshare = true;
         emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         emit_mov_rr(e, EMIT_D, T1, T0);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);

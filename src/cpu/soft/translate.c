@@ -18,6 +18,7 @@
 #include "cpu/soft/cover.h"
 
 #define TR_AHEAD      8 /* instructions looked at behind an exit */
+#define TR_SIDES      3 /* conditional branches that a block goes on behind */
 
 uint16_t
 tr_live_after(const struct tr *t)
@@ -188,12 +189,22 @@ tr_breaks(const struct tr *t, gva_t rip)
             t->bits == X86_MODE_64 ? rip : (uint32_t)(t->v->st.seg[X86_CS].base + rip));
 }
 
+/*
+ * Whether the block goes on behind this branch: forward ones are taken less often than not.  Coverage wants to
+ * know what was executed, and not what stands behind a branch.
+ */
+static bool
+tr_goes_on(const struct tr *t, const struct x86_insn *i)
+{
+        return i->desc->class == X86_CLASS_JCC && i->imm > 0 && t->eng->cover == NULL;
+}
+
 /* Decodes the block.  False: its first instruction needs the next page, which is not there. */
 static bool
 tr_decode_block(struct tr *t, const struct tr_source *s)
 {
         unsigned max = t->mode & SOFT_MODE_STEP ? 1 : SOFT_BLOCK_INSNS;
-        unsigned at = s->offset;
+        unsigned at = s->offset, sides = 0;
         gva_t rip = t->b->vaddr;
 
         t->raise = -1;
@@ -225,7 +236,9 @@ tr_decode_block(struct tr *t, const struct tr_source *s)
                 rip = t->bits == X86_MODE_64 ? rip + i->len : (uint32_t)(rip + i->len);
                 if (t->bits == X86_MODE_16 && rip > 0xffff)
                         break;
-                if (tr_ends_block(t, i))
+                if (tr_goes_on(t, i) && sides < TR_SIDES)
+                        sides++;
+                else if (tr_ends_block(t, i))
                         break;
         }
         t->rip_of[t->count] = rip;
@@ -235,35 +248,60 @@ tr_decode_block(struct tr *t, const struct tr_source *s)
 
 /* ---- liveness ---- */
 
+static bool
+tr_has_target(const struct x86_insn *i)
+{
+        switch (i->desc->class) {
+        case X86_CLASS_JCC:
+        case X86_CLASS_LOOP:
+        case X86_CLASS_JMP:
+        case X86_CLASS_CALL:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* Looks behind the exits, whether flags are dead there. */
+static void
+tr_look_ahead(struct tr *t, const struct tr_source *s)
+{
+        const struct x86_insn *last = &t->insn[t->count - 1];
+
+        t->taken_dead = 0;
+        t->end_dead = false;
+        for (unsigned n = 0; n < t->count; n++) {
+                const struct x86_insn *i = &t->insn[n];
+
+                if (tr_has_target(i) &&
+                    tr_flags_dead_at(t, s, tr_wrap_rip(t, i, t->rip_of[n + 1] + (uint64_t)i->imm)))
+                        t->taken_dead |= 1ull << n;
+        }
+        if (t->raise >= 0)
+                return;
+        if (last->desc->class == X86_CLASS_JCC || last->desc->class == X86_CLASS_LOOP || !tr_ends_block(t, last))
+                t->end_dead = tr_flags_dead_at(t, s, t->rip_of[t->count]);
+        else
+                t->end_dead = t->taken_dead >> (t->count - 1) & 1;
+}
+
 static void
 tr_liveness(struct tr *t, const struct tr_source *s)
 {
         uint16_t live = X86_FL_ARITH;
-        const struct x86_insn *last;
 
-        if (t->count > 0 && t->raise < 0) {
-                last = &t->insn[t->count - 1];
-                if (last->desc->class == X86_CLASS_JCC || last->desc->class == X86_CLASS_LOOP) {
-                        gva_t next = t->rip_of[t->count];
-
-                        t->exit_dead[0] = tr_flags_dead_at(t, s, tr_wrap_rip(t, last, next + (uint64_t)last->imm));
-                        t->exit_dead[1] = tr_flags_dead_at(t, s, next);
-                } else if (last->desc->class == X86_CLASS_JMP || last->desc->class == X86_CLASS_CALL) {
-                        t->exit_dead[0] = tr_flags_dead_at(t, s,
-                            tr_wrap_rip(t, last, t->rip_of[t->count] + (uint64_t)last->imm));
-                        t->exit_dead[1] = t->exit_dead[0];
-                } else if (!tr_ends_block(t, last)) {
-                        t->exit_dead[0] = t->exit_dead[1] = tr_flags_dead_at(t, s, t->rip_of[t->count]);
-                }
-                if (t->exit_dead[0] && t->exit_dead[1])
-                        live = 0;
-        }
+        if (t->count > 0)
+                tr_look_ahead(t, s);
+        if (t->count > 0 && t->end_dead)
+                live = 0;
         t->live[t->count] = live;
         for (unsigned n = t->count; n-- > 0;) {
                 const struct x86_opdesc *d = t->insn[n].desc;
 
                 live &= (uint16_t)~d->flags_written;
                 live |= (d->flags_read | d->flags_maybe) & X86_FL_ARITH;
+                if (tr_has_target(&t->insn[n]) && !(t->taken_dead >> n & 1))
+                        live = X86_FL_ARITH;
                 if (d->class == X86_CLASS_SYSTEM && tr_sys_is_inline(t, &t->insn[n]) && d->sys != X86_SYS_STI &&
                     d->sys != X86_SYS_RDTSC)
                         ; /* touches no arithmetic flag */
@@ -391,7 +429,7 @@ tr_emit_block(struct tr *t)
         }
         if (!t->ended) {
                 t->at = t->count - 1;
-                tr_exit(t, t->rip_of[t->count], t->exit_dead[1], false);
+                tr_exit(t, t->rip_of[t->count], t->end_dead, false);
         }
         b->cold_off = (uint32_t)(emit_here(&t->e) - b->entry);
         tr_emit_cold(t);
@@ -452,7 +490,6 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->bits = mode & SOFT_MODE_BITS;
         t->count = t->cold_count = 0;
         t->fpu_checked = t->ended = false;
-        t->exit_dead[0] = t->exit_dead[1] = false;
         t->stack_group_used = t->stack_shared = false;
         t->sp = 0;
         b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);

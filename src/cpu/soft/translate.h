@@ -61,7 +61,8 @@ struct tr {
         enum tr_flags flags;
         bool fpu_checked;
         bool ended;            /* control does not reach the next instruction */
-        bool exit_dead[2];     /* flags are dead at the taken / the not-taken exit */
+        uint64_t taken_dead;   /* bit n: flags are dead where branch n leads */
+        bool end_dead;         /* and behind the last instruction */
         /* One range of the stack that was checked at once, see tr_stack.c; relative to the first stack pointer. */
         bool stack_group_used, stack_shared;
         int32_t stack_low, stack_high;
@@ -104,6 +105,7 @@ bool tr_is_flow(const struct x86_insn *i);
 void tr_flow(struct tr *t, const struct x86_insn *i);
 /* The 4 bytes at @ahead bytes from here will be patched while others run them: aligns them. */
 void tr_align_patch(struct tr *t, unsigned ahead);
+struct soft_exit *tr_exit_slot(struct tr *t, gva_t target);
 void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
