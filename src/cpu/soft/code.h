@@ -129,6 +129,7 @@ struct soft_thunks {
         uint8_t *store[3][7]; /* the same for a write without a read */
         uint8_t *rmw[3][7];
         uint8_t *stack;       /* r11 linear, r10 rip: makes the window fit; r11 host, or NULL */
+        uint8_t *group[2];    /* [write]: r11 linear, r10 rip: r11 host, or NULL */
         uint8_t *commit[2];   /* [flags are saved]: after a slow store; r10 next rip */
         uint8_t *seg;         /* non-flat segments: r11 offset, r10 seg<<8|size|access<<16; -> r11 linear */
         uint8_t *sys;         /* r11 insn, r10 rip: returns */
@@ -309,6 +310,7 @@ void soft_mmu_watch(struct soft_cpu *v);
 /* C sides of the thunks. */
 void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);
 int soft_slow_commit(struct soft_cpu *v);
+void *soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write);
 void *soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused);
 gva_t soft_slow_seg(struct soft_cpu *v, uint64_t offset, unsigned info);
 int soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn);

@@ -676,52 +676,66 @@ canonical(const struct soft_cpu *v, gva_t address)
         return (gva_t)((int64_t)(address << shift) >> shift) == address;
 }
 
+static unsigned
+walk_flags(struct soft_cpu *v, bool user, bool write, enum soft_access how)
+{
+        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && smap_suspended(v));
+
+        return (write ? X86_WALK_WRITE : 0) | (user ? X86_WALK_USER : 0) | (smap_off ? X86_WALK_AC : 0);
+}
+
 /*
- * Walks for one page and fills the TLB.  Raises #PF.  Returns the host address
- * of @address if the access may simply be made there, else NULL with the
- * guest-physical address in *ret_gpa.
+ * Fills the TLB with what a walk for one page gave.  Returns the host address
+ * of @address if the access may simply be made there, else NULL.
  */
 static uint8_t *
-tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
-    enum mem_kind *ret_kind)
+tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, const struct x86_walk *w,
+    enum mem_kind kind)
 {
         struct tlb *t = tlb_for(v, how);
         bool user = t == &v->mmu->current->user;
-        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && smap_suspended(v));
-        unsigned flags = X86_WALK_SET | (write ? X86_WALK_WRITE : 0) | (user ? X86_WALK_USER : 0) |
-            (smap_off ? X86_WALK_AC : 0);
         struct soft_tlb_entry *entry;
-        struct x86_walk w;
         uint64_t index, page = address & ~PAGE_MASK;
         bool writable;
 
-        v->count[SOFT_COUNT_FILLS]++;
-        if (x86_walk(v->mem, &v->st, address, flags, &w) != 0)
-                soft_raise_pf(v, address, w.error);
-        *ret_gpa = w.gpa;
-        *ret_kind = mem_kind(v->mem, w.gpa);
-        if (*ret_kind == MEM_NONE || (*ret_kind == MEM_ROM && write))
+        if (kind == MEM_NONE || (kind == MEM_ROM && write))
                 return NULL;
         index = (address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1);
         entry = &t->entry[index];
         /* Protection keys change without a flush: such pages are looked up each time. */
-        if (w.pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS)))
-                return soft_code_page(v->engine, w.gpa) && write ? NULL : v->mem_base + w.gpa;
-        writable = *ret_kind == MEM_RAM && w.dirty && !soft_code_page(v->engine, w.gpa) &&
-            (w.writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
+        if (w->pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS)))
+                return soft_code_page(v->engine, w->gpa) && write ? NULL : v->mem_base + w->gpa;
+        writable = kind == MEM_RAM && w->dirty && !soft_code_page(v->engine, w->gpa) &&
+            (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
         t->used[(index >> TLB_CHUNK_BITS) / 64] |= 1ull << (index >> TLB_CHUNK_BITS) % 64;
         entry->tag_read = page;
         entry->tag_write = writable ? page : tlb_empty_tag(index);
-        entry->host = (uint64_t)(uintptr_t)(v->mem_base + (w.gpa & ~PAGE_MASK));
-        entry->info = (w.global ? 0 : SOFT_TLB_NONGLOBAL) | (w.page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0) |
-            (w.user ? SOFT_TLB_USER : 0);
-        if (w.page_bytes > MEM_PAGE_SIZE)
+        entry->host = (uint64_t)(uintptr_t)(v->mem_base + (w->gpa & ~PAGE_MASK));
+        entry->info = (w->global ? 0 : SOFT_TLB_NONGLOBAL) | (w->page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0) |
+            (w->user ? SOFT_TLB_USER : 0);
+        if (w->page_bytes > MEM_PAGE_SIZE)
                 t->large = true;
-        if (!w.global && t == &v->mmu->kernel)
+        if (!w->global && t == &v->mmu->kernel)
                 tlb_note_nonglobal(t, index);
         if (write && !writable)
                 return NULL; /* over translated code */
-        return v->mem_base + w.gpa;
+        return v->mem_base + w->gpa;
+}
+
+/* Walks for one page and fills the TLB.  Raises #PF.  As tlb_enter, with the guest-physical address in *ret_gpa. */
+static uint8_t *
+tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
+    enum mem_kind *ret_kind)
+{
+        bool user = tlb_for(v, how) == &v->mmu->current->user;
+        struct x86_walk w;
+
+        v->count[SOFT_COUNT_FILLS]++;
+        if (x86_walk(v->mem, &v->st, address, walk_flags(v, user, write, how) | X86_WALK_SET, &w) != 0)
+                soft_raise_pf(v, address, w.error);
+        *ret_gpa = w.gpa;
+        *ret_kind = mem_kind(v->mem, w.gpa);
+        return tlb_enter(v, address, write, how, &w, *ret_kind);
 }
 
 /* A host address if the access is to RAM within one page and needs no more than being made. */
@@ -1077,6 +1091,27 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
 }
 
 /*
+ * A check of a whole group of accesses failed: the host address of @address, if all of its page can be
+ * read (and written, if @write) without a fault and without setting a dirty bit; else NULL.
+ */
+void *
+soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write)
+{
+        unsigned flags = walk_flags(v, x86_cpl(&v->st) == 3, write, SOFT_ACC_DATA);
+        struct x86_walk w;
+
+        v->count[SOFT_COUNT_SLOW]++;
+        if (v->watching || (x86_code64(&v->st) && !canonical(v, address)))
+                return NULL;
+        if (x86_walk(v->mem, &v->st, address, flags, &w) != 0 || (write && !w.dirty))
+                return NULL;
+        v->count[SOFT_COUNT_FILLS]++;
+        if (x86_walk(v->mem, &v->st, address, flags | X86_WALK_SET, &w) != 0)
+                return NULL;
+        return tlb_enter(v, address, write, SOFT_ACC_DATA, &w, mem_kind(v->mem, w.gpa));
+}
+
+/*
  * A check of a whole range of the stack failed: makes its page the window, if that can be done without
  * a fault and without setting a dirty bit.  The host address of @address, or NULL.
  */
@@ -1086,21 +1121,12 @@ soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused)
         struct tlb *t = tlb_for(v, SOFT_ACC_DATA);
         const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
         uint64_t page = address & ~PAGE_MASK;
-        struct x86_walk w;
-        enum mem_kind kind;
-        gpa_t gpa;
 
         v->count[SOFT_COUNT_SLOW_STACK]++;
         if (v->watching || !canonical(v, address))
                 return NULL;
-        if (entry->tag_read != page || entry->tag_write != page) {
-                unsigned flags = (x86_cpl(&v->st) == 3 ? X86_WALK_USER : 0) |
-                    (!(v->st.cr4 & X86_CR4_SMAP) || smap_suspended(v) ? X86_WALK_AC : 0);
-
-                if (x86_walk(v->mem, &v->st, address, flags | X86_WALK_WRITE, &w) != 0 || !w.dirty)
-                        return NULL;
-                tlb_fill(v, address, true, SOFT_ACC_DATA, &gpa, &kind);
-        }
+        if ((entry->tag_read != page || entry->tag_write != page) && soft_slow_group(v, address, true) == NULL)
+                return NULL;
         stack_remember(v, address);
         return v->stack_tag == page ? (void *)(uintptr_t)(v->stack_host + (address & PAGE_MASK)) : NULL;
 }

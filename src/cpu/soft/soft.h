@@ -95,6 +95,7 @@ struct soft_cpu {
         uint32_t bounce_kind; /* how the last slow access ends, enum in mmu.c; 0: at the pointer returned */
         uint32_t intr_hint;   /* an interrupt may be waiting (any thread sets it) */
         uint64_t scratch[4];
+        uint64_t group_host[8]; /* host addresses that a block has checked, see tr_group.c */
 
         uint64_t count[SOFT_COUNTS];  /* only the vCPU's own thread writes; others may read a moment's value */
         uint64_t exits[CPU_EXIT_COUNT]; /* the same, by reason */

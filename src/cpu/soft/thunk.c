@@ -292,6 +292,8 @@ soft_thunks_emit(struct soft_engine *eng)
                 }
         }
         t->stack = thunk_access(&e, (uintptr_t)soft_slow_stack, 0);
+        t->group[0] = thunk_access(&e, (uintptr_t)soft_slow_group, false);
+        t->group[1] = thunk_access(&e, (uintptr_t)soft_slow_group, true);
         t->seg = thunk_seg(&e);
         t->commit[0] = thunk_commit(&e, false);
         t->commit[1] = thunk_commit(&e, true);

@@ -189,6 +189,7 @@ tr_jcc(struct tr *t, const struct x86_insn *i)
         tr_exit_if(t, i->cond, target, tr_taken_dead(t), target <= t->rip);
         if (t->at + 1 == t->count)
                 tr_exit(t, t->next, t->end_dead, false);
+        t->t0_kept = true;
 }
 
 /* LOOP, LOOPE, LOOPNE, JrCXZ: none changes a flag. */

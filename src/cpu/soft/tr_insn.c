@@ -125,16 +125,16 @@ emit_imm(struct emit *e, const struct x86_insn *i)
 }
 
 static void
-emit_modrm(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm)
+emit_modrm(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, int32_t disp)
 {
         if (i->has_mem)
-                emit_address(e, reg, T0, -1, 1, 0);
+                emit_address(e, reg, T0, -1, 1, disp);
         else
                 emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
 }
 
 static void
-emit_vex(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, unsigned vvvv)
+emit_vex(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, unsigned vvvv, int32_t disp)
 {
         unsigned map = i->map == X86_MAP_0F ? 1 : i->map == X86_MAP_0F38 ? 2 : 3;
         unsigned b = i->has_mem ? T0 >> 3 : rm >> 3;
@@ -144,7 +144,7 @@ emit_vex(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, un
         emit8(e, (unsigned)i->rex_w << 7 | (~vvvv & 0xf) << 3 | (unsigned)i->vex_l << 2 | i->vex_pp);
         emit8(e, i->opcode);
         if (i->has_modrm)
-                emit_modrm(e, i, reg, rm);
+                emit_modrm(e, i, reg, rm, disp);
         emit_imm(e, i);
 }
 
@@ -155,7 +155,7 @@ is_simd(const struct x86_insn *i)
 }
 
 static void
-emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm)
+emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, int32_t disp)
 {
         unsigned b = i->has_mem ? T0 >> 3 : rm >> 3;
         unsigned rex = (unsigned)i->rex_w << 3 | (reg >> 3) << 2 | b;
@@ -186,12 +186,12 @@ emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm)
                 opcode = 0x80;
         if (i->desc->imm == X86_IMM_MOFFS) { /* MOV AL/rAX, moffs and back: as MOV with ModRM */
                 emit8(e, opcode <= 0xa1 ? opcode - 0xa0 + 0x8a : opcode - 0xa2 + 0x88);
-                emit_address(e, H_RAX, T0, -1, 1, 0);
+                emit_address(e, H_RAX, T0, -1, 1, disp);
                 return;
         }
         emit8(e, embedded ? (opcode & ~7u) | (rm & 7) : opcode);
         if (i->has_modrm)
-                emit_modrm(e, i, reg, rm);
+                emit_modrm(e, i, reg, rm, disp);
         emit_imm(e, i);
 }
 
@@ -224,22 +224,23 @@ emit_operation(struct tr *t, const struct x86_insn *i, struct opmap *m)
         bool in_reg;
 
         if (i->vex) {
-                emit_vex(&t->e, i, reg, rm, m->vvvv >= 0 ? (unsigned)m->vvvv : i->vvvv);
+                emit_vex(&t->e, i, reg, rm, m->vvvv >= 0 ? (unsigned)m->vvvv : i->vvvv,
+                    t->t0_disp);
                 return;
         }
         if (!high_byte_conflict(i, m, &in_reg)) {
-                emit_legacy(&t->e, i, reg, rm);
+                emit_legacy(&t->e, i, reg, rm, t->t0_disp);
                 return;
         }
         if (in_reg && i->map == X86_MAP_0F && i->opcode == 0xb0) { /* CMPXCHG: AL takes part, so no swap */
                 emit_mov_rr(&t->e, EMIT_D, T1, reg - 4);
                 emit_rr(&t->e, EMIT_D, 0xc1, 5, T1); /* its flags are overwritten */
                 emit8(&t->e, 8);
-                emit_legacy(&t->e, i, T1, rm);
+                emit_legacy(&t->e, i, T1, rm, t->t0_disp);
                 return;
         }
         emit_swap_bytes(&t->e, (in_reg ? reg : rm) - 4);
-        emit_legacy(&t->e, i, in_reg ? reg - 4 : reg, in_reg ? rm : rm - 4);
+        emit_legacy(&t->e, i, in_reg ? reg - 4 : reg, in_reg ? rm : rm - 4, t->t0_disp);
         emit_swap_bytes(&t->e, (in_reg ? reg : rm) - 4);
 }
 
@@ -253,6 +254,7 @@ plain_access(struct tr *t, const struct x86_insn *i)
         tr_flags_for(t);
         tr_flags_note(t);
         load_operands(t, &m);
+        t->t0_kept = i->has_mem || m.count < 2;
         emit_operation(t, i, &m);
         store_operands(t, &m);
         tr_flags_written(t);
@@ -267,7 +269,7 @@ bitstring_access(struct tr *t, const struct x86_insn *i)
         tr_load_guest(t, T1, i->reg);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, i->opsize * 8 - 1);
         tr_flags_for(t);
-        emit_legacy(e, i, T1, 0);
+        emit_legacy(e, i, T1, 0, 0);
         tr_flags_written(t);
 }
 
@@ -347,11 +349,17 @@ tr_plain(struct tr *t, const struct x86_insn *i)
         if ((d->flags & X86_OD_BITSTR) && i->has_mem) {
                 c = bitstring_mem(t, i, d->rm_access);
                 access = bitstring_access;
+        } else if (tr_group_access(t, &t->t0_disp)) {
+                access(t, i);
+                t->t0_disp = 0;
+                t->t0_group = t->group_of[t->at];
+                return;
         } else {
                 c = tr_mem(t, i, size, d->rm_access, 0);
         }
         before = t->flags;
         access(t, i);
+        t->t0_kept = false;
         if (d->rm_access & X86_ACC_W)
                 tr_mem_done(t, c, i, access, before);
 }
@@ -363,6 +371,7 @@ tr_lea(struct tr *t, const struct x86_insn *i)
 
         if (dst >= 0 && i->opsize >= 4 && i->opsize == i->asize) {
                 tr_ea(t, i, (unsigned)dst, 0);
+                t->t0_kept = i->mem_base < 0 || i->mem_base == X86_BASE_RIP || regs_host[i->mem_base] >= 0;
                 return;
         }
         tr_ea(t, i, T0, 0);

@@ -124,8 +124,8 @@ tr_cold_access(struct tr *t, uint8_t *from, unsigned size, unsigned acc, bool ss
         return c;
 }
 
-static unsigned
-tag_offset(unsigned acc)
+unsigned
+tr_tag_offset(unsigned acc)
 {
         return acc & X86_ACC_W ? offsetof(struct soft_tlb_entry, tag_write) :
                                  offsetof(struct soft_tlb_entry, tag_read);
@@ -148,22 +148,29 @@ tr_shift_right(struct tr *t, unsigned bits)
         emit8(e, bits);
 }
 
+uint8_t *
+tr_emit_tlb_lookup(struct tr *t, unsigned bytes, unsigned acc)
+{
+        struct emit *e = &t->e;
+        unsigned index_bits = t->mode & SOFT_MODE_USER ? SOFT_TLB_USER_BITS : SOFT_TLB_KERN_BITS;
+        uint8_t *miss;
+
+        tr_shift_right(t, MEM_PAGE_SHIFT - ENTRY_SHIFT);
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (int32_t)(((1u << index_bits) - 1) << ENTRY_SHIFT));
+        emit_gs(e, EMIT_W, 0x03, T1, OFF(tlb));
+        emit_rm(e, EMIT_W, 0x2b, T0, T1, -1, 1, (int32_t)tr_tag_offset(acc));
+        emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)(MEM_PAGE_SIZE - bytes));
+        miss = emit_jcc32(e, CC_A);
+        emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, offsetof(struct soft_tlb_entry, host));
+        return miss;
+}
+
 /* T0: linear address; becomes the host address. */
 static struct tr_cold *
 tr_tlb_check(struct tr *t, unsigned size, unsigned acc, bool ss)
 {
-        struct emit *e = &t->e;
-        unsigned bits = t->mode & SOFT_MODE_USER ? SOFT_TLB_USER_BITS : SOFT_TLB_KERN_BITS;
-        unsigned real = regs_size_of_class[size_class(size)];
-        uint8_t *miss;
+        uint8_t *miss = tr_emit_tlb_lookup(t, regs_size_of_class[size_class(size)], acc);
 
-        tr_shift_right(t, MEM_PAGE_SHIFT - ENTRY_SHIFT);
-        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (int32_t)(((1u << bits) - 1) << ENTRY_SHIFT));
-        emit_gs(e, EMIT_W, 0x03, T1, OFF(tlb));
-        emit_rm(e, EMIT_W, 0x2b, T0, T1, -1, 1, (int32_t)tag_offset(acc));
-        emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)(MEM_PAGE_SIZE - real));
-        miss = emit_jcc32(e, CC_A);
-        emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, offsetof(struct soft_tlb_entry, host));
         return tr_cold_access(t, miss, size, acc, ss, false);
 }
 
@@ -198,6 +205,13 @@ tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc)
 struct tr_cold *
 tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra)
 {
+        int32_t disp;
+
+        if (tr_group_access(t, &disp)) {
+                if (disp != 0)
+                        emit_rm(&t->e, EMIT_W, 0x8d, T0, T0, -1, 1, disp);
+                return NULL;
+        }
         if (i->mem_base == X86_RSP && i->mem_index < 0 && i->mem_seg == X86_SS && i->asize == 8 &&
             tr_stack_shared(t, i->disp + extra, size))
                 return NULL;
@@ -263,7 +277,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         if (c->stack)
                 emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         else
-                emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tag_offset(c->acc));
+                emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
         if (c->insn->desc->flags & X86_OD_ALIGN)
                 emit_align_check(t, c);
         emit_mov_imm(e, T1, c->rip);

@@ -178,6 +178,7 @@ tr_stack_prepare(struct tr *t)
         if (u.low == u.high || look_ahead(t, &low, &high) < 2)
                 return;
         tr_flags_clobber(t);
+        t->t0_group = -1;
         emit_rm(e, EMIT_W, 0x8d, T0, H_R9, -1, 1, low);
         emit_gs(e, EMIT_W, 0x2b, T0, OFF(stack_tag));
         emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)MEM_PAGE_SIZE - (high - low));
@@ -227,6 +228,21 @@ tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
         return tr_stack_check(t, size, acc);
 }
 
+void
+tr_emit_noshare_exit(struct tr *t, gva_t rip)
+{
+        struct emit *e = &t->e;
+        struct soft_exit *x = tr_exit_slot(t, rip);
+
+        x->flags_saved = x->noshare = true;
+        tr_align_patch(t, 1);
+        x->patch = emit_jmp32(e);
+        x->stub = emit_here(e);
+        emit_fix32(x->patch, e->p);
+        emit_mov_imm(e, T0, (uint64_t)(uintptr_t)x);
+        emit_jmp_to(e, t->eng->thunks.link);
+}
+
 /*
  * The shared check failed.  If the range lies in one page, C looks the page up
  * and execution goes on; otherwise in the variant without shared checks.
@@ -235,10 +251,8 @@ void
 tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
 {
         struct emit *e = &t->e;
-        struct soft_exit *x = tr_exit_slot(t, c->rip);
         uint8_t *straddles, *f;
 
-        x->flags_saved = x->noshare = true;
         emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         emit_mov_rr(e, EMIT_D, T1, T0);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);
@@ -250,10 +264,5 @@ tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
         f = emit_jcc32(e, CC_NE);
         emit_fix32(f, c->back);
         emit_fix32(straddles, e->p);
-        tr_align_patch(t, 1);
-        x->patch = emit_jmp32(e);
-        x->stub = emit_here(e);
-        emit_fix32(x->patch, e->p);
-        emit_mov_imm(e, T0, (uint64_t)(uintptr_t)x);
-        emit_jmp_to(e, t->eng->thunks.link);
+        tr_emit_noshare_exit(t, c->rip);
 }

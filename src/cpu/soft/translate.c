@@ -343,6 +343,9 @@ tr_emit_cold(struct tr *t)
                 case COLD_STACK:
                         tr_stack_emit_cold(t, c);
                         break;
+                case COLD_GROUP:
+                        tr_group_emit_cold(t, c);
+                        break;
                 case COLD_SYS:
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_mov_imm(&t->e, T1, c->rip);
@@ -407,9 +410,11 @@ tr_emit_block(struct tr *t)
         struct soft_block *b = t->b;
 
         tr_emit_entries(t);
+        tr_group_plan(t);
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
+                t->t0_kept = false;
                 tr_stack_prepare(t);
                 t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr) };
                 tr_flags_note(t);
@@ -418,6 +423,8 @@ tr_emit_block(struct tr *t)
                 else
                         tr_insn(t, &t->insn[t->at]);
                 tr_stack_follow(t);
+                if (!t->t0_kept)
+                        t->t0_group = -1;
         }
         b->insn_count = (uint8_t)t->count;
         b->place = soft_meta_alloc(t->eng, t->count * sizeof(*b->place));
@@ -492,6 +499,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->fpu_checked = t->ended = false;
         t->stack_group_used = t->stack_shared = false;
         t->sp = 0;
+        t->t0_disp = 0;
         b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);
         atomic_fetch_add_explicit(&eng->stats.translate_tsc, __builtin_ia32_rdtsc() - start, memory_order_relaxed);
         return b;

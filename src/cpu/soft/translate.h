@@ -23,7 +23,7 @@ typedef void tr_access_fn(struct tr *t, const struct x86_insn *i);
 
 /* Code to emit after the block's straight path. */
 struct tr_cold {
-        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP, COLD_STACK } kind;
+        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP, COLD_STACK, COLD_GROUP } kind;
         uint8_t *from;     /* displacement that leads here */
         uint8_t *back;     /* where to go on: the access */
         uint8_t *done;     /* after the access, for stores */
@@ -41,6 +41,18 @@ struct tr_cold {
         bool ss;           /* faults as #SS */
         bool window;       /* its page becomes the stack window */
 };
+
+/* Accesses that share one check, see tr_group.c. */
+struct tr_group {
+        int64_t low, high; /* the bytes accessed, relative to what the key names */
+        uint8_t key;
+        uint8_t members;
+        bool write;        /* one of them at least */
+        bool checked;
+};
+
+#define TR_GROUPS 8
+_Static_assert(TR_GROUPS == sizeof(((struct soft_cpu *)NULL)->group_host) / sizeof(uint64_t), "a slot for each");
 
 #define TR_COLD_MAX (SOFT_BLOCK_INSNS * 4 + 8)
 
@@ -67,6 +79,12 @@ struct tr {
         bool stack_group_used, stack_shared;
         int32_t stack_low, stack_high;
         int32_t sp;            /* where the stack pointer is now */
+        struct tr_group group[TR_GROUPS];
+        unsigned group_count;
+        int8_t group_of[SOFT_BLOCK_INSNS]; /* the group that the instruction's operand belongs to, or -1 */
+        int8_t t0_group;       /* the group whose host address T0 holds, or -1 */
+        bool t0_kept;          /* the current instruction leaves it there */
+        int32_t t0_disp;       /* the operand is that far behind T0 */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
         unsigned cold_count;
@@ -91,6 +109,12 @@ struct tr_cold *tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, un
 void tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access,
     enum tr_flags before);
 struct tr_cold *tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc);
+/*
+ * T0: linear address of @bytes; becomes the host address, with T1 the TLB entry where the check fails.
+ * Returns the displacement of the jump taken then.
+ */
+uint8_t *tr_emit_tlb_lookup(struct tr *t, unsigned bytes, unsigned acc);
+unsigned tr_tag_offset(unsigned acc); /* of the TLB entry's tag for this kind of access */
 void tr_shift_right(struct tr *t, unsigned bits);
 void tr_stack_addr(struct tr *t, int32_t disp);
 struct tr_cold *tr_stack_check(struct tr *t, unsigned size, unsigned acc);
@@ -117,6 +141,14 @@ void tr_stack_follow(struct tr *t);
 bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
 void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
+
+/* The exit to the variant of the block that checks each access, at the instruction at @rip. */
+void tr_emit_noshare_exit(struct tr *t, gva_t rip);
+
+/* tr_group.c */
+void tr_group_plan(struct tr *t);
+bool tr_group_access(struct tr *t, int32_t *ret_disp);
+void tr_group_emit_cold(struct tr *t, struct tr_cold *c);
 
 /* tr_sys.c: whether the instruction is translated in line, and the translation */
 bool tr_sys_is_inline(const struct tr *t, const struct x86_insn *i);

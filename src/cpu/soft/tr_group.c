@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One check for several accesses off the same base register.
+ *
+ * Accesses of a block at known distances from a register that does not change
+ * between them form a group, and so do accesses at known addresses of one page,
+ * and those at known distances from the base of FS or GS.  The first of a group
+ * checks that the whole range lies in one page that may be accessed so, and
+ * stores the host address of its low end; every access is then made at a known
+ * distance from that, and needs no check and no flags.
+ *
+ * Where the range straddles a page, or its page cannot be had without a fault
+ * or a dirty bit to set, the block goes on in its variant that checks each access
+ * (SOFT_MODE_NOSHARE), as with the stack (tr_stack.c).
+ */
+#include "cpu/soft/translate.h"
+
+#define GROUP_SPAN_MAX 512 /* bytes that one check may cover: wider ranges straddle pages too often */
+
+/* What a group's addresses are relative to: a general register, or one of these. */
+enum {
+        GROUP_KEY_ABSOLUTE = X86_GPR_COUNT,
+        GROUP_KEY_FS,
+        GROUP_KEY_GS,
+        GROUP_KEYS,
+};
+
+/* The groups that may still grow while the block is looked through. */
+struct group_scan {
+        int8_t open[GROUP_KEYS];
+};
+
+/* The access that an instruction makes by tr_mem(), or 0. */
+static unsigned
+access_of(const struct x86_insn *i)
+{
+        const struct x86_opdesc *d = i->desc;
+
+        if (!i->has_mem)
+                return 0;
+        if (d->class == X86_CLASS_JMP_IND || d->class == X86_CLASS_CALL_IND || d->class == X86_CLASS_PUSH)
+                return X86_ACC_R;
+        return d->class == X86_CLASS_PLAIN && !(d->flags & X86_OD_BITSTR) ? d->rm_access : 0;
+}
+
+static unsigned
+access_bytes(const struct x86_insn *i)
+{
+        return i->desc->class == X86_CLASS_PLAIN ? x86_insn_mem_bytes(i) : i->opsize;
+}
+
+/* The group key of the memory operand and its distance from what the key names; -1: none. */
+static int
+group_key(const struct tr *t, const struct x86_insn *i, gva_t next, int64_t *ret_at)
+{
+        bool segment = i->mem_seg == X86_FS || i->mem_seg == X86_GS;
+
+        if (i->mem_index >= 0 || i->asize != (t->bits == X86_MODE_64 ? 8 : 4) || (t->mode & SOFT_MODE_SEGS))
+                return -1;
+        *ret_at = i->disp;
+        if (i->mem_base >= 0 && i->mem_base != X86_BASE_RIP)
+                return segment || i->mem_base == X86_RSP ? -1 : i->mem_base;
+        if (t->bits != X86_MODE_64)
+                return -1;
+        if (i->mem_base == X86_BASE_RIP)
+                *ret_at = (int64_t)((uint64_t)i->disp + next);
+        return !segment ? GROUP_KEY_ABSOLUTE : i->mem_seg == X86_FS ? GROUP_KEY_FS : GROUP_KEY_GS;
+}
+
+static bool
+group_takes(const struct tr_group *g, int64_t low, int64_t high)
+{
+        int64_t l = low < g->low ? low : g->low, h = high > g->high ? high : g->high;
+
+        if (h < l || h - l > GROUP_SPAN_MAX)
+                return false;
+        return g->key != GROUP_KEY_ABSOLUTE || ((l ^ (h - 1)) & ~(int64_t)(MEM_PAGE_SIZE - 1)) == 0;
+}
+
+static void
+group_add(struct tr *t, struct group_scan *s, unsigned at, int key, int64_t low, int64_t high, unsigned acc)
+{
+        struct tr_group *g = s->open[key] < 0 ? NULL : &t->group[s->open[key]];
+
+        if (g == NULL || !group_takes(g, low, high)) {
+                if (t->group_count == TR_GROUPS)
+                        return;
+                s->open[key] = (int8_t)t->group_count;
+                g = &t->group[t->group_count++];
+                *g = (struct tr_group){ .key = (uint8_t)key, .low = low, .high = high };
+        }
+        g->low = low < g->low ? low : g->low;
+        g->high = high > g->high ? high : g->high;
+        g->members++;
+        g->write |= (acc & X86_ACC_W) != 0;
+        t->group_of[at] = (int8_t)s->open[key];
+}
+
+static uint16_t
+registers_written(const struct x86_insn *i)
+{
+        const struct x86_opdesc *d = i->desc;
+        uint16_t written = d->implicit_write;
+
+        if (d->reg_kind == X86_OPK_GPR && (d->reg_access & X86_ACC_W))
+                written |= (uint16_t)(1u << (d->flags & X86_OD_BYTE ? i->reg & 3 : i->reg) | 1u << i->reg);
+        if (d->rm_kind == X86_OPK_GPR && !i->has_mem && (d->rm_access & X86_ACC_W))
+                written |= (uint16_t)(1u << (d->flags & (X86_OD_BYTE | X86_OD_RM8) ? i->rm & 3 : i->rm) | 1u << i->rm);
+        if (d->vvvv_kind == X86_OPK_GPR && (d->vvvv_access & X86_ACC_W))
+                written |= (uint16_t)(1u << i->vvvv);
+        return written;
+}
+
+/* Whether memory may be mapped otherwise behind it, or registers change in ways that the tables do not tell. */
+static bool
+ends_groups(const struct x86_insn *i)
+{
+        switch (i->desc->class) {
+        case X86_CLASS_PLAIN:
+        case X86_CLASS_LEA:
+        case X86_CLASS_NOP:
+        case X86_CLASS_PUSH:
+        case X86_CLASS_POP:
+        case X86_CLASS_FLAG:
+        case X86_CLASS_JCC:
+                return false;
+        default:
+                return true;
+        }
+}
+
+static void
+scan_insn(struct tr *t, struct group_scan *s, unsigned at)
+{
+        const struct x86_insn *i = &t->insn[at];
+        unsigned acc = access_of(i), bytes = access_bytes(i);
+        uint16_t written = registers_written(i);
+        int64_t low;
+        int key;
+
+        if (acc != 0 && bytes != 0) {
+                key = group_key(t, i, t->rip_of[at + 1], &low);
+                if (key >= 0)
+                        group_add(t, s, at, key, low, low + (int64_t)bytes, acc);
+        }
+        if (ends_groups(i)) {
+                memset(s->open, -1, sizeof(s->open));
+                return;
+        }
+        if (i->desc->class == X86_CLASS_POP && !i->has_mem)
+                written |= (uint16_t)(1u << i->rm);
+        for (unsigned g = 0; g < X86_GPR_COUNT; g++)
+                if (written >> g & 1)
+                        s->open[g] = -1;
+}
+
+/* Finds the block's groups. */
+void
+tr_group_plan(struct tr *t)
+{
+        struct group_scan s;
+
+        t->group_count = 0;
+        t->t0_group = -1;
+        memset(t->group_of, -1, sizeof(t->group_of));
+        if (t->bits == X86_MODE_16 || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)))
+                return;
+        memset(s.open, -1, sizeof(s.open));
+        for (unsigned at = 0; at < t->count; at++)
+                scan_insn(t, &s, at);
+}
+
+/* T0: linear address of the group's low end. */
+static void
+emit_low_end(struct tr *t, const struct tr_group *g)
+{
+        struct emit *e = &t->e;
+        unsigned base;
+
+        if (g->key < X86_GPR_COUNT) {
+                base = regs_host[g->key] >= 0 ? (unsigned)regs_host[g->key] : T0;
+                if (base == T0)
+                        tr_load_guest(t, T0, g->key);
+                emit_rm(e, t->bits == X86_MODE_64, 0x8d, T0, (int)base, -1, 1, (int32_t)g->low);
+                return;
+        }
+        emit_mov_imm(e, T0, (uint64_t)g->low);
+        if (g->key != GROUP_KEY_ABSOLUTE)
+                emit_gs(e, EMIT_W, 0x03, T0, OFF(seg_base[0]) + 8 * (g->key == GROUP_KEY_FS ? X86_FS : X86_GS));
+}
+
+static void
+emit_check(struct tr *t, struct tr_group *g, unsigned slot)
+{
+        struct emit *e = &t->e;
+        unsigned acc = g->write ? X86_ACC_RW : X86_ACC_R;
+        struct tr_cold *c;
+
+        tr_flags_clobber(t);
+        emit_low_end(t, g);
+        c = tr_cold_add(t, COLD_GROUP, tr_emit_tlb_lookup(t, (unsigned)(g->high - g->low), acc));
+        c->back = e->p;
+        c->acc = (uint8_t)acc;
+        c->arg = (uint64_t)(g->high - g->low);
+        emit_gs_store(e, EMIT_W, T0, OFF(group_host[0]) + 8 * slot);
+        g->checked = true;
+}
+
+/*
+ * T0: a host address that the operand of the current instruction lies *@ret_disp bytes behind, if it belongs to a group.
+ * Only the first of a group may lose flags.
+ */
+bool
+tr_group_access(struct tr *t, int32_t *ret_disp)
+{
+        int slot = t->group_of[t->at];
+        const struct x86_insn *i = &t->insn[t->at];
+        struct tr_group *g;
+        int64_t at;
+
+        if (slot < 0 || t->group[slot].members < 2)
+                return false;
+        g = &t->group[slot];
+        group_key(t, i, t->next, &at);
+        if (!g->checked)
+                emit_check(t, g, (unsigned)slot);
+        else if (t->t0_group != slot)
+                emit_gs_load(&t->e, EMIT_W, T0, OFF(group_host[0]) + 8 * (unsigned)slot);
+        *ret_disp = (int32_t)(at - g->low);
+        return true;
+}
+
+/* The check failed: C looks the page up if the range lies in one; else the variant that checks each access goes on. */
+void
+tr_group_emit_cold(struct tr *t, struct tr_cold *c)
+{
+        struct emit *e = &t->e;
+        uint8_t *straddles, *f;
+
+        emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
+        emit_mov_rr(e, EMIT_D, T1, T0);
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);
+        emit_alu_imm(e, EMIT_D, ALU_CMP, T1, (int32_t)MEM_PAGE_SIZE - (int32_t)c->arg);
+        straddles = emit_jcc32(e, CC_A);
+        emit_mov_imm(e, T1, c->rip);
+        emit_call_to(e, t->eng->thunks.group[(c->acc & X86_ACC_W) != 0]);
+        emit_rr(e, EMIT_W, 0x85, T0, T0); /* test: the host address, or NULL */
+        f = emit_jcc32(e, CC_NE);
+        emit_fix32(f, c->back);
+        emit_fix32(straddles, e->p);
+        tr_emit_noshare_exit(t, c->rip);
+}
