@@ -1091,16 +1091,15 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
 }
 
 /*
- * A check of a whole group of accesses failed: the host address of @address, if all of its page can be
- * read (and written, if @write) without a fault and without setting a dirty bit; else NULL.
+ * The host address of @address, in the TLB afterwards, if all of its page can be read (and written, if @write)
+ * without a fault and without setting a dirty bit; else NULL.
  */
-void *
-soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write)
+static void *
+tlb_enter_quietly(struct soft_cpu *v, gva_t address, bool write)
 {
         unsigned flags = walk_flags(v, x86_cpl(&v->st) == 3, write, SOFT_ACC_DATA);
         struct x86_walk w;
 
-        v->count[SOFT_COUNT_SLOW]++;
         if (v->watching || (x86_code64(&v->st) && !canonical(v, address)))
                 return NULL;
         if (x86_walk(v->mem, &v->st, address, flags, &w) != 0 || (write && !w.dirty))
@@ -1109,6 +1108,14 @@ soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write)
         if (x86_walk(v->mem, &v->st, address, flags | X86_WALK_SET, &w) != 0)
                 return NULL;
         return tlb_enter(v, address, write, SOFT_ACC_DATA, &w, mem_kind(v->mem, w.gpa));
+}
+
+/* The check of a whole group of accesses failed; see tr_group.c. */
+void *
+soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write)
+{
+        v->count[write ? SOFT_COUNT_SLOW_WRITE : SOFT_COUNT_SLOW_READ]++;
+        return tlb_enter_quietly(v, address, write);
 }
 
 /*
@@ -1125,7 +1132,7 @@ soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused)
         v->count[SOFT_COUNT_SLOW_STACK]++;
         if (v->watching || !canonical(v, address))
                 return NULL;
-        if ((entry->tag_read != page || entry->tag_write != page) && soft_slow_group(v, address, true) == NULL)
+        if ((entry->tag_read != page || entry->tag_write != page) && tlb_enter_quietly(v, address, true) == NULL)
                 return NULL;
         stack_remember(v, address);
         return v->stack_tag == page ? (void *)(uintptr_t)(v->stack_host + (address & PAGE_MASK)) : NULL;

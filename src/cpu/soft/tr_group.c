@@ -55,13 +55,14 @@ group_key(const struct tr *t, const struct x86_insn *i, gva_t next, int64_t *ret
 {
         bool segment = i->mem_seg == X86_FS || i->mem_seg == X86_GS;
 
+        /* Outside 64-bit mode FS, GS and CS are checked by a helper. */
+        if (t->bits != X86_MODE_64 && (segment || i->mem_seg == X86_CS))
+                return -1;
         if (i->mem_index >= 0 || i->asize != (t->bits == X86_MODE_64 ? 8 : 4) || (t->mode & SOFT_MODE_SEGS))
                 return -1;
         *ret_at = i->disp;
         if (i->mem_base >= 0 && i->mem_base != X86_BASE_RIP)
                 return segment || i->mem_base == X86_RSP ? -1 : i->mem_base;
-        if (t->bits != X86_MODE_64)
-                return -1;
         if (i->mem_base == X86_BASE_RIP)
                 *ret_at = (int64_t)((uint64_t)i->disp + next);
         return !segment ? GROUP_KEY_ABSOLUTE : i->mem_seg == X86_FS ? GROUP_KEY_FS : GROUP_KEY_GS;
@@ -184,7 +185,7 @@ emit_low_end(struct tr *t, const struct tr_group *g)
                 emit_rm(e, t->bits == X86_MODE_64, 0x8d, T0, (int)base, -1, 1, (int32_t)g->low);
                 return;
         }
-        emit_mov_imm(e, T0, (uint64_t)g->low);
+        emit_mov_imm(e, T0, t->bits == X86_MODE_64 ? (uint64_t)g->low : (uint32_t)g->low);
         if (g->key != GROUP_KEY_ABSOLUTE)
                 emit_gs(e, EMIT_W, 0x03, T0, OFF(seg_base[0]) + 8 * (g->key == GROUP_KEY_FS ? X86_FS : X86_GS));
 }
