@@ -26,6 +26,9 @@ struct profile_slot {
 struct soft_observer {
         struct soft_engine *engine;
         FILE *trace;
+        bool trace_blocks;
+        gva_t trace_from, trace_to;   /* linear, both with it */
+        int trace_cpl;                /* -1: any */
         FILE *profile;
         pthread_mutex_t lock;         /* slot, lost */
         struct profile_slot *slot;    /* open addressing */
@@ -75,6 +78,37 @@ open_map(const struct soft_engine *e, FILE **ret_file)
         return -errno;
 }
 
+/* "FROM-TO".  -EINVAL. */
+static int
+parse_range(const char *text, gva_t *ret_from, gva_t *ret_to)
+{
+        const char *dash = strchr(text, '-');
+        char from[32];
+
+        if (dash == NULL || (size_t)(dash - text) >= sizeof(from))
+                return -EINVAL;
+        memcpy(from, text, (size_t)(dash - text));
+        from[dash - text] = '\0';
+        return parse_u64(from, ret_from) != 0 || parse_u64(dash + 1, ret_to) != 0 || *ret_to < *ret_from ? -EINVAL : 0;
+}
+
+static int
+trace_start(struct soft_observer *o)
+{
+        const char *kind = option(o->engine, "soft.trace_kind");
+        const char *cpl = option(o->engine, "soft.trace_cpl");
+        const char *range = option(o->engine, "soft.trace_range");
+
+        o->trace_blocks = kind != NULL && strcmp(kind, "blocks") == 0;
+        o->trace_cpl = cpl == NULL ? -1 : cpl[0] - '0';
+        o->trace_to = UINT64_MAX;
+        if (range != NULL && parse_range(range, &o->trace_from, &o->trace_to) != 0) {
+                log_error("soft.trace_range=%s: two addresses with - between them are wanted, the lower first", range);
+                return -EINVAL;
+        }
+        return 0;
+}
+
 static void *
 profile_thread(void *arg)
 {
@@ -118,6 +152,8 @@ soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_observ
         o->engine = engine;
         pthread_mutex_init(&o->lock, NULL);
         error = open_output(engine, "soft.trace", &o->trace);
+        if (error == 0)
+                error = trace_start(o);
         if (error == 0)
                 error = open_output(engine, "soft.profile", &o->profile);
         if (error == 0)
@@ -233,9 +269,16 @@ soft_observe_stop(struct soft_observer *o)
 }
 
 bool
-soft_observe_traces(const struct soft_observer *o)
+soft_observe_traces(struct soft_cpu *v)
 {
-        return o != NULL && o->trace != NULL;
+        const struct soft_observer *o = v->engine->observer;
+        gva_t linear;
+
+        if (__builtin_expect(o == NULL || o->trace == NULL, true))
+                return false;
+        linear = soft_linear_rip(v);
+        return linear >= o->trace_from && linear <= o->trace_to &&
+            (o->trace_cpl < 0 || o->trace_cpl == (int)x86_cpl(&v->st));
 }
 
 void
@@ -245,10 +288,21 @@ soft_observe_cpu_ends(struct soft_observer *o, const struct soft_cpu *v)
                 o->lstar = v->st.lstar;
 }
 
-void
-soft_observe_instruction(struct soft_observer *o, const struct soft_cpu *v)
+bool
+soft_observe_begins(const struct soft_observer *o, gva_t linear)
 {
-        fprintf(o->trace, "%u %u 0x%llx\n", v->id, x86_cpl(&v->st), (unsigned long long)v->st.rip);
+        return o != NULL && o->trace != NULL && linear == o->trace_from;
+}
+
+bool
+soft_observe_entry(struct soft_cpu *v)
+{
+        const struct soft_observer *o = v->engine->observer;
+
+        soft_fpu_put(v);
+        fprintf(o->trace, "%u %u 0x%llx\n", v->id, x86_cpl(&v->st), (unsigned long long)soft_linear_rip(v));
+        soft_fpu_get(v);
+        return !o->trace_blocks;
 }
 
 void

@@ -2,8 +2,11 @@
 /*
  * Watching the guest run, for its developer: soft.trace, soft.profile and soft.perfmap.
  *
- * A trace has a line for each instruction (the vCPU, its privilege and its
- * address) and makes the guest run one instruction at a time.  A profile asks
+ * A trace has a line (the vCPU, its privilege and its address) for each
+ * instruction or block of instructions within a range of addresses and at a
+ * privilege level, if those are given.  What is traced is entered from the
+ * dispatcher only, one instruction at a time where those are wanted; the rest of
+ * the guest runs as ever.  A block ends where the range begins.  A profile asks
  * every running vCPU a thousand times a second where it is; the answer comes
  * at the next check for events, so it names the end of a block rather than the
  * instruction.  It is written when the VM ends, in the folded form that
@@ -26,9 +29,14 @@ void soft_observe_stop(struct soft_observer *observer);
 /* Before a vCPU is destroyed: what is wanted of its state at the end. */
 void soft_observe_cpu_ends(struct soft_observer *observer, const struct soft_cpu *v);
 
-/* These on the vCPU's thread, with the FPU state put away; @observer may be NULL. */
-bool soft_observe_traces(const struct soft_observer *observer);
-void soft_observe_instruction(struct soft_observer *observer, const struct soft_cpu *v);
+/* These on the vCPU's thread; the observer may be NULL. */
+/* Whether what is at st.rip is traced: nothing but the dispatcher may enter it. */
+bool soft_observe_traces(struct soft_cpu *v);
+/* Whether a traced range begins at @linear. */
+bool soft_observe_begins(const struct soft_observer *observer, gva_t linear);
+/* Writes a line for st.rip.  True if that is to be a single instruction. */
+bool soft_observe_entry(struct soft_cpu *v);
+/* With the FPU state put away. */
 void soft_observe_sample(struct soft_observer *observer, const struct soft_cpu *v);
 
 #endif

@@ -159,8 +159,7 @@ mode_of_segments(const struct x86_state *st)
 static bool
 wants_step(const struct soft_cpu *v)
 {
-        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step ||
-            soft_observe_traces(v->engine->observer) || v->watching;
+        return (v->st.rflags & X86_FL_TF) || (v->st.dr7 & 0xff) || v->run->debug_step || v->watching;
 }
 
 void
@@ -328,7 +327,7 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
 
         v->st.rip = rip;
         v->count[SOFT_COUNT_LOOKUPS]++;
-        if (v->kick)
+        if (v->kick || soft_observe_traces(v))
                 return NULL;
         b = find_block(v, 0);
         if (b == NULL)
@@ -370,7 +369,8 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 
         v->st.rip = x->target;
         v->count[x->noshare ? SOFT_COUNT_STRADDLES : SOFT_COUNT_LINKS]++;
-        if (v->kick)
+        /* What comes back for a variant of itself has had its line in a trace. */
+        if (v->kick || (!x->noshare && soft_observe_traces(v)))
                 return NULL;
         b = find_block(v, x->noshare ? SOFT_MODE_NOSHARE : 0);
         if (b == NULL)
@@ -628,7 +628,8 @@ static const uint8_t *
 entry_code(struct soft_cpu *v, enum soft_left *ret_left)
 {
         const struct soft_jump *j = &v->jumps[soft_jump_slot(v->st.rip)];
-        bool cached = !(v->mode & SOFT_MODE_STEP) && !v->kick; /* a kick may mean that the cache is stale */
+        /* A kick may mean that the cache is stale. */
+        bool cached = !(v->mode & SOFT_MODE_STEP) && !v->kick && !soft_observe_traces(v);
         struct soft_block *b = NULL;
 
         *ret_left = SOFT_LEFT_NORMAL;
@@ -655,14 +656,11 @@ run_code(struct soft_cpu *v)
         bool resume = v->st.rflags & X86_FL_RF;
         enum soft_left left;
 
+        soft_fpu_get(v);
+        if (soft_observe_traces(v) && soft_observe_entry(v))
+                single = true;
         if (single)
                 v->mode |= SOFT_MODE_STEP;
-        soft_fpu_get(v);
-        if (soft_observe_traces(e->observer)) {
-                soft_fpu_put(v);
-                soft_observe_instruction(e->observer, v);
-                soft_fpu_get(v);
-        }
         soft_world_enter(v);
         code = entry_code(v, &left);
         if (code != NULL) {

@@ -16,6 +16,7 @@
 #include "cpu/soft/translate.h"
 
 #include "cpu/soft/cover.h"
+#include "cpu/soft/observe.h"
 
 #define TR_AHEAD      8 /* instructions looked at behind an exit */
 #define TR_SIDES      3 /* conditional branches that a block goes on behind */
@@ -180,13 +181,18 @@ tr_flags_dead_at(struct tr *t, const struct tr_source *s, gva_t target)
         return true;
 }
 
+static gva_t
+tr_linear(const struct tr *t, gva_t rip)
+{
+        return t->bits == X86_MODE_64 ? rip : (uint32_t)(t->v->st.seg[X86_CS].base + rip);
+}
+
 static bool
 tr_breaks(const struct tr *t, gva_t rip)
 {
         if (t->eng->break_count == 0 || (t->mode & SOFT_MODE_STEP))
                 return false;
-        return soft_debug_breaks(t->eng,
-            t->bits == X86_MODE_64 ? rip : (uint32_t)(t->v->st.seg[X86_CS].base + rip));
+        return soft_debug_breaks(t->eng, tr_linear(t, rip));
 }
 
 /*
@@ -212,6 +218,8 @@ tr_decode_block(struct tr *t, const struct tr_source *s)
                 struct x86_insn *i = &t->insn[t->count];
                 enum x86_decode_result r;
 
+                if (t->count != 0 && soft_observe_begins(t->eng->observer, tr_linear(t, rip)))
+                        break;
                 if (tr_breaks(t, rip)) {
                         if (t->count == 0) {
                                 t->raise = SOFT_RAISE_BREAK;
