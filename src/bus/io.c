@@ -26,6 +26,8 @@ struct io_space {
         struct io_range *ranges; /* table_lock; sorted by base */
         size_t count;
         size_t capacity;
+        io_doorbell_fn *doorbell; /* NULL: nobody cares */
+        void *doorbell_ctx;
 };
 
 int
@@ -49,6 +51,20 @@ io_space_destroy(struct io_space *space)
         pthread_rwlock_destroy(&space->table_lock);
         free(space->ranges);
         free(space);
+}
+
+void
+io_space_on_doorbell(struct io_space *space, io_doorbell_fn *fn, void *ctx)
+{
+        space->doorbell = fn;
+        space->doorbell_ctx = ctx;
+}
+
+void
+io_space_set_doorbell(struct io_space *space, uint64_t base, const struct io_doorbell *bell, bool on)
+{
+        if (space->doorbell != NULL)
+                space->doorbell(space->doorbell_ctx, base + bell->offset, bell, on);
 }
 
 /* The index of the first range whose base is above @addr. */

@@ -25,8 +25,28 @@ struct io_ops {
 
 #define IO_UNLOCKED 0x1u
 
+/*
+ * A register of a range of which a write of @size bytes (of @value, if @match) is a notification
+ * and nothing else: who runs the guest may add 1 to the eventfd @fd instead of calling write.
+ */
+struct io_doorbell {
+        uint32_t offset;
+        uint8_t size;
+        bool match;
+        uint32_t value;
+        int fd;
+};
+
+/* @address: of the register.  Device lock held. */
+typedef void io_doorbell_fn(void *ctx, uint64_t address, const struct io_doorbell *bell, bool on);
+
 int io_space_create(pthread_mutex_t *device_lock, struct io_space **ret_space);
 void io_space_destroy(struct io_space *space);
+
+/* Who is to hear of doorbells; none: io_space_set_doorbell has no effect.  Before there are any. */
+void io_space_on_doorbell(struct io_space *space, io_doorbell_fn *fn, void *ctx);
+/* @bell is in a range at @base, or is no longer. */
+void io_space_set_doorbell(struct io_space *space, uint64_t base, const struct io_doorbell *bell, bool on);
 
 /* -EEXIST if it overlaps another range.  @name is for messages and must outlive the range. */
 int io_space_add(struct io_space *space, uint64_t base, uint64_t len, const struct io_ops *ops, void *ctx,

@@ -203,10 +203,18 @@ bar_space(const struct pci_device *dev, const struct pci_bar *bar)
 }
 
 static void
+bar_set_doorbells(struct pci_device *dev, struct pci_bar *bar, bool on)
+{
+        for (unsigned i = 0; i < bar->bell_count; i++)
+                io_space_set_doorbell(bar_space(dev, bar), bar->mapped_at, &bar->bells[i], on);
+}
+
+static void
 bar_unmap(struct pci_device *dev, struct pci_bar *bar)
 {
         if (!bar->mapped)
                 return;
+        bar_set_doorbells(dev, bar, false);
         io_space_remove(bar_space(dev, bar), bar->mapped_at);
         bar->mapped = false;
 }
@@ -268,6 +276,7 @@ bar_map(struct pci_device *dev, struct pci_bar *bar)
         }
         bar->mapped = true;
         bar->mapped_at = bar->addr;
+        bar_set_doorbells(dev, bar, true);
 }
 
 static void
@@ -314,6 +323,13 @@ round_up_pow2(uint64_t size, uint64_t least)
         while (result < size && result < 1ull << 62)
                 result <<= 1;
         return result;
+}
+
+void
+pci_bar_doorbells(struct pci_device *dev, unsigned index, const struct io_doorbell *bells, unsigned count)
+{
+        dev->bar[index].bells = bells;
+        dev->bar[index].bell_count = count;
 }
 
 int

@@ -11,10 +11,10 @@
 #ifndef CPU_CPU_H
 #define CPU_CPU_H
 
+#include "mem/mem.h"
 #include "x86/state.h"
 
 struct config_error;
-struct guest_mem;
 struct cpu;
 struct cpu_engine;
 struct x86_cpu_model;
@@ -137,6 +137,16 @@ struct cpu_apic_ops {
         int (*set)(struct cpu *cpu, const struct x86_apic *apic);
 };
 
+/* A register of which a write of @size bytes (of @value, if @match) is a notification and nothing else. */
+struct cpu_doorbell {
+        bool port; /* else MMIO */
+        uint8_t size;
+        bool match;
+        uint32_t value;
+        gpa_t address;
+        int fd; /* eventfd */
+};
+
 struct cpu_engine_ops {
         const char *name;
         /*
@@ -161,6 +171,17 @@ struct cpu_engine_ops {
         /* 0: any number of breakpoints, of any length; else they are debug registers. */
         unsigned breakpoints_max;
         int (*set_debug)(struct cpu *cpu, const struct cpu_debug *debug);
+        /*
+         * Optional: such a write adds 1 to the eventfd instead of calling port_out or mmio_write.
+         * -errno if it cannot be had, and then the write comes as ever.  Any thread, one at a time.
+         */
+        int (*set_doorbell)(struct cpu_engine *engine, const struct cpu_doorbell *bell, bool on);
+        /*
+         * Optional: from log_dirty(true) on, take_dirty calls @fn for the pages that the guest has written
+         * since it was last asked.  What devices write is told by the hook of mem.h instead.
+         */
+        int (*log_dirty)(struct cpu_engine *engine, bool on);
+        int (*take_dirty)(struct cpu_engine *engine, mem_written_fn *fn, void *ctx);
         /* Counters as "name value" lines into @buf; the length it would take. */
         size_t (*stats)(struct cpu *cpu, char *buf, size_t size);
         /* Devices wrote [gpa, gpa+len) of guest memory: forget code translated from it.  Any thread. */

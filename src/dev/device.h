@@ -21,6 +21,7 @@ struct device_env {
         struct guest_mem *mem;
         struct pci_bus *pci;
         const char *vm_name;
+        bool doorbells;   /* the engine may ring doorbells itself (struct io_doorbell) */
         bool virtio_msix; /* virtio functions offer MSI-X, else MSI */
 };
 

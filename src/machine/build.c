@@ -109,6 +109,41 @@ build_buses(struct machine *machine, struct config_error *err)
         return fail_with(err, "buses", error);
 }
 
+static void
+set_doorbell(struct machine *machine, bool port, uint64_t address, const struct io_doorbell *bell, bool on)
+{
+        const struct cpu_doorbell wanted = { .port = port,
+                .size = bell->size,
+                .match = bell->match,
+                .value = bell->value,
+                .address = address,
+                .fd = bell->fd };
+
+        /* Where it cannot be had, the guest's writes come to the device. */
+        (void)machine->engine_ops->set_doorbell(machine->engine, &wanted, on);
+}
+
+static void
+set_port_doorbell(void *ctx, uint64_t address, const struct io_doorbell *bell, bool on)
+{
+        set_doorbell(ctx, true, address, bell, on);
+}
+
+static void
+set_mmio_doorbell(void *ctx, uint64_t address, const struct io_doorbell *bell, bool on)
+{
+        set_doorbell(ctx, false, address, bell, on);
+}
+
+static void
+connect_doorbells(struct machine *machine)
+{
+        if (machine->engine_ops->set_doorbell == NULL)
+                return;
+        io_space_on_doorbell(machine->ports, set_port_doorbell, machine);
+        io_space_on_doorbell(machine->mmio, set_mmio_doorbell, machine);
+}
+
 static int
 build_pci_devices(struct machine *machine, struct config_error *err)
 {
@@ -118,8 +153,10 @@ build_pci_devices(struct machine *machine, struct config_error *err)
                 .mem = machine->mem,
                 .pci = machine->pci,
                 .vm_name = vm->name,
+                .doorbells = machine->engine_ops->set_doorbell != NULL,
                 .virtio_msix = vm->virtio_msix };
 
+        connect_doorbells(machine);
         for (unsigned i = 0; i < vm->pci_count; i++) {
                 const struct vm_pci_device *dev = &vm->pci[i];
                 const struct device_place place = { dev->bus, dev->slot, dev->func };

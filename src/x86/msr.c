@@ -14,6 +14,8 @@
             1ull << 15 /* PSDP_NO */ | 1ull << 20 /* BHI_NO */ | 1ull << 24 /* PBRSB_NO */ |                \
             1ull << 26 /* GDS_NO */ | 1ull << 27 /* RFDS_NO */ | 1ull << 62 /* ITS_NO */)
 
+#define MSR_PLATFORM_INFO 0xceu
+
 #define MISC_ENABLE_MASK ((1ull << 0) | (1ull << 3) | (1ull << 7) | (1ull << 11) | (1ull << 12) | (1ull << 16) | \
         (1ull << 18) | (1ull << 22) | (1ull << 23) | (1ull << 34))
 
@@ -84,7 +86,7 @@ static const struct msr_constant constants[] = {
         { 0x79, 1, WRITE_IGNORE, 0, 0 },               /* IA32_BIOS_UPDT_TRIG */
         { 0x8b, 1, WRITE_IGNORE, 0, 0x2b00000000ull << 8 }, /* IA32_BIOS_SIGN_ID: revision in the high half */
         { 0xfe, 1, WRITE_GP, X86_MF_MTRR, MTRR_CAP },
-        { 0x10a, 1, WRITE_GP, X86_MF_ARCH_CAPABILITIES, ARCH_CAPABILITIES },
+        { X86_MSR_ARCH_CAPABILITIES, 1, WRITE_GP, X86_MF_ARCH_CAPABILITIES, ARCH_CAPABILITIES },
         { 0x179, 1, WRITE_GP, X86_MF_MCE, 0 },         /* IA32_MCG_CAP: no banks */
         { 0x17a, 1, WRITE_IGNORE, X86_MF_MCE, 0 },     /* IA32_MCG_STATUS */
         { 0x198, 1, WRITE_GP, 0, 0 },                  /* IA32_PERF_STATUS */
@@ -156,6 +158,12 @@ constant_find(const struct x86_cpu_model *model, uint32_t msr)
         return NULL;
 }
 
+bool
+x86_msr_is_constant(const struct x86_cpu_model *model, uint32_t msr)
+{
+        return msr == MSR_PLATFORM_INFO || constant_find(model, msr) != NULL;
+}
+
 static uint64_t *
 field_at(struct x86_state *st, const struct msr_field *f, uint32_t msr)
 {
@@ -221,7 +229,7 @@ x86_msr_read(const struct x86_state *st, const struct x86_cpu_model *model, uint
                 *ret_value = 0; /* IA32_XSS: no supervisor states */
                 return X86_MSR_OK;
         }
-        if (msr == 0xce) { /* MSR_PLATFORM_INFO: ratio to 100 MHz */
+        if (msr == MSR_PLATFORM_INFO) { /* ratio to 100 MHz */
                 *ret_value = x86_model_tsc_hz(model) / 100000000 << 8;
                 return X86_MSR_OK;
         }

@@ -15,6 +15,7 @@
 #define X86_MSR_TSC_ADJUST     0x3bu
 #define X86_MSR_SPEC_CTRL      0x48u
 #define X86_MSR_PRED_CMD       0x49u
+#define X86_MSR_ARCH_CAPABILITIES 0x10au
 #define X86_MSR_SYSENTER_CS    0x174u
 #define X86_MSR_SYSENTER_ESP   0x175u
 #define X86_MSR_SYSENTER_EIP   0x176u
@@ -39,6 +40,8 @@ enum x86_msr_result {
         X86_MSR_UNKNOWN, /* it does not exist */
 };
 
+/* Whether it reads the same at all times, whatever is written; for an engine that has it from elsewhere. */
+bool x86_msr_is_constant(const struct x86_cpu_model *model, uint32_t msr);
 enum x86_msr_result x86_msr_read(const struct x86_state *st, const struct x86_cpu_model *model, uint32_t msr,
     uint64_t *ret_value);
 enum x86_msr_result x86_msr_write(struct x86_state *st, const struct x86_cpu_model *model, uint32_t msr,

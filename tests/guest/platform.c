@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * What a kernel needs of the machine around the processor: port and MMIO exits, the I/O APIC's
- * edges and levels, the PICs, timers, HLT, NMIs, a second processor and interrupts between the
- * two, x2APIC mode, reset.  In long mode, with instructions that software KVM can emulate too.
+ * edges and levels, the PICs, timers, HLT, NMIs, a virtio device with MSI-X in slot 4, a second
+ * processor and interrupts between the two, x2APIC mode, reset.  In long mode, with instructions that software KVM can emulate too.
  * Output as guest.h says; ends by a reset (bhyve's status 0), or through the exit port if
  * something failed.
  */
@@ -44,7 +44,7 @@
 #define PIC_VECTOR 0x30
 #define AP_CODE    0x8000ul
 
-enum { VECTOR_NMI = 2, VECTOR_TIMER = 0x40, VECTOR_PIT, VECTOR_SELF, VECTOR_PING, VECTOR_PONG, VECTOR_LEVEL = 0x60 };
+enum { VECTOR_NMI = 2, VECTOR_TIMER = 0x40, VECTOR_PIT, VECTOR_SELF, VECTOR_PING, VECTOR_PONG, VECTOR_RND, VECTOR_LEVEL = 0x60 };
 
 struct frame {
         u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
@@ -350,6 +350,106 @@ test_messages(void)
         check("nmi-with-if-clear", count[VECTOR_NMI], 1);
 }
 
+/* virtio 1.2, 4.1.4.10: registers of the legacy interface, in I/O BAR 0. */
+#define RND_PORT   0x3000
+#define RND_PFN    8
+#define RND_SIZE   12
+#define RND_NOTIFY 16
+#define RND_STATUS 18
+#define RND_VECTOR 22
+
+static struct {
+        u64 address;
+        u32 length;
+        u16 flags, next;
+} ring[1024] __attribute__((aligned(4096))); /* descriptors, then the available ring, then the used ring */
+static u8 random_bytes[16];
+
+static u32
+pci_read(unsigned offset)
+{
+        u32 value;
+
+        __asm__ volatile("outl %0, %w1" : : "a"(0x80000000u | 4 << 11 | offset), "Nd"(0xcf8));
+        __asm__ volatile("inl %w1, %0" : "=a"(value) : "Nd"(0xcfc));
+        return value;
+}
+
+static void
+pci_write(unsigned offset, u32 value)
+{
+        (void)pci_read(offset);
+        __asm__ volatile("outl %0, %w1" : : "a"(value), "Nd"(0xcfc));
+}
+
+static void
+out16(u16 port, u16 value)
+{
+        __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static u16
+in16(u16 port)
+{
+        u16 value;
+
+        __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
+        return value;
+}
+
+/* Vector 0 of MSI-X, whose table is where BAR 1 begins, becomes VECTOR_RND. */
+static void
+enable_msix(void)
+{
+        unsigned cap = pci_read(0x34) & 0xff;
+        volatile u32 *table = (volatile u32 *)(word)(pci_read(0x14) & ~15u);
+
+        while ((pci_read(cap) & 0xff) != 0x11)
+                cap = pci_read(cap) >> 8 & 0xff;
+        table[0] = 0xfee00000;
+        table[1] = 0;
+        table[2] = VECTOR_RND;
+        table[3] = 0;
+        pci_write(cap, pci_read(cap) | 1u << 31);
+}
+
+static void
+test_virtio(void)
+{
+        u16 port, size;
+        volatile u16 *available;
+        volatile u32 *used;
+
+        if (pci_read(0) != 0x10051af4) {
+                check("virtio-rnd-is-there", pci_read(0), 0x10051af4);
+                return;
+        }
+        pci_write(0x10, RND_PORT); /* away from the test device's lines */
+        pci_write(4, 7);
+        enable_msix();
+        port = pci_read(0x10) & ~3u;
+        check("virtio-moved", port, RND_PORT);
+        size = in16(port + RND_SIZE);
+        available = (volatile u16 *)&ring[size];
+        used = (volatile u32 *)(((word)&available[3 + size] + 4095) & ~4095ul);
+        out8(port + RND_STATUS, 0);
+        out8(port + RND_STATUS, 3);
+        __asm__ volatile("outl %0, %1" : : "a"((u32)((word)ring >> 12)), "Nd"((u16)(port + RND_PFN)));
+        out16(port + RND_VECTOR, 0);
+        out8(port + RND_STATUS, 7);
+        for (u16 i = 1; i <= 3; i++) {
+                ring[0].address = (word)random_bytes;
+                ring[0].length = sizeof(random_bytes);
+                ring[0].flags = 2; /* for the device to write */
+                available[1] = i;
+                out16(port + RND_NOTIFY, 0);
+                wait_for(VECTOR_RND, i);
+        }
+        check("virtio-interrupts", count[VECTOR_RND], 3);
+        check("virtio-used", (used[0] >> 16) << 8 | used[2], 3 << 8 | sizeof(random_bytes));
+        out8(port + RND_STATUS, 0);
+}
+
 /* Real mode at AP_CODE, then 32-bit, then long mode with the boot processor's tables. */
 __asm__(".pushsection .data\n.balign 16\n.globl ap_start, ap_end\n"
         ".code16\n"
@@ -449,6 +549,7 @@ main(void)
         test_ioapic();
         test_pic();
         test_messages();
+        test_virtio();
         test_second_processor();
         test_x2apic();
         if (failures != 0 || stray) {

@@ -58,8 +58,8 @@ def why_not(name, engine):
 def run(elf, engine, directory):
     """What the guest said, in lines, and what is wrong with how it ended."""
     options = [word for option in ENGINES[engine] for word in ('-o', option)]
-    p = subprocess.run([BHYVE, '-c', '2', '-m', '128M', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,stdio',
-                        '-l', 'pc-testdev', *options, '-o', 'boot.kernel=' + elf, 'cpu-test'],
+    p = subprocess.run([BHYVE, '-c', '2', '-m', '128M', '-s', '0,hostbridge', '-s', '4,virtio-rnd', '-s', '31,lpc',
+                        '-l', 'com1,stdio', '-l', 'pc-testdev', *options, '-o', 'boot.kernel=' + elf, 'cpu-test'],
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
                        env=dict(os.environ, BHYVE_RUN=directory))
     lines = p.stdout.decode(errors='replace').splitlines()

@@ -26,14 +26,6 @@
 #define MSR_APIC_BASE    0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 
-static int
-enable(int vm, uint32_t capability, uint64_t argument)
-{
-        struct kvm_enable_cap cap = { .cap = capability, .args = { argument } };
-
-        return ioctl(vm, KVM_ENABLE_CAP, &cap) != 0 ? -errno : 0;
-}
-
 int
 kvm_apic_create(struct cpu_engine *engine, struct config_error *err)
 {
@@ -48,12 +40,12 @@ kvm_apic_create(struct cpu_engine *engine, struct config_error *err)
                 config_fail(err, "kvm.irqchip=split: KVM lacks KVM_CAP_SPLIT_IRQCHIP (Linux 4.4)");
                 return -ENOTSUP;
         }
-        if (enable(engine->vm, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_PINS) != 0)
+        if (kvm_enable(engine, KVM_CAP_SPLIT_IRQCHIP, KVM_IOAPIC_PINS) != 0)
                 return kvm_failed(err, "KVM_ENABLE_CAP(KVM_CAP_SPLIT_IRQCHIP)");
         engine->split = true;
         /* Ids beyond 8 bits as they are, not cut; without it (before Linux 4.8) there are at most 255. */
         engine->wide_ids = kvm_has(engine, KVM_CAP_X2APIC_API) &&
-            enable(engine->vm, KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS) == 0;
+            kvm_enable(engine, KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS) == 0;
         return 0;
 }
 

@@ -116,7 +116,7 @@ kvm_open(const struct cpu_config *config, int *ret_fd, struct config_error *why)
 
 /* Refused here, before there is anything to undo. */
 int
-kvm_check_limits(const struct cpu_engine *engine, unsigned slots, struct config_error *err)
+kvm_check_limits(const struct cpu_engine *engine, struct config_error *err)
 {
         int cpus_max = kvm_has(engine, KVM_CAP_MAX_VCPUS), slots_max = kvm_has(engine, KVM_CAP_NR_MEMSLOTS);
 
@@ -131,8 +131,9 @@ kvm_check_limits(const struct cpu_engine *engine, unsigned slots, struct config_
         }
         if (slots_max == 0)
                 slots_max = 32;
-        if (slots > (unsigned)slots_max) {
-                config_fail(err, "guest memory is in %u pieces; this KVM allows %d (KVM_CAP_NR_MEMSLOTS)", slots, slots_max);
+        if (engine->slot_count > (unsigned)slots_max) {
+                config_fail(err, "guest memory is in %u pieces; this KVM allows %d (KVM_CAP_NR_MEMSLOTS)",
+                    engine->slot_count, slots_max);
                 return -E2BIG;
         }
         return 0;
@@ -243,6 +244,14 @@ kvm_read_cpuid(struct cpu_engine *engine, struct config_error *err)
                 fill_cpuid(engine, supported);
         free(supported);
         return error;
+}
+
+int
+kvm_enable(const struct cpu_engine *engine, uint32_t capability, uint64_t argument)
+{
+        struct kvm_enable_cap cap = { .cap = capability, .args = { argument } };
+
+        return ioctl(engine->vm, KVM_ENABLE_CAP, &cap) != 0 ? -errno : 0;
 }
 
 int

@@ -15,20 +15,6 @@
 #define TSS_ADDRESS    0xfffbd000ul /* three pages that no device of ours uses; VT-x real mode needs them */
 #define IDENTITY_MAP   0xfffbc000ul
 static void
-add_slot(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
-{
-        struct cpu_engine *engine = ctx;
-        struct kvm_userspace_memory_region region = { .slot = engine->slot_count++,
-                .flags = kind == MEM_ROM ? KVM_MEM_READONLY : 0,
-                .guest_phys_addr = gpa,
-                .memory_size = len,
-                .userspace_addr = (uintptr_t)host };
-
-        if (engine->slot_error == 0 && ioctl(engine->vm, KVM_SET_USER_MEMORY_REGION, &region) != 0)
-                engine->slot_error = -errno;
-}
-
-static void
 kick_handler(int signal_number)
 {
         /* Its arrival is what interrupts KVM_RUN. */
@@ -47,12 +33,6 @@ kvm_destroy(struct cpu_engine *engine)
         free(engine);
 }
 
-static void
-count_slot(void *ctx, gpa_t gpa, uint64_t len, void *host, enum mem_kind kind)
-{
-        ++*(unsigned *)ctx;
-}
-
 static int
 set_up_vm(struct cpu_engine *engine, struct config_error *err)
 {
@@ -65,23 +45,32 @@ set_up_vm(struct cpu_engine *engine, struct config_error *err)
         (void)ioctl(engine->vm, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
         if (ioctl(engine->vm, KVM_SET_TSS_ADDR, TSS_ADDRESS) != 0)
                 return kvm_failed(err, "KVM_SET_TSS_ADDR");
-        mem_for_each(engine->mem, add_slot, engine);
-        if (engine->slot_error == 0)
+        return kvm_slots_create(engine, err);
+}
+
+/*
+ * -P: the guest is left on PAUSE, for KVM to let other vCPUs run; without, as on FreeBSD, PAUSE is
+ * left to the processor.
+ */
+static int
+set_pause_exits(struct cpu_engine *engine, struct config_error *err)
+{
+        if (engine->config.exit_on_pause || !(kvm_has(engine, KVM_CAP_X86_DISABLE_EXITS) & KVM_X86_DISABLE_EXITS_PAUSE))
                 return 0;
-        errno = -engine->slot_error;
-        return kvm_failed(err, "KVM_SET_USER_MEMORY_REGION");
+        if (kvm_enable(engine, KVM_CAP_X86_DISABLE_EXITS, KVM_X86_DISABLE_EXITS_PAUSE) != 0)
+                return kvm_failed(err, "KVM_ENABLE_CAP(KVM_CAP_X86_DISABLE_EXITS)");
+        return 0;
 }
 
 static int
 open_vm(struct cpu_engine *engine, struct config_error *err)
 {
-        unsigned slots = 0;
         int error = kvm_open(&engine->config, &engine->kvm, err);
 
         if (error != 0)
                 return error;
-        mem_for_each(engine->mem, count_slot, &slots);
-        error = kvm_check_limits(engine, slots, err);
+        kvm_slots_list(engine);
+        error = kvm_check_limits(engine, err);
         if (error != 0)
                 return error;
         engine->vm = ioctl(engine->kvm, KVM_CREATE_VM, 0);
@@ -90,6 +79,10 @@ open_vm(struct cpu_engine *engine, struct config_error *err)
         error = set_up_vm(engine, err);
         if (error == 0)
                 error = kvm_apic_create(engine, err);
+        if (error == 0)
+                error = kvm_msr_create(engine, err);
+        if (error == 0)
+                error = set_pause_exits(engine, err);
         return error != 0 ? error : kvm_read_cpuid(engine, err);
 }
 
@@ -135,6 +128,7 @@ kvm_cpu_destroy(struct cpu *cpu)
                 munmap(cpu->run, cpu->engine->run_bytes);
         if (cpu->fd >= 0)
                 close(cpu->fd);
+        free(cpu->policy);
         free(cpu);
 }
 
@@ -153,6 +147,16 @@ set_cpuid(struct cpu *cpu)
                         e->edx = cpu->id;
         }
         return ioctl(cpu->fd, KVM_SET_CPUID2, cpuid) != 0 ? -errno : 0;
+}
+
+static int
+make_policy_state(struct cpu *cpu)
+{
+        cpu->policy = aligned_alloc(_Alignof(struct x86_state), sizeof(*cpu->policy));
+        if (cpu->policy == NULL)
+                return -ENOMEM;
+        x86_state_reset(cpu->policy, cpu->id);
+        return 0;
 }
 
 static int
@@ -179,6 +183,10 @@ kvm_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu)
         }
         if (error == 0)
                 error = set_cpuid(cpu);
+        if (error == 0)
+                error = make_policy_state(cpu);
+        if (error == 0 && engine->msr_count == 0)
+                kvm_msr_list(cpu);
         if (error != 0) {
                 kvm_cpu_destroy(cpu);
                 return error;
@@ -259,6 +267,10 @@ handle_exit(struct cpu *cpu, struct cpu_exit *exit)
         case KVM_EXIT_MMIO:
                 do_mmio(cpu);
                 cpu->incomplete = true;
+                return false;
+        case KVM_EXIT_X86_RDMSR:
+        case KVM_EXIT_X86_WRMSR:
+                kvm_msr_exit(cpu);
                 return false;
         case KVM_EXIT_IOAPIC_EOI:
                 cpu->eoi_exits++;
@@ -513,6 +525,9 @@ const struct cpu_engine_ops cpu_engine_kvm = {
         .event = kvm_event,
         .breakpoints_max = 4,
         .set_debug = kvm_set_debug,
+        .set_doorbell = kvm_set_doorbell,
+        .log_dirty = kvm_log_dirty,
+        .take_dirty = kvm_take_dirty,
         .stats = kvm_stats,
         .memory_written = kvm_memory_written,
 };

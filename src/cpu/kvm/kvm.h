@@ -27,6 +27,15 @@ struct kvm_route_table {
 };
 _Static_assert(offsetof(struct kvm_route_table, entry) == sizeof(struct kvm_irq_routing), "as the kernel reads it");
 
+#define KVM_MSRS_MAX 48u
+
+/* struct kvm_msrs with room. */
+struct kvm_msr_block {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry[KVM_MSRS_MAX];
+};
+_Static_assert(offsetof(struct kvm_msr_block, entry) == sizeof(struct kvm_msrs), "as the kernel reads it");
+
 struct cpu_engine {
         int kvm;
         int vm;
@@ -38,8 +47,11 @@ struct cpu_engine {
         bool split;    /* the local APICs are in the kernel */
         bool wide_ids; /* KVM_GET_LAPIC and KVM_SET_LAPIC know 32-bit x2APIC ids */
         struct kvm_route_table routes; /* what the level-triggered pins of the I/O APIC send */
+        uint32_t msr_index[KVM_MSRS_MAX]; /* MSRs of struct x86_state that this host has */
+        uint16_t msr_offset[KVM_MSRS_MAX];
+        unsigned msr_count;
+        struct kvm_userspace_memory_region slot[MEM_AREAS_MAX];
         unsigned slot_count;
-        int slot_error;
 };
 
 struct cpu {
@@ -54,6 +66,7 @@ struct cpu {
         uint8_t mp_state;       /* enum x86_mp_state; the kernel's own where the irqchip is split */
         bool incomplete;        /* the last exit's I/O is finished by the next KVM_RUN */
         int vector;             /* acknowledged, but not yet taken by KVM_INTERRUPT; -1: none */
+        struct x86_state *policy; /* what x86/msr.c remembers of the MSRs that it answers */
         gva_t watched[4];    /* what the debug registers hold for the debugger */
         uint8_t watch_slots; /* bit n: register n watches data */
         bool stepping;
@@ -69,7 +82,7 @@ int kvm_open(const struct cpu_config *config, int *ret_fd, struct config_error *
 /* What KVM_CHECK_EXTENSION says of the VM, or of KVM before there is one; 0: it lacks it. */
 int kvm_has(const struct cpu_engine *engine, int capability);
 /* -E2BIG, with @err, if there are more vCPUs or slots than this KVM allows. */
-int kvm_check_limits(const struct cpu_engine *engine, unsigned slots, struct config_error *err);
+int kvm_check_limits(const struct cpu_engine *engine, struct config_error *err);
 /* Makes engine->cpuid: the machine's model, without what KVM does not support. */
 int kvm_read_cpuid(struct cpu_engine *engine, struct config_error *err);
 /*
@@ -77,6 +90,8 @@ int kvm_read_cpuid(struct cpu_engine *engine, struct config_error *err);
  * (bits of leaf 1, ECX): whether KVM does them depends on where the local APICs are.
  */
 void kvm_cut_cpuid(struct kvm_cpuid_entry2 *e, const struct kvm_cpuid2 *supported, uint32_t apic_features);
+/* KVM_ENABLE_CAP on the VM; -errno, and errno. */
+int kvm_enable(const struct cpu_engine *engine, uint32_t capability, uint64_t argument);
 /* -errno, with "@call: reason" in @err. */
 int kvm_failed(struct config_error *err, const char *call);
 
@@ -89,9 +104,26 @@ bool kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address
 void kvm_apic_pack(const struct x86_apic *apic, bool wide_ids, struct kvm_lapic_state *ret_regs);
 void kvm_apic_unpack(const struct kvm_lapic_state *regs, uint64_t base, bool wide_ids, struct x86_apic *ret_apic);
 
+/* memory.c; the last three are struct cpu_engine_ops's. */
+void kvm_slots_list(struct cpu_engine *engine);
+int kvm_slots_create(struct cpu_engine *engine, struct config_error *err);
+int kvm_set_doorbell(struct cpu_engine *engine, const struct cpu_doorbell *bell, bool on);
+int kvm_log_dirty(struct cpu_engine *engine, bool on);
+int kvm_take_dirty(struct cpu_engine *engine, mem_written_fn *fn, void *ctx);
+
 /* state.c */
 void kvm_state_get(struct cpu *cpu, struct x86_state *ret_state);
 int kvm_state_set(struct cpu *cpu, const struct x86_state *state);
+
+/* msr.c */
+/* Before any vCPU: unknown MSRs, and constant ones, come out to the shared policy. */
+int kvm_msr_create(struct cpu_engine *engine, struct config_error *err);
+void kvm_msr_exit(struct cpu *cpu);
+/* With the first vCPU: which of the state's MSRs there are. */
+void kvm_msr_list(struct cpu *cpu);
+void kvm_msrs_get(struct cpu *cpu, struct x86_state *st);
+/* -EINVAL if KVM refuses a value. */
+int kvm_msrs_set(struct cpu *cpu, const struct x86_state *st);
 /* @request is KVM_GET_MSRS or KVM_SET_MSRS; -EIO if the host does not know the MSR, or its value. */
 int kvm_msr(struct cpu *cpu, unsigned long request, uint32_t msr, uint64_t *value);
 

@@ -2,48 +2,12 @@
 /* The whole processor state between struct x86_state and KVM's pieces of it. */
 #include "base/util.h"
 #include "cpu/kvm/kvm.h"
+#include "x86/msr.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
-
-static const struct {
-        uint32_t msr;
-        size_t offset;
-} state_msrs[] = {
-        { 0x10 /* TSC: handled apart */, SIZE_MAX },
-        { 0xc0000081, offsetof(struct x86_state, star) },
-        { 0xc0000082, offsetof(struct x86_state, lstar) },
-        { 0xc0000083, offsetof(struct x86_state, cstar) },
-        { 0xc0000084, offsetof(struct x86_state, sfmask) },
-        { 0xc0000102, offsetof(struct x86_state, kernel_gs_base) },
-        { 0xc0000103, offsetof(struct x86_state, tsc_aux) },
-        { 0x174, offsetof(struct x86_state, sysenter_cs) },
-        { 0x175, offsetof(struct x86_state, sysenter_esp) },
-        { 0x176, offsetof(struct x86_state, sysenter_eip) },
-        { 0x277, offsetof(struct x86_state, pat) },
-        { 0x1a0, offsetof(struct x86_state, misc_enable) },
-        { 0x2ff, offsetof(struct x86_state, mtrr_def_type) },
-};
-
-/* One at a time: a host that lacks one MSR must not keep the others from being set. */
-int
-kvm_msr(struct cpu *cpu, unsigned long request, uint32_t msr, uint64_t *value)
-{
-        union {
-                struct kvm_msrs head;
-                uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
-        } block = { .head = { .nmsrs = 1 } };
-        struct kvm_msr_entry entry = { .index = msr, .data = *value };
-
-        memcpy(block.bytes + sizeof(block.head), &entry, sizeof(entry));
-        if (ioctl(cpu->fd, request, &block) != 1)
-                return -EIO;
-        memcpy(&entry, block.bytes + sizeof(block.head), sizeof(entry));
-        *value = entry.data;
-        return 0;
-}
 
 static struct kvm_segment
 segment_to_kvm(const struct x86_seg *seg)
@@ -190,10 +154,17 @@ static int
 set_events(struct cpu *cpu, const struct x86_state *st)
 {
         struct kvm_debugregs d = { .dr6 = st->dr6, .dr7 = st->dr7 };
-        struct kvm_vcpu_events e = { .flags = KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_NMI_PENDING };
+        struct kvm_vcpu_events e;
 
         for (unsigned i = 0; i < 4; i++)
                 d.db[i] = st->dr[i];
+        /* What KVM is about to deliver stays, but for a processor that begins anew. */
+        if (ioctl(cpu->fd, KVM_GET_VCPU_EVENTS, &e) != 0)
+                return -errno;
+        if (st->mp_state == X86_MP_WAIT_INIT || st->mp_state == X86_MP_WAIT_SIPI)
+                memset(&e, 0, sizeof(e));
+        e.flags &= KVM_VCPUEVENT_VALID_PAYLOAD;
+        e.flags |= KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_NMI_PENDING;
         e.nmi.pending = st->nmi_pending;
         e.nmi.masked = st->nmi_blocked;
         e.interrupt.shadow = (uint8_t)((st->shadow_sti ? KVM_X86_SHADOW_INT_STI : 0) |
@@ -201,6 +172,39 @@ set_events(struct cpu *cpu, const struct x86_state *st)
         if (ioctl(cpu->fd, KVM_SET_DEBUGREGS, &d) != 0 || ioctl(cpu->fd, KVM_SET_VCPU_EVENTS, &e) != 0)
                 return -errno;
         return 0;
+}
+
+/*
+ * The offset itself, which is the same for all vCPUs, where KVM has it (Linux 5.16); else the counter
+ * by its MSR, and KVM takes writes that are close together for one and the same.
+ */
+static struct kvm_device_attr
+tsc_offset_attr(uint64_t *offset)
+{
+        return (struct kvm_device_attr){ .group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset };
+}
+
+static uint64_t
+get_tsc_offset(struct cpu *cpu)
+{
+        uint64_t offset = 0, tsc = 0;
+        struct kvm_device_attr attr = tsc_offset_attr(&offset);
+
+        if (ioctl(cpu->fd, KVM_GET_DEVICE_ATTR, &attr) == 0)
+                return offset;
+        return kvm_msr(cpu, KVM_GET_MSRS, X86_MSR_TSC, &tsc) == 0 ? tsc - __builtin_ia32_rdtsc() : 0;
+}
+
+static void
+set_tsc_offset(struct cpu *cpu, uint64_t offset)
+{
+        struct kvm_device_attr attr = tsc_offset_attr(&offset);
+        uint64_t tsc;
+
+        if (ioctl(cpu->fd, KVM_SET_DEVICE_ATTR, &attr) == 0)
+                return;
+        tsc = __builtin_ia32_rdtsc() + offset;
+        (void)kvm_msr(cpu, KVM_SET_MSRS, X86_MSR_TSC, &tsc);
 }
 
 static const uint8_t mp_states[] = {
@@ -237,18 +241,13 @@ set_mp_state(struct cpu *cpu, uint8_t state)
 void
 kvm_state_get(struct cpu *cpu, struct x86_state *ret_state)
 {
-        uint64_t tsc = 0;
-
         memset(ret_state, 0, sizeof(*ret_state));
         get_regs(cpu, ret_state);
         get_sregs(cpu, ret_state);
         get_fpu(cpu, ret_state);
         get_events(cpu, ret_state);
-        for (unsigned i = 1; i < ARRAY_LEN(state_msrs); i++)
-                (void)kvm_msr(cpu, KVM_GET_MSRS, state_msrs[i].msr,
-                    (uint64_t *)((char *)ret_state + state_msrs[i].offset));
-        if (kvm_msr(cpu, KVM_GET_MSRS, state_msrs[0].msr, &tsc) == 0)
-                ret_state->tsc_offset = tsc - __builtin_ia32_rdtsc();
+        kvm_msrs_get(cpu, ret_state);
+        ret_state->tsc_offset = get_tsc_offset(cpu);
         get_mp_state(cpu);
         ret_state->mp_state = cpu->mp_state;
 }
@@ -256,18 +255,12 @@ kvm_state_get(struct cpu *cpu, struct x86_state *ret_state)
 int
 kvm_state_set(struct cpu *cpu, const struct x86_state *state)
 {
-        uint64_t tsc = __builtin_ia32_rdtsc() + state->tsc_offset;
         int error;
 
         if ((error = set_sregs(cpu, state)) != 0 || (error = set_regs(cpu, state)) != 0 ||
-            (error = set_fpu(cpu, state)) != 0 || (error = set_events(cpu, state)) != 0)
+            (error = set_fpu(cpu, state)) != 0 || (error = set_events(cpu, state)) != 0 ||
+            (error = kvm_msrs_set(cpu, state)) != 0)
                 return error;
-        for (unsigned i = 1; i < ARRAY_LEN(state_msrs); i++) {
-                uint64_t value;
-
-                memcpy(&value, (const char *)state + state_msrs[i].offset, sizeof(value));
-                (void)kvm_msr(cpu, KVM_SET_MSRS, state_msrs[i].msr, &value);
-        }
-        (void)kvm_msr(cpu, KVM_SET_MSRS, state_msrs[0].msr, &tsc);
+        set_tsc_offset(cpu, state->tsc_offset);
         return set_mp_state(cpu, state->mp_state);
 }

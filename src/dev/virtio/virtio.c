@@ -20,6 +20,8 @@ virtio_answer_bell(void *ctx, unsigned epoll_events)
         (void)n;
         /* Pairs with virtio_ring_bell: what the driver put before it rang is seen after this. */
         queues = __atomic_exchange_n(&dev->bell, 0, __ATOMIC_SEQ_CST);
+        if (dev->bell_is_shared)
+                queues = UINT64_MAX >> (64 - dev->queue_count);
         while (queues != 0) {
                 unsigned i = (unsigned)__builtin_ctzll(queues);
 

@@ -77,6 +77,7 @@ struct virtio_device {
         unsigned config_len;
         uint8_t config[VIRTIO_CONFIG_MAX]; /* the device's configuration structure, little-endian */
         uint64_t bell;             /* atomic: queues that were notified */
+        bool bell_is_shared;       /* others ring bell_fd too, and do not say for which queue */
         int bell_fd;
         struct loop_fd *bell_watch;
         struct log_limit limit;

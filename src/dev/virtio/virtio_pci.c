@@ -77,6 +77,7 @@ struct virtio_pci {
         uint32_t device_feature_select;
         uint32_t driver_feature_select;
         uint16_t queue_select;
+        struct io_doorbell legacy_bell[VIRTIO_QUEUES_MAX], modern_bell[VIRTIO_QUEUES_MAX]; /* a queue each */
         uint8_t window_cap; /* config offset of the configuration access capability */
 };
 
@@ -567,6 +568,20 @@ capabilities_add(struct virtio_pci *t)
         return 0;
 }
 
+/* A notification says which queue by its value (legacy) or its place (4.1.4.4). */
+static void
+doorbells_add(struct virtio_pci *t)
+{
+        t->dev->bell_is_shared = true;
+        for (unsigned i = 0; i < t->dev->queue_count; i++) {
+                t->legacy_bell[i] = (struct io_doorbell){ LEGACY_QUEUE_NOTIFY, 2, true, i, t->dev->bell_fd };
+                t->modern_bell[i] =
+                    (struct io_doorbell){ MODERN_NOTIFY + i * NOTIFY_MULTIPLIER, 2, false, 0, t->dev->bell_fd };
+        }
+        pci_bar_doorbells(&t->pci, BAR_LEGACY, t->legacy_bell, t->dev->queue_count);
+        pci_bar_doorbells(&t->pci, BAR_MODERN, t->modern_bell, t->dev->queue_count);
+}
+
 static int
 virtio_pci_fill(struct virtio_pci *t, const struct device_env *env)
 {
@@ -578,6 +593,8 @@ virtio_pci_fill(struct virtio_pci *t, const struct device_env *env)
                     IO_UNLOCKED);
         if (error == 0)
                 error = capabilities_add(t);
+        if (error == 0 && env->doorbells)
+                doorbells_add(t);
         if (error == 0)
                 error = env->virtio_msix ? pci_msix_init(&t->pci, BAR_MSIX, t->dev->queue_count + 1) :
                                            pci_msi_init(&t->pci, 1);
