@@ -160,7 +160,8 @@ struct cpu_engine_ops {
         void (*destroy)(struct cpu_engine *engine);
         /* Its own local APICs; NULL (the function, or what it returns): it uses the machine's. */
         const struct cpu_apic_ops *(*apic)(const struct cpu_engine *engine);
-        int (*cpu_create)(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu);
+        /* As create. */
+        int (*cpu_create)(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu, struct config_error *err);
         void (*cpu_destroy)(struct cpu *cpu);
         /* Only from the vCPU's thread, or while it is not in run. */
         void (*get_state)(struct cpu *cpu, struct x86_state *ret_state);

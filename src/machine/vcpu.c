@@ -9,7 +9,9 @@
  */
 #include "base/log.h"
 #include "base/util.h"
+#include "instance/regs.h"
 #include "machine/private.h"
+#include "x86/paging.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -266,10 +268,34 @@ exit_debug(struct vcpu *vcpu, const struct cpu_exit *exit)
         machine_end(vcpu->machine, MACHINE_END_ERROR);
 }
 
+/* The bytes at CS:RIP, as far as they can be read. */
+static void
+dump_code(struct vcpu *vcpu, const struct x86_state *st)
+{
+        struct guest_mem *mem = vcpu->machine->mem;
+        gva_t at = st->seg[X86_CS].base + st->rip;
+        struct x86_walk walk;
+        uint8_t byte;
+
+        fprintf(stderr, "code at 0x%llx:", (unsigned long long)at);
+        for (unsigned i = 0; i < 16; i++) {
+                if (x86_walk(mem, st, at + i, 0, &walk) != 0 || mem_read(mem, walk.gpa, &byte, 1) != 0)
+                        break;
+                fprintf(stderr, " %02x", byte);
+        }
+        fputc('\n', stderr);
+}
+
+/* The engine cannot go on: what somebody needs who wants to know why. */
 static void
 exit_error(struct vcpu *vcpu, const struct cpu_exit *exit)
 {
+        struct x86_state st;
+
         log_error("virtual CPU %u: %s", vcpu->id, exit->error);
+        vcpu_get_state(vcpu->machine, vcpu->id, &st);
+        regs_print(stderr, vcpu->id, &st);
+        dump_code(vcpu, &st);
         vcpu_fatal(vcpu, MACHINE_END_ERROR);
 }
 
@@ -371,16 +397,17 @@ engine_create(struct machine *machine, struct config_error *err)
 int
 vcpus_create(struct machine *machine, struct config_error *err)
 {
+        struct config_error why = { "" };
         int error = 0;
 
         for (unsigned i = 0; error == 0 && i < machine->config->cpus; i++) {
                 machine->vcpu[i].machine = machine;
                 machine->vcpu[i].id = i;
                 machine->vcpu[i].inactive = i != 0;
-                error = machine->engine_ops->cpu_create(machine->engine, i, &machine->vcpu[i].cpu);
+                error = machine->engine_ops->cpu_create(machine->engine, i, &machine->vcpu[i].cpu, &why);
                 if (error != 0)
                         config_fail(err, "CPU engine %s: virtual CPU %u: %s", machine->engine_ops->name, i,
-                            strerror(-error));
+                            why.text[0] != '\0' ? why.text : strerror(-error));
         }
         return error;
 }

@@ -408,7 +408,7 @@ create_engine(struct diff_guest *g)
                 return error;
         config.model = g->model;
         error = cpu_engine_soft.create(&config, g->mem, &env, &g->engine, &err);
-        return error ? error : cpu_engine_soft.cpu_create(g->engine, 0, &g->cpu);
+        return error ? error : cpu_engine_soft.cpu_create(g->engine, 0, &g->cpu, &err);
 }
 
 int

@@ -22,7 +22,7 @@ CFLAGS = ['-O1', '-std=gnu17', '-Wall', '-Wextra', '-Werror', '-ffreestanding', 
 # and why software KVM cannot run it.
 GUESTS = {
     'cpu64': ('cpu64_start.S', [], 1, 'it does not emulate INT3'),
-    'cpu32': ('cpu32_start.S', ['-m32', '-march=i686'], 1, 'it does not emulate VERR'),
+    'cpu32': ('cpu32_start.S', ['-m32', '-march=i686'], 1, 'it does not emulate IRET in protected mode'),
     'platform': ('cpu64_start.S', [], 0, None),
 }
 # Name of the engine, and what asks for it.

@@ -160,143 +160,44 @@ make_policy_state(struct cpu *cpu)
 }
 
 static int
-kvm_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu)
+open_cpu(struct cpu *cpu, struct config_error *err)
+{
+        struct cpu_engine *engine = cpu->engine;
+        void *p;
+
+        cpu->fd = ioctl(engine->vm, KVM_CREATE_VCPU, (unsigned long)cpu->id);
+        if (cpu->fd < 0)
+                return kvm_failed(err, "KVM_CREATE_VCPU");
+        p = mmap(NULL, engine->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
+        if (p == MAP_FAILED)
+                return kvm_failed(err, "mmap of struct kvm_run");
+        cpu->run = p;
+        if (set_cpuid(cpu) != 0)
+                return kvm_failed(err, "KVM_SET_CPUID2");
+        if (engine->msr_count == 0)
+                kvm_msr_list(cpu);
+        return make_policy_state(cpu);
+}
+
+static int
+kvm_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu, struct config_error *err)
 {
         struct cpu *cpu = calloc(1, sizeof(*cpu));
-        int error = 0;
+        int error;
 
         if (cpu == NULL)
                 return -ENOMEM;
         cpu->engine = engine;
         cpu->id = id;
+        cpu->fd = -1;
         cpu->vector = -1;
-        cpu->fd = ioctl(engine->vm, KVM_CREATE_VCPU, (unsigned long)id);
-        if (cpu->fd < 0)
-                error = -errno;
-        if (error == 0) {
-                void *p = mmap(NULL, engine->run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, cpu->fd, 0);
-
-                if (p == MAP_FAILED)
-                        error = -errno;
-                else
-                        cpu->run = p;
-        }
-        if (error == 0)
-                error = set_cpuid(cpu);
-        if (error == 0)
-                error = make_policy_state(cpu);
-        if (error == 0 && engine->msr_count == 0)
-                kvm_msr_list(cpu);
+        error = open_cpu(cpu, err);
         if (error != 0) {
                 kvm_cpu_destroy(cpu);
                 return error;
         }
         *ret_cpu = cpu;
         return 0;
-}
-
-static void
-do_io(struct cpu *cpu)
-{
-        struct kvm_run *run = cpu->run;
-        const struct cpu_env *env = &cpu->engine->env;
-        uint8_t *data = (uint8_t *)run + run->io.data_offset;
-
-        cpu->io_exits++;
-        for (unsigned i = 0; i < run->io.count; i++, data += run->io.size) {
-                uint32_t value = 0;
-
-                if (run->io.direction == KVM_EXIT_IO_IN) {
-                        value = env->ops->port_in(env->ctx, cpu->id, run->io.port, run->io.size);
-                        memcpy(data, &value, run->io.size);
-                } else {
-                        memcpy(&value, data, run->io.size);
-                        env->ops->port_out(env->ctx, cpu->id, run->io.port, run->io.size, value);
-                }
-        }
-}
-
-static void
-do_mmio(struct cpu *cpu)
-{
-        struct kvm_run *run = cpu->run;
-        const struct cpu_env *env = &cpu->engine->env;
-        uint64_t value = 0;
-
-        cpu->mmio_exits++;
-        if (run->mmio.is_write) {
-                memcpy(&value, run->mmio.data, run->mmio.len);
-                env->ops->mmio_write(env->ctx, cpu->id, run->mmio.phys_addr, run->mmio.len, value);
-        } else {
-                value = env->ops->mmio_read(env->ctx, cpu->id, run->mmio.phys_addr, run->mmio.len);
-                memcpy(run->mmio.data, &value, run->mmio.len);
-        }
-}
-
-static bool
-fail(struct cpu *cpu, struct cpu_exit *exit, const char *what, uint64_t number)
-{
-        snprintf(cpu->error, sizeof(cpu->error), "KVM: %s (0x%llx)", what, (unsigned long long)number);
-        *exit = (struct cpu_exit){ .reason = CPU_EXIT_ERROR, .error = cpu->error };
-        return true;
-}
-
-static bool
-debug_exit(struct cpu *cpu, struct cpu_exit *exit)
-{
-        const struct kvm_debug_exit_arch *arch = &cpu->run->debug.arch;
-        unsigned hits = arch->exception == X86_VEC_DB ? (unsigned)arch->dr6 & cpu->watch_slots : 0;
-
-        exit->reason = CPU_EXIT_DEBUG;
-        exit->debug.cause = hits != 0 ? CPU_DEBUG_WATCH : cpu->stepping ? CPU_DEBUG_STEP : CPU_DEBUG_BREAK;
-        exit->debug.address = hits != 0 ? cpu->watched[__builtin_ctz(hits)] : arch->pc;
-        return true;
-}
-
-/* True if the machine must decide: *exit is filled in. */
-static bool
-handle_exit(struct cpu *cpu, struct cpu_exit *exit)
-{
-        struct kvm_run *run = cpu->run;
-
-        switch (run->exit_reason) {
-        case KVM_EXIT_IO:
-                do_io(cpu);
-                cpu->incomplete = true;
-                return false;
-        case KVM_EXIT_MMIO:
-                do_mmio(cpu);
-                cpu->incomplete = true;
-                return false;
-        case KVM_EXIT_X86_RDMSR:
-        case KVM_EXIT_X86_WRMSR:
-                kvm_msr_exit(cpu);
-                return false;
-        case KVM_EXIT_IOAPIC_EOI:
-                cpu->eoi_exits++;
-                cpu->engine->env.ops->eoi(cpu->engine->env.ctx, cpu->id, run->eoi.vector);
-                return false;
-        case KVM_EXIT_HLT:
-                cpu->mp_state = X86_MP_HALTED;
-                return false;
-        case KVM_EXIT_IRQ_WINDOW_OPEN:
-        case KVM_EXIT_INTR:
-        case KVM_EXIT_SET_TPR:
-                return false;
-        case KVM_EXIT_SHUTDOWN:
-                exit->reason = CPU_EXIT_SHUTDOWN;
-                return true;
-        case KVM_EXIT_DEBUG:
-                return debug_exit(cpu, exit);
-        case KVM_EXIT_FAIL_ENTRY:
-                return fail(cpu, exit, "the hardware refused to enter the guest, reason",
-                    run->fail_entry.hardware_entry_failure_reason);
-        case KVM_EXIT_INTERNAL_ERROR:
-                return fail(cpu, exit, "internal error (an instruction that it cannot emulate?), code",
-                    run->internal.suberror);
-        default:
-                return fail(cpu, exit, "an exit that nothing expects, reason", run->exit_reason);
-        }
 }
 
 /* INIT and SIPI: the kernel's own handling of them needs its own local APIC. */
@@ -434,9 +335,9 @@ run_once(struct cpu *cpu, struct cpu_exit *exit)
                 return true;
         error = enter(cpu);
         if (error == 0)
-                return handle_exit(cpu, exit);
+                return kvm_handle_exit(cpu, exit);
         /* EAGAIN: a vCPU that waited for INIT or SIPI has got it. */
-        return error != EINTR && error != EAGAIN && fail(cpu, exit, "KVM_RUN failed, errno", (uint64_t)error);
+        return error != EINTR && error != EAGAIN && kvm_run_failed(cpu, error, exit);
 }
 
 static void

@@ -111,6 +111,12 @@ int kvm_set_doorbell(struct cpu_engine *engine, const struct cpu_doorbell *bell,
 int kvm_log_dirty(struct cpu_engine *engine, bool on);
 int kvm_take_dirty(struct cpu_engine *engine, mem_written_fn *fn, void *ctx);
 
+/* exit.c */
+/* True if the machine must decide: *exit is filled in. */
+bool kvm_handle_exit(struct cpu *cpu, struct cpu_exit *exit);
+/* True; fills *exit in. */
+bool kvm_run_failed(struct cpu *cpu, int error, struct cpu_exit *exit);
+
 /* state.c */
 void kvm_state_get(struct cpu *cpu, struct x86_state *ret_state);
 int kvm_state_set(struct cpu *cpu, const struct x86_state *state);

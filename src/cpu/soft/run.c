@@ -978,7 +978,7 @@ soft_cpu_destroy(struct cpu *cpu)
 }
 
 static int
-soft_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu)
+soft_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu, struct config_error *err)
 {
         struct soft_engine *e = (struct soft_engine *)(void *)engine;
         struct soft_cpu *v;
