@@ -116,10 +116,26 @@ elif [ ! -e "$first" ]; then
 fi
 [ -z "$first" ] || [ -r "$first" ] || fail "$first is not readable"
 
-# Something to boot from: an MBR's or a boot sector's mark, or the magic of UFS.
+bytes_at() {
+	dd if="$1" bs=1 skip="$2" count="$3" 2>/dev/null | od -An -tx1 | tr -d ' \n'
+}
+
+# Something to boot from: an MBR's or a boot sector's mark, or UFS, whose superblock has four places.
 bootable() {
-	[ "$(dd if="$1" bs=1 skip=510 count=2 2>/dev/null | od -An -tx1 | tr -d ' \n')" = 55aa ] && return 0
-	[ "$(dd if="$1" bs=1 skip=66908 count=4 2>/dev/null | od -An -tx1 | tr -d ' \n')" = 19015419 ]
+	[ "$(bytes_at "$1" 510 2)" = 55aa ] && return 0
+	for superblock in 65536 8192 0 262144; do
+		case $(bytes_at "$1" $((superblock + 1372)) 4) in
+		19015419 | 54190100) return 0 ;;
+		esac
+	done
+	return 1
+}
+
+# Whether the guest is to be booted from the installer's image.
+wants_iso() {
+	[ -n "$install" ] && return 0
+	bootable "$first" && return 1
+	[ -z "$host_dir" ] || [ -r "$iso" ]
 }
 
 # Options of bhyve for the devices, into $devices.
@@ -145,17 +161,14 @@ make_devices() {
 # shellcheck disable=SC2120 # it sets its own arguments
 load() {
 	from_iso=
-	if [ -n "$install" ] || { [ -z "$host_dir" ] && ! bootable "$first"; }; then
-		[ -r "$iso" ] || fail "nothing to boot from: $first has no system and $iso is not there"
-		from_iso=yes
-	fi
+	! wants_iso || from_iso=yes
 	install=
 	load="-c $(quote "$console")-m $memory $load_env"
 	[ -z "$host_dir" ] || load="$load-h $(quote "$host_dir")"
 	[ -z "$loader" ] || load="$load-l $(quote "$loader")"
 	if [ -n "$from_iso" ]; then
 		load="$load-d $(quote "$iso")"
-	else
+	elif bootable "$first"; then
 		eval "set -- $disks"
 		for disk in "$@"; do
 			load="$load-d $(quote "${disk%%,*}")"
@@ -163,6 +176,9 @@ load() {
 	fi
 	eval "$bhyveload $load $(quote "$vm")"
 }
+
+[ -n "$kernel" ] || ! wants_iso || [ -r "$iso" ] ||
+	fail "nothing to boot from: $iso is not there${install:-, and $first has no system}; -I names the installer's image"
 
 linux=
 from_iso=

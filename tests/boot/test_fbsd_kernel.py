@@ -14,60 +14,11 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
-import harness  # noqa: E402
-from harness import BHYVE, BUILD, ENGINE, ENV, Skip, TOP, path  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
+from lib.fbsd import BHYVELOAD, stage, ufs  # noqa: E402
+from lib.harness import BHYVE, ENGINE, ENV, Skip, main, path  # noqa: E402
 
-BHYVELOAD = os.path.join(BUILD, 'bhyveload')
 MEMORY = 64
-CFLAGS = ('-O1 -g0 -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -Wall -Wextra -Werror '
-          '-Wno-unused-parameter -mgeneral-regs-only').split()
-WIDTHS = {
-    64: dict(cc=['-m64', '-mcmodel=kernel', '-mno-red-zone', '-fno-pic'], ld='elf_x86_64', base='0xffffffff80200000'),
-    32: dict(cc=['-m32', '-fpie', '-fvisibility=hidden'], ld='elf_i386', base='0xc0400000'),
-}
-STAGE = {}  # per width, made once
-
-
-def compile_to(out, source, width, *args):
-    subprocess.run(['cc', *WIDTHS[width]['cc'], *CFLAGS, *args, '-c', os.path.join(TOP, 'tests/guest', source),
-                    '-o', out], check=True)
-
-
-def link(out, width, *args):
-    subprocess.run(['ld', '-m', WIDTHS[width]['ld'], '-z', 'max-page-size=4096', '-z', 'noseparate-code',
-                    '-o', out, *args], check=True)
-
-
-def make_module(width, out, name, needs):
-    compile_to(out + '.o', 'fbsd_module.c', width, f'-DMODULE="{name}"', f'-DNEEDS="{needs}"')
-    if width == 64:
-        os.rename(out + '.o', out)  # amd64 modules are relocatable files
-    else:
-        link(out, width, '-shared', out + '.o')
-        os.unlink(out + '.o')
-
-
-def stage(width):
-    """A directory with /boot as a guest has it."""
-    if width in STAGE:
-        return STAGE[width]
-    top = path(f'stage{width}')
-    for d in ('boot/kernel', 'boot/modules', 'etc'):
-        os.makedirs(os.path.join(top, d))
-    compile_to(path('k.o'), 'fbsd_kernel.c', width)
-    link(f'{top}/boot/kernel/kernel', width, f'-Ttext-segment={WIDTHS[width]["base"]}', '-e', '_start', path('k.o'))
-    make_module(width, f'{top}/boot/modules/upper.ko', 'upper', 'lower')
-    make_module(width, f'{top}/boot/kernel/lower.ko', 'lower', 'kernel')
-    with open(f'{top}/boot/image', 'w') as f:
-        f.write('IMAGE' * 1000)
-    with open(f'{top}/boot/loader.conf', 'w') as f:
-        f.write('upper_load="YES"\nupper_flags="debug=1"\nimage_load="YES"\nimage_type="mfs_root"\n'
-                'image_name="/boot/image"\nkern.test="two words"\nboot_verbose="YES"\n')
-    with open(f'{top}/etc/fstab', 'w') as f:
-        f.write('/dev/ufs/root / ufs rw,noatime 1 1\n')
-    STAGE[width] = top
-    return top
 
 
 def load(*args, keys=''):
@@ -167,12 +118,7 @@ def test_i386():
 
 
 def test_amd64_from_ufs():
-    image = path('root.img')
-    try:
-        subprocess.run(['makefs', '-t', 'ffs', '-s', '4m', '-o', 'version=2', image, stage(64)], check=True,
-                       stdout=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise Skip('makefs is not installed') from None
+    image = ufs('root.img', stage(64))
     said, lines = boot(64, '-d', image, '-e', 'from.e=1')
     check_common(64, said, lines)
 
@@ -242,4 +188,4 @@ def test_freebsd_iso():
 
 
 if __name__ == '__main__':
-    harness.main(sys.modules[__name__])
+    main(sys.modules[__name__])

@@ -4,7 +4,8 @@
  * kernel demands, and says on COM1 what it found: registers and tables at
  * entry, every metadata record, the environment, its symbols, its modules'
  * first bytes.  It is built for amd64 and for i386, linked where FreeBSD's
- * kernels are, and powers off at the end.
+ * kernels are, and powers off at the end; with test.ask in its environment it
+ * asks on the console how to end.
  *
  * It takes its arguments as locore does: from the stack, then from bootinfo.
  * Each line is "name: values", which tests/boot/test_fbsd_kernel compares.
@@ -12,6 +13,11 @@
 #define COM1       0x3f8
 #define PM1A_CNT   0x404
 #define SLEEP_S5   0x3400
+#define PM1A_STS   0x400
+#define PM1_BUTTON 0x100
+#define SMI_CMD    0xb2
+#define ACPI_ON    0xa0
+#define RESET      0xcf9
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -94,6 +100,29 @@ put_char(char c)
         while (!(in8(COM1 + 5) & 0x20))
                 ;
         out8(COM1, (u8)c);
+}
+
+static char
+get_char(void)
+{
+        while (!(in8(COM1 + 5) & 1))
+                ;
+        return (char)in8(COM1);
+}
+
+static void
+out16(u16 port, u16 v)
+{
+        __asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static u16
+in16(u16 port)
+{
+        u16 v;
+
+        __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+        return v;
 }
 
 static void
@@ -199,16 +228,31 @@ check_image(void)
         put_line();
 }
 
-static void
+static int
+same_start(const char *text, const char *start)
+{
+        while (*start) {
+                if (*text++ != *start++)
+                        return 0;
+        }
+        return 1;
+}
+
+/* Returns whether test.ask is there. */
+static int
 show_env(u64 envp)
 {
+        int ask = 0;
+
         while (*at(envp)) {
+                ask |= same_start((const char *)at(envp), "test.ask=");
                 put_text("env: ");
                 put_text((const char *)at(envp));
                 put_line();
                 while (*at(envp++))
                         ;
         }
+        return ask;
 }
 
 static void
@@ -343,6 +387,53 @@ arguments(const struct entry *e, u64 *modulep, u64 *kernend)
 }
 #endif
 
+/* --- The end --- */
+
+/* As an ACPI system does: waits for the power button's status bit, and clears it. */
+static void
+wait_for_buttons(u32 presses)
+{
+        out8(SMI_CMD, ACPI_ON);
+        put_text("waiting for the button\r\n");
+        while (presses--) {
+                while (!(in16(PM1A_STS) & PM1_BUTTON))
+                        ;
+                out16(PM1A_STS, PM1_BUTTON);
+                put_text("button\r\n");
+        }
+}
+
+static void
+end(int ask)
+{
+        while (ask) {
+                put_text("end? ");
+                switch (get_char()) {
+                case 'r':
+                        out8(RESET, 6);
+                        break;
+                case 'h':
+                        __asm__ volatile("cli; hlt");
+                        break;
+                case 't':
+                        __asm__ volatile("lidt %0; ud2" : : "m"(*(const char (*)[16])zeroed));
+                        break;
+                case 'b':
+                        wait_for_buttons(1);
+                        ask = 0;
+                        break;
+                case 'B':
+                        wait_for_buttons(2);
+                        ask = 0;
+                        break;
+                case 'p':
+                        ask = 0;
+                        break;
+                }
+        }
+        out16(PM1A_CNT, SLEEP_S5);
+}
+
 void kernel_main(word slide);
 
 void
@@ -350,6 +441,7 @@ kernel_main(word slide)
 {
         struct found f = {0};
         u64 modulep, kernend;
+        int ask;
 
         put_text("width:");
         put_field("bits", sizeof(word) * 8);
@@ -365,11 +457,11 @@ kernel_main(word slide)
         put_field("same", kernend == f.kernend);
         put_line();
         show_smap(f.smap, f.smap_len);
-        show_env(f.envp);
+        ask = show_env(f.envp);
         if (f.ssym)
                 check_symbols(f.ssym, f.esym);
         put_text("done: all read\r\n");
-        __asm__ volatile("outw %0, %1" : : "a"((u16)SLEEP_S5), "Nd"((u16)PM1A_CNT));
+        end(ask);
 }
 
 /* What the loader is told about modules: this kernel is "kernel" in one version. */
