@@ -16,7 +16,8 @@ packages() {
 	guest) echo busybox-static cpio gzip xz-utils zstd e2fsprogs ;;
 	check) echo libcmocka-dev libzydis-dev python3-pexpect mandoc acpica-tools binutils e2fsprogs \
 		makefs xorriso mtools dosfstools \
-		dnsmasq-base iproute2 nftables procps strace gdb python3 ;;
+		dnsmasq-base iproute2 nftables procps strace gdb python3 \
+		openssl perl sqlite3 flac ;;
 	bench) echo qemu-system-x86 python3 ;;
 	lint) echo clang-format clang-tidy mandoc shellcheck ;;
 	*) echo "setup.sh: no such set: $1" >&2; exit 2 ;;

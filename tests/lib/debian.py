@@ -31,7 +31,7 @@ MOUNT = '''mount -t ext4 -o ro /dev/vda /mnt
 mount -t tmpfs tmpfs /mnt/tmp
 mount -t proc proc /mnt/proc
 mount -t devtmpfs dev /mnt/dev
-cp /mnt/input/* /mnt/tmp/
+cp -r /mnt/input/* /mnt/tmp/
 export PATH=/usr/bin:/bin LC_ALL=C
 '''
 CHROOT = '/bin/busybox chroot /mnt '
@@ -47,7 +47,7 @@ def gcc_parts():
 def python_parts():
     library = '/usr/lib/' + os.path.basename(os.path.realpath('/usr/bin/python3'))
     yield from glob.glob(library + '/*.py')
-    for part in '__pycache__', 'collections', 'encodings', 'json', 'lib-dynload', 're':
+    for part in '__pycache__', 'collections', 'ctypes', 'encodings', 'importlib', 'json', 'lib-dynload', 're', 'unittest', 'email', 'urllib':
         yield from glob.glob(f'{library}/{part}')
 
 
