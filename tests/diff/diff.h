@@ -21,7 +21,9 @@
 /* What is mapped, at the same addresses natively and in the guest; all else faults. */
 #define DIFF_CODE       0x10000000u
 #define DIFF_CODE_PAGES 2u /* readable, writable, executable */
-#define DIFF_CODE_SPAN  0x200000u /* as much is mapped, so that the guest can use one large page; beyond the two: INT3 */
+#define DIFF_CODE_SPAN  0x200000u /* as much is mapped, so that the guest can use one large page */
+#define DIFF_BEYOND     (DIFF_CODE + DIFF_CODE_PAGES * DIFF_PAGE) /* read-only, executable, full of INT3 */
+#define DIFF_BEYOND_BYTES (DIFF_CODE_SPAN - DIFF_CODE_PAGES * DIFF_PAGE)
 #define DIFF_DATA       0x20000000u
 #define DIFF_DATA_PAGES 2u
 #define DIFF_RO         0x20004000u /* one page, read-only */

@@ -247,6 +247,9 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
 {
         struct x86_insn in;
 
+        /* A large page in the guest maps as writable what is read-only natively. */
+        if (a->vector == X86_VEC_PF && (a->error & 2) && a->cr2 - DIFF_BEYOND < DIFF_BEYOND_BYTES && b->vector != X86_VEC_PF)
+                return true;
         /* A store that an unmasked x87 error suppresses may fault or not. */
         if (faulting_insn(c, b, &in) && b->vector != X86_VEC_BP && in.map == X86_MAP_X87 && (in.desc->rm_access & X86_ACC_W) &&
             (a->vector != b->vector || a->rip != b->rip))

@@ -62,6 +62,7 @@ struct diff_guest {
         bool watched;
         _Atomic bool ending;
         _Atomic unsigned long runs; /* odd while the vCPU runs */
+        bool large; /* the code is mapped by one page of 2 MiB, all of it writable */
 };
 
 /* ---- what the engine asks of a machine: nothing is there ---- */
@@ -178,7 +179,8 @@ build_page_tables(struct diff_guest *g)
         put64(g, PD_KERNEL, 0 | PTE_P | PTE_W | PTE_PS);
         put64(g, PD_LOW + (DIFF_CODE >> 21) * 8, PT_CODE | table);
         put64(g, PD_LOW + (DIFF_DATA >> 21) * 8, PT_DATA | table);
-        map_pages(g, PT_CODE, DIFF_CODE, DIFF_CODE_SPAN / DIFF_PAGE, CODE_PAGES, user);
+        map_pages(g, PT_CODE, DIFF_CODE, DIFF_CODE_PAGES, CODE_PAGES, user);
+        map_pages(g, PT_CODE, DIFF_BEYOND, DIFF_BEYOND_BYTES / DIFF_PAGE, CODE_PAGES + DIFF_BEYOND - DIFF_CODE, PTE_P | PTE_U);
         map_pages(g, PT_DATA, DIFF_DATA, DIFF_DATA_PAGES, USER_PAGES + DIFF_DATA_AT, user | PTE_NX);
         map_pages(g, PT_DATA, DIFF_STACK, 1, USER_PAGES + DIFF_STACK_AT, user | PTE_NX);
         map_pages(g, PT_DATA, DIFF_RO, 1, USER_PAGES + DIFF_RO_AT, PTE_P | PTE_U | PTE_NX);
@@ -349,6 +351,22 @@ watchdog_main(void *arg)
         return NULL;
 }
 
+/* What a case stored beyond the code pages, where a large page lets it. */
+static void
+restore_beyond(struct diff_guest *g)
+{
+        uint8_t *p = mem_at(g->mem, CODE_PAGES + DIFF_BEYOND - DIFF_CODE, DIFF_BEYOND_BYTES);
+
+        if (p[0] == 0xcc && memcmp(p, p + 1, DIFF_BEYOND_BYTES - 1) == 0)
+                return;
+        for (unsigned at = 0; at < DIFF_BEYOND_BYTES; at += DIFF_PAGE) {
+                static uint8_t page[DIFF_PAGE];
+
+                memset(page, 0xcc, DIFF_PAGE);
+                (void)mem_write(g->mem, CODE_PAGES + DIFF_BEYOND - DIFF_CODE + at, page, DIFF_PAGE);
+        }
+}
+
 void
 diff_guest_run(struct diff_guest *g, const struct diff_case *c, struct diff_result *ret_result)
 {
@@ -367,6 +385,8 @@ diff_guest_run(struct diff_guest *g, const struct diff_case *c, struct diff_resu
         }
         cpu_engine_soft.get_state(g->cpu, g->state);
         save_case(g, c, ret_result);
+        if (g->large)
+                restore_beyond(g);
         if (exit.reason != CPU_EXIT_HLT) {
                 ret_result->vector = 0x1000u + exit.reason;
                 if (exit.reason == CPU_EXIT_ERROR)
@@ -386,6 +406,7 @@ void
 diff_guest_large_page(struct diff_guest *g)
 {
         put64(g, PD_LOW + (DIFF_CODE >> 21) * 8, CODE_PAGES | PTE_P | PTE_W | PTE_U | PTE_PS);
+        g->large = true;
 }
 
 uint64_t

@@ -222,6 +222,8 @@ map_arena(const struct diff_case *c)
         if (error)
                 return error;
         memset((void *)(uintptr_t)DIFF_CODE, 0xcc, DIFF_CODE_SPAN);
+        if (mprotect((void *)(uintptr_t)DIFF_BEYOND, DIFF_BEYOND_BYTES, PROT_READ | PROT_EXEC) < 0)
+                return -errno;
         /* the same in every case */
         memcpy((void *)(uintptr_t)DIFF_RO, c->image + DIFF_RO_AT, DIFF_PAGE);
         return mprotect((void *)(uintptr_t)DIFF_RO, DIFF_PAGE, PROT_READ) < 0 ? -errno : 0;
