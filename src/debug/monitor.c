@@ -124,6 +124,7 @@ do_lapic(const struct monitor *m)
 {
         char buf[8192] = "";
 
+        (void)stub_state(m->stub); /* brings the local APIC with it, where the engine has it */
         lapic_describe(irqchip_lapic(m->stub->config.irqchip, m->stub->vcpu), buf, sizeof(buf));
         fputs(buf, m->out);
 }

@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""The stub's protocol, on small kernels of our own: stepping, watching, bad input."""
+"""The stub's protocol, on small kernels of our own: stepping, watching, bad input.
+
+Runs on software KVM too.
+"""
 import os
 import socket
 import subprocess
@@ -8,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.harness import BHYVE, BHYVECTL, ENGINE, ENV, assemble, main, path, run  # noqa: E402
+from lib.harness import BHYVE, BHYVECTL, ENGINE, ENV, Skip, assemble, kvm_kind, main, path, run  # noqa: E402
 from lib.rsp import RIP, RSP, Remote, stop_field, stop_rip, stop_thread  # noqa: E402
 
 PORT = int(os.environ.get('DEBUG_PORT', '7490'))
@@ -54,7 +57,7 @@ _start: movl $0x300000, %esp
         movl $0x1ff, (%eax)
         movl $0xfee00300, %eax
         movl $0xc4500, (%eax)
-        movl $2000000, %ecx
+        movl $1000, %ecx
 1:      pause
         loop 1b
         movl $0xc4608, (%eax)
@@ -118,6 +121,9 @@ def test_steps_leave_the_state_that_running_leaves():
     with Machine('steps', BUSY) as m:
         r = m.remote()
         trail = [stop_rip(r.step()) for _ in range(1000)]
+        # KVM stops in a string instruction as often as it likes.
+        while r.read(trail[-1], 1) == b'\xf3':
+            trail.append(stop_rip(r.step()))
         stepped = state_of(r)
     passes = trail.count(trail[-1])
     with Machine('steps', BUSY) as m:
@@ -148,6 +154,8 @@ def test_breakpoint_is_not_seen_in_memory_and_leaves_when_removed():
 
 
 def test_hundred_breakpoints_are_all_hit():
+    if ENGINE == 'kvm':
+        raise Skip('KVM has the four debug registers')
     source = '_start: movl $0x300000, %esp\nloop:\n' + 'nop\n' * 100 + 'jmp loop\n'
     with Machine('hundred', source) as m:
         r = m.remote()
@@ -163,6 +171,8 @@ def test_hundred_breakpoints_are_all_hit():
 
 
 def test_watchpoint_stops_behind_the_writing_instruction_on_two_processors():
+    if ENGINE == 'kvm' and kvm_kind() == 'software':
+        raise Skip('software KVM does not watch what it emulates')
     with Machine('watch', TWO, cpus=2, wait=False) as m:
         r = m.remote()
         r.go()
@@ -191,6 +201,8 @@ def test_watchpoint_stops_behind_the_writing_instruction_on_two_processors():
 
 
 def test_watchpoint_covers_large_ranges_and_string_instructions():
+    if ENGINE == 'kvm':
+        raise Skip('KVM has the debug registers, of at most 8 bytes each')
     with Machine('range', BUSY) as m:
         r = m.remote()
         r.ok('Z2,201010,8')
@@ -276,6 +288,8 @@ def test_step_enters_no_handler_unless_asked():
 
 
 def test_step_over_halt_goes_on_when_an_interrupt_waits():
+    if ENGINE == 'kvm' and kvm_kind() == 'software':
+        raise Skip('software KVM halts with the next run only')
     with Machine('overhalt', HALT) as m:
         r = m.remote()
         while r.read(r.reg(RIP), 1) != b'\xf4':

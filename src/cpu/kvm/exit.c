@@ -119,18 +119,6 @@ internal_error(struct cpu *cpu, struct cpu_exit *exit)
         return true;
 }
 
-static bool
-debug_exit(struct cpu *cpu, struct cpu_exit *exit)
-{
-        const struct kvm_debug_exit_arch *arch = &cpu->run->debug.arch;
-        unsigned hits = arch->exception == X86_VEC_DB ? (unsigned)arch->dr6 & cpu->watch_slots : 0;
-
-        exit->reason = CPU_EXIT_DEBUG;
-        exit->debug.cause = hits != 0 ? CPU_DEBUG_WATCH : cpu->stepping ? CPU_DEBUG_STEP : CPU_DEBUG_BREAK;
-        exit->debug.address = hits != 0 ? cpu->watched[__builtin_ctz(hits)] : arch->pc;
-        return true;
-}
-
 bool
 kvm_handle_exit(struct cpu *cpu, struct cpu_exit *exit)
 {
@@ -164,7 +152,7 @@ kvm_handle_exit(struct cpu *cpu, struct cpu_exit *exit)
                 exit->reason = CPU_EXIT_SHUTDOWN;
                 return true;
         case KVM_EXIT_DEBUG:
-                return debug_exit(cpu, exit);
+                return kvm_debug_exit(cpu, exit);
         case KVM_EXIT_FAIL_ENTRY:
                 return failed_entry(cpu, exit);
         case KVM_EXIT_INTERNAL_ERROR:

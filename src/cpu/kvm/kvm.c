@@ -344,6 +344,7 @@ static void
 kvm_run_cpu(struct cpu *cpu, struct cpu_exit *ret_exit)
 {
         cpu->thread = pthread_self();
+        kvm_debug_resume(cpu);
         atomic_store_explicit(&cpu->running, true, memory_order_seq_cst);
         while (!run_once(cpu, ret_exit))
                 ;
@@ -360,42 +361,6 @@ kvm_event(struct cpu *cpu, unsigned event, unsigned argument)
         cpu->run->immediate_exit = 1;
         if (atomic_load_explicit(&cpu->running, memory_order_seq_cst) && !pthread_equal(cpu->thread, pthread_self()))
                 (void)pthread_kill(cpu->thread, KICK_SIGNAL);
-}
-
-/* DR7 for up to four hardware breakpoints: SDM 3B 17.2.4. */
-static uint64_t
-breakpoint_bits(const struct cpu_breakpoint *bp, unsigned i)
-{
-        static const uint64_t kinds[] = { [CPU_BP_EXEC] = 0, [CPU_BP_WRITE] = 1, [CPU_BP_READ] = 3, [CPU_BP_ACCESS] = 3 };
-        uint64_t length = bp->length == 8 ? 2 : bp->length == 0 ? 0 : bp->length - 1;
-
-        if (bp->kind == CPU_BP_EXEC)
-                length = 0;
-        return 2ull << (2 * i) | (kinds[bp->kind] | length << 2) << (16 + 4 * i);
-}
-
-static int
-kvm_set_debug(struct cpu *cpu, const struct cpu_debug *debug)
-{
-        struct kvm_guest_debug control = { .control = 0 };
-
-        if (debug->breakpoint_count > ARRAY_LEN(cpu->watched))
-                return -ENOSPC;
-        cpu->stepping = debug->single_step;
-        cpu->watch_slots = 0;
-        if (debug->single_step || debug->breakpoint_count != 0)
-                control.control = KVM_GUESTDBG_ENABLE;
-        if (debug->single_step)
-                control.control |= KVM_GUESTDBG_SINGLESTEP | (debug->step_holds_irqs ? KVM_GUESTDBG_BLOCKIRQ : 0);
-        if (debug->breakpoint_count != 0)
-                control.control |= KVM_GUESTDBG_USE_HW_BP;
-        for (unsigned i = 0; i < debug->breakpoint_count; i++) {
-                control.arch.debugreg[i] = cpu->watched[i] = debug->breakpoints[i].address;
-                if (debug->breakpoints[i].kind != CPU_BP_EXEC)
-                        cpu->watch_slots |= (uint8_t)(1u << i);
-                control.arch.debugreg[7] |= breakpoint_bits(&debug->breakpoints[i], i);
-        }
-        return ioctl(cpu->fd, KVM_SET_GUEST_DEBUG, &control) != 0 ? -errno : 0;
 }
 
 static size_t

@@ -54,6 +54,17 @@ struct cpu_engine {
         unsigned slot_count;
 };
 
+/* debug.c's. */
+struct kvm_cpu_debug {
+        struct cpu_breakpoint point[4]; /* as in the debug registers */
+        unsigned point_count;
+        bool step, holds_irqs;
+        bool stopped; /* and has not run since: at stop_rip, which is stop_pc as a linear address */
+        bool passing; /* steps over the breakpoint at stop_pc */
+        uint64_t stop_rip;
+        gva_t stop_pc;
+};
+
 struct cpu {
         struct cpu_engine *engine;
         unsigned id;
@@ -67,9 +78,7 @@ struct cpu {
         bool incomplete;        /* the last exit's I/O is finished by the next KVM_RUN */
         int vector;             /* acknowledged, but not yet taken by KVM_INTERRUPT; -1: none */
         struct x86_state *policy; /* what x86/msr.c remembers of the MSRs that it answers */
-        gva_t watched[4];    /* what the debug registers hold for the debugger */
-        uint8_t watch_slots; /* bit n: register n watches data */
-        bool stepping;
+        struct kvm_cpu_debug debug;
         uint64_t exits, io_exits, mmio_exits, eoi_exits;
         char error[256];
 };
@@ -110,6 +119,13 @@ int kvm_slots_create(struct cpu_engine *engine, struct config_error *err);
 int kvm_set_doorbell(struct cpu_engine *engine, const struct cpu_doorbell *bell, bool on);
 int kvm_log_dirty(struct cpu_engine *engine, bool on);
 int kvm_take_dirty(struct cpu_engine *engine, mem_written_fn *fn, void *ctx);
+
+/* debug.c */
+int kvm_set_debug(struct cpu *cpu, const struct cpu_debug *wanted);
+/* Before the guest goes on. */
+void kvm_debug_resume(struct cpu *cpu);
+/* As kvm_handle_exit. */
+bool kvm_debug_exit(struct cpu *cpu, struct cpu_exit *exit);
 
 /* exit.c */
 /* True if the machine must decide: *exit is filled in. */
