@@ -248,16 +248,20 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         struct x86_insn in;
 
         /* A large page in the guest maps as writable what is read-only natively. */
-        if (a->vector == X86_VEC_PF && (a->error & 2) && a->cr2 - DIFF_BEYOND < DIFF_BEYOND_BYTES && b->vector != X86_VEC_PF)
+        if (a->vector == X86_VEC_PF && (a->error & 2) && a->cr2 - DIFF_BEYOND < DIFF_BEYOND_BYTES &&
+            (b->vector != X86_VEC_PF || b->cr2 != a->cr2))
                 return true;
         /* A store that an unmasked x87 error suppresses may fault or not. */
         if (faulting_insn(c, b, &in) && b->vector != X86_VEC_BP && in.map == X86_MAP_X87 && (in.desc->rm_access & X86_ACC_W) &&
             (a->vector != b->vector || a->rip != b->rip))
                 return true;
+        /* Which operands of VCVTPH2PS and VCVTPS2PH must be aligned for RFLAGS.AC is the processor's choice. */
+        if (faulting_insn(c, b, &in) && b->vector == X86_VEC_AC && in.desc->feature == X86_F_F16C)
+                return true;
         if (a->vector == X86_VEC_BP || !faulting_insn(c, a, &in))
                 return false;
         /* Across the end of the 4 GiB of a flat segment: SDM 3A 5.3. */
-        if (c->compat && !c->segments && a->vector == X86_VEC_PF && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
+        if (c->compat && !c->segments && (a->vector == X86_VEC_PF || a->vector == X86_VEC_AC) && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
                 return true;
         /* An operand that is misaligned and outside its stack segment may get #GP or #SS. */
         if ((c->segments || in.desc->sys == X86_SYS_CMPXCHG8B) && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
@@ -271,21 +275,13 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         /* The first bound may be judged before the second is read. */
         if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR)
                 return true;
-        /* A pending x87 error comes before the fault of an MMX operand on some processors. */
-        if (a->vector == X86_VEC_MF && a->rip == b->rip && in.map != X86_MAP_X87)
-                return true;
         /* Stores of 10 bytes may have written the first 8. */
         if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == b->vector)
                 return true;
         /* A single-step trap may come between the elements of a gather: SDM 2C, VGATHERDPS. */
         if (in.desc->sys == X86_SYS_GATHER && a->vector == X86_VEC_DB)
                 return true;
-        /* #AC: the engine does not check alignment for RFLAGS.AC (doc/soft-cpu.md). */
-        if (a->vector == X86_VEC_AC)
-                return true;
-        /* A branch beyond the segment's limit, or a stepped one to a non-canonical address, faults after it in the engine. */
-        return a->vector == X86_VEC_GP && (c->segments || c->stepped || b->vector == X86_VEC_DB) &&
-            (in.desc->class == X86_CLASS_JMP_IND || in.desc->class == X86_CLASS_CALL_IND || in.desc->class == X86_CLASS_RET);
+        return false;
 }
 
 /* Which byte of a masked or gathered operand CR2 names is the processor's choice. */

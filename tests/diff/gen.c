@@ -946,6 +946,8 @@ gen_registers(struct gen *g)
         c->rflags = X86_FL_FIXED | X86_FL_IF | (diff_random(&g->rng) & X86_FL_ARITH);
         if (diff_chance(&g->rng, 10))
                 c->rflags |= X86_FL_DF;
+        if (diff_chance(&g->rng, 5)) /* alignment is checked: CR0.AM is set on both sides */
+                c->rflags |= X86_FL_AC;
         c->fs_base = DIFF_DATA + 256;
         c->gs_base = DIFF_DATA + DIFF_PAGE;
 }

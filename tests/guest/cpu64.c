@@ -406,6 +406,51 @@ test_user_mode(void)
         __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
 }
 
+/* Code at CPL 3 with RFLAGS.AC; R10 is the address of 64 bytes in its page. */
+#define USER_AC(name, insn)                                                                        \
+        USER_CODE(name, "pushfq; orl $0x40000, (%rsp); popfq; mov $0x4000a800, %r10d; xor %eax, %eax;" insn \
+                        "; mov $7, %eax; int $0x80")
+
+USER_AC(ac_word, "mov 1(%r10), %ax");
+USER_AC(ac_qword, "add %rax, 4(%r10)");
+USER_AC(ac_push, "sub $4, %rsp; push %rax");
+USER_AC(ac_fstp, "fldz; fstpt 4(%r10)");
+USER_AC(ac_string, "lea 2(%r10), %rsi; lodsl");
+USER_AC(ac_vector, "movups 1(%r10), %xmm0");
+USER_AC(ac_bytes, "movb %al, 1(%r10); mov 4(%r10), %eax; mov 2(%r10), %ax");
+USER_AC(ac_environment, "fnstenv 2(%r10)");
+
+/* SDM 3A 6.15, interrupt 17: only with CR0.AM, RFLAGS.AC and CPL 3. */
+static void
+test_alignment(void)
+{
+        const u64 ac = 17ul << 32;
+        u64 cr0;
+
+        __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
+        check("alignment-without-am", user(ac_word, ac_word_end, 0x2b), 7);
+        __asm__ volatile("mov %0, %%cr0" : : "r"(cr0 | 0x40000));
+        (void)user(ac_word, ac_word_end, 0x2b);
+        check("alignment-of-word", last.vector << 32 | last.error, ac);
+        (void)user(ac_qword, ac_qword_end, 0x2b);
+        check("alignment-of-quadword", last.vector << 32 | last.error, ac);
+        (void)user(ac_push, ac_push_end, 0x2b);
+        check("alignment-of-push", last.vector << 32 | last.error, ac);
+        (void)user(ac_fstp, ac_fstp_end, 0x2b);
+        check("alignment-of-extended-real", last.vector << 32 | last.error, ac);
+        (void)user(ac_string, ac_string_end, 0x2b);
+        check("alignment-of-string", last.vector << 32 | last.error, ac);
+        (void)user(ac_environment, ac_environment_end, 0x2b);
+        check("alignment-of-environment", last.vector << 32 | last.error, ac);
+        check("alignment-of-vector", user(ac_vector, ac_vector_end, 0x2b), 7);
+        check("alignment-right", user(ac_bytes, ac_bytes_end, 0x2b), 7);
+        __asm__ volatile("pushfq; orl $0x40000, (%%rsp); popfq" ::: "memory", "cc");
+        TRY("cmpl $0, 1(%0)", "r"((u64)user_stack));
+        __asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" ::: "memory", "cc");
+        check("alignment-at-cpl-0", last.count, 0);
+        __asm__ volatile("mov %0, %%cr0" : : "r"(cr0));
+}
+
 static void
 test_double_fault(void)
 {
@@ -457,6 +502,7 @@ main(void)
         test_much_code();
         test_interrupts();
         test_user_mode();
+        test_alignment();
         test_double_fault();
         test_segments();
         put(failures == 0 ? "all passed\r\n" : "failures\r\n");

@@ -60,13 +60,14 @@ def run(elf, engine, directory):
     options = [word for option in ENGINES[engine] for word in ('-o', option)]
     p = subprocess.run([BHYVE, '-c', '2', '-m', '128M', '-s', '0,hostbridge', '-s', '4,virtio-rnd', '-s', '31,lpc',
                         '-l', 'com1,stdio', '-l', 'pc-testdev', *options, '-o', 'boot.kernel=' + elf, 'cpu-test'],
-                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
                        env=dict(os.environ, BHYVE_RUN=directory))
-    lines = p.stdout.decode(errors='replace').splitlines()
+    # Apart, so that bhyve's own lines do not come in the middle of the guest's.
+    lines = (p.stdout + p.stderr).decode(errors='replace').splitlines()
     expected = GUESTS[os.path.basename(elf)][2]
     bad = [line for line in lines if line.startswith('not ok ')]
     if p.returncode != expected or 'all passed' not in lines:
-        bad.append(f'status {p.returncode}, not {expected}; the guest said last: {lines[-1:]}')
+        bad.append(f'status {p.returncode}, not {expected}; it was said last: {lines[-1:]}')
     return lines, bad
 
 

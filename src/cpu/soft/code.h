@@ -224,6 +224,13 @@ struct soft_engine {
         struct soft_stats stats;
 };
 
+/* Counts the stores that hit translated code. */
+static inline uint64_t
+soft_code_kills(const struct soft_engine *e)
+{
+        return atomic_load_explicit(&e->stats.smc_kills, memory_order_relaxed);
+}
+
 int soft_code_create(struct soft_engine *e);
 void soft_code_destroy(struct soft_engine *e);
 /* Forgets everything.  With every vCPU out of translated code, and the lock held. */

@@ -845,6 +845,33 @@ mmu_pieces(struct soft_cpu *v, gva_t address, unsigned len, bool write, enum sof
 
 /* ---- C access by linear address ---- */
 
+void
+soft_check_alignment(struct soft_cpu *v, gva_t address, unsigned alignment)
+{
+        if (v->align_checks && (address & (alignment - 1)))
+                soft_raise_error(v, X86_VEC_AC, 0);
+}
+
+/* SDM 3A table 6-7; operands of 16 bytes and more go unchecked, or raise #GP without RFLAGS.AC. */
+static void
+check_natural_alignment(struct soft_cpu *v, gva_t address, size_t len, enum soft_access how)
+{
+        if (how == SOFT_ACC_SYS)
+                return;
+        if (len == 2 || len == 4 || len == 8)
+                soft_check_alignment(v, address, (unsigned)len);
+        else if (len == 10)
+                soft_check_alignment(v, address, 8);
+}
+
+/* What every access does while v->watching. */
+static void
+observe(struct soft_cpu *v, gva_t address, size_t len, bool write, enum soft_access how)
+{
+        check_natural_alignment(v, address, len, how);
+        soft_watch(v, address, len, write);
+}
+
 static void
 check_canonical(struct soft_cpu *v, gva_t address, size_t len)
 {
@@ -863,7 +890,7 @@ soft_ld(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how)
         uint64_t value = 0;
 
         if (v->watching)
-                soft_watch(v, address, size, false);
+                observe(v, address, size, false, how);
         if (offset <= MEM_PAGE_SIZE - size) {
                 const uint8_t *p = (const uint8_t *)(uintptr_t)entry->host + offset;
 
@@ -890,7 +917,7 @@ soft_st(struct soft_cpu *v, gva_t address, unsigned size, uint64_t value, enum s
         uint64_t offset = address - entry->tag_write;
 
         if (v->watching)
-                soft_watch(v, address, size, true);
+                observe(v, address, size, true, how);
         if (offset <= MEM_PAGE_SIZE - size) {
                 uint8_t *p = (uint8_t *)(uintptr_t)entry->host + offset;
 
@@ -940,6 +967,7 @@ soft_probe_write(struct soft_cpu *v, gva_t address, size_t len, enum soft_access
         struct bounce_piece piece[2];
 
         check_canonical(v, address, len);
+        check_natural_alignment(v, address, len, how);
         for (size_t done = 0; done < len;) {
                 unsigned part = len - done < MEM_PAGE_SIZE ? (unsigned)(len - done) : MEM_PAGE_SIZE;
 
@@ -980,7 +1008,7 @@ soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access 
         if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
                 return NULL;
         if (v->watching)
-                soft_watch(v, address, size, true);
+                observe(v, address, size, true, how);
         return mmu_translate(v, address, true, how, &gpa, &kind);
 }
 
@@ -994,7 +1022,7 @@ soft_host_read(struct soft_cpu *v, gva_t address, unsigned size)
         if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
                 return NULL;
         if (v->watching)
-                soft_watch(v, address, size, false);
+                observe(v, address, size, false, SOFT_ACC_DATA);
         return mmu_translate(v, address, false, SOFT_ACC_DATA, &gpa, &kind);
 }
 
@@ -1075,9 +1103,9 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
         slow_check_canonical(v, address, info);
         if (v->watching) {
                 if (info & SOFT_SLOW_READ)
-                        soft_watch(v, address, size, false);
+                        observe(v, address, size, false, SOFT_ACC_DATA);
                 if (info & SOFT_SLOW_WRITE)
-                        soft_watch(v, address, size, true);
+                        observe(v, address, size, true, SOFT_ACC_DATA);
         }
         if ((address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
                 host = mmu_translate(v, address, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, &gpa, &kind);

@@ -169,7 +169,8 @@ soft_mode_update(struct soft_cpu *v)
         unsigned cpl = x86_cpl(st);
         uint32_t mode = mode_of_segments(st);
 
-        v->watching = soft_debug_watches(v);
+        v->align_checks = cpl == 3 && (st->cr0 & X86_CR0_AM) && (st->rflags & X86_FL_AC);
+        v->watching = soft_debug_watches(v) || v->align_checks;
         if (cpl == 3)
                 mode |= SOFT_MODE_USER;
         else if (cpl != 0)
@@ -185,9 +186,11 @@ soft_mode_update(struct soft_cpu *v)
         if (wants_step(v))
                 mode |= SOFT_MODE_STEP;
         v->fpu_trap = (st->cr0 & (X86_CR0_TS | X86_CR0_EM)) != 0;
-        /* The same offset may mean other code once CS has another base. */
-        if (!(mode & X86_MODE_64) && v->run->cs_base != st->seg[X86_CS].base) {
+        /* The same offset may mean other code once CS has another base, and none with another limit. */
+        if (!(mode & X86_MODE_64) &&
+            (v->run->cs_base != st->seg[X86_CS].base || v->run->cs_limit != st->seg[X86_CS].limit)) {
                 v->run->cs_base = st->seg[X86_CS].base;
+                v->run->cs_limit = st->seg[X86_CS].limit;
                 soft_jump_flush(v);
         }
         v->mode = mode;
@@ -336,17 +339,42 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         return b->entry_saved;
 }
 
-/* A near branch to a non-canonical address faults itself, before it is done (SDM 2A, JMP, CALL, RET). */
-const uint8_t *
-soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip)
+static void
+undo_rsp(struct soft_cpu *v, uint64_t effect)
+{
+        uint64_t *rsp = &v->st.gpr[X86_RSP];
+        uint64_t mask = x86_code64(&v->st) ? ~0ull : v->st.seg[X86_SS].attr & X86_SEG_DB ? 0xffffffff
+                                                                                         : 0xffff;
+
+        *rsp = (*rsp & ~mask) | ((*rsp + effect) & mask);
+}
+
+static bool
+may_branch_to(const struct soft_cpu *v, gva_t rip)
 {
         unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
 
+        if (!x86_code64(&v->st))
+                return rip <= v->st.seg[X86_CS].limit;
+        return (gva_t)((int64_t)(rip << shift) >> shift) == rip;
+}
+
+/*
+ * A near branch to a non-canonical address, or beyond the limit of CS, faults itself, before it is done
+ * (SDM 2A, JMP, CALL, RET).
+ */
+const uint8_t *
+soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip)
+{
         v->count[SOFT_COUNT_INDIRECT]++;
-        if (__builtin_expect((gva_t)((int64_t)(rip << shift) >> shift) != rip, false) && x86_code64(&v->st)) {
+        if (__builtin_expect(!may_branch_to(v, rip), false)) {
                 v->st.rip = v->scratch[2];
-                v->st.gpr[X86_RSP] += v->scratch[3];
+                undo_rsp(v, v->scratch[3]);
                 soft_raise_error(v, X86_VEC_GP, 0);
+        }
+        if (v->mode & SOFT_MODE_STEP) {
+                v->st.rip = rip;
+                return NULL;
         }
         return soft_call_lookup(v, rip);
 }
@@ -419,7 +447,7 @@ int
 soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn)
 {
         uint64_t next = rip_after(v, insn);
-        uint64_t kills = atomic_load_explicit(&v->engine->stats.smc_kills, memory_order_relaxed);
+        uint64_t kills = soft_code_kills(v->engine);
 
         flags_in(v);
         v->next_rip = next;
@@ -428,7 +456,7 @@ soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn)
         soft_fpu_get(v);
         v->st.rip = v->next_rip;
         return v->next_rip != next || v->kick ||
-            kills != atomic_load_explicit(&v->engine->stats.smc_kills, memory_order_relaxed);
+            kills != soft_code_kills(v->engine);
 }
 
 const uint8_t *

@@ -19,7 +19,7 @@ struct soft_run {
         bool kicked;
         bool debug_step;              /* the debugger steps */
         bool hold_irqs;
-        uint64_t cs_base;             /* that the jump caches fit */
+        uint64_t cs_base, cs_limit;   /* that the jump caches fit */
 
         /* debug.c */
         struct cpu_breakpoint *watch; /* the debugger's watchpoints */

@@ -103,6 +103,7 @@ struct soft_cpu {
         struct soft_event delivering; /* being delivered: a further fault combines with it */
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
         bool watching;        /* accesses to data are watched: see soft_watch */
+        bool align_checks;    /* CR0.AM and RFLAGS.AC at CPL 3; then `watching` too, so that every access comes by C */
         struct cpu_exit exit;
 
         unsigned id;
@@ -146,6 +147,8 @@ void soft_ld_bytes(struct soft_cpu *v, gva_t address, void *buf, size_t len, enu
 void soft_st_bytes(struct soft_cpu *v, gva_t address, const void *buf, size_t len, enum soft_access how);
 /* Raises what a write to the range would raise; changes nothing but accessed and dirty bits. */
 void soft_probe_write(struct soft_cpu *v, gva_t address, size_t len, enum soft_access how);
+/* Raises #AC if @address is no multiple of @alignment and that is checked. */
+void soft_check_alignment(struct soft_cpu *v, gva_t address, unsigned alignment);
 
 /*
  * Host address for an access of @size bytes that does not cross a page and is RAM, for atomic

@@ -225,6 +225,7 @@ repeat(struct string *s)
         uint64_t *rcx = &v->st.gpr[X86_RCX];
         uint64_t before = v->st.rflags;
         bool step = v->st.rflags & X86_FL_TF; /* a trap after each iteration */
+        uint64_t kills = soft_code_kills(v->engine);
         unsigned batch = STRING_BATCH;
 
         if (s->mask == 0xffffffff) { /* 32-bit addresses: processors clear the upper halves before they look */
@@ -248,7 +249,8 @@ repeat(struct string *s)
                 set_masked(rcx, s->mask, *rcx - done);
                 if (is_compare(s->op) && !(v->st.rflags & X86_FL_ZF) != (s->insn->rep == 0xf2))
                         break;
-                if ((*rcx & s->mask) != 0 && (step || --batch == 0 || __atomic_load_n(&v->kick, __ATOMIC_RELAXED))) {
+                /* It may have overwritten itself: the rest is done by what stands there then. */
+                if ((*rcx & s->mask) != 0 && (step || --batch == 0 || soft_code_kills(v->engine) != kills || __atomic_load_n(&v->kick, __ATOMIC_RELAXED))) {
                         v->next_rip = v->st.rip; /* once more from here */
                         v->st.rflags = before;   /* as processors show it to the trap or interrupt */
                         return;

@@ -127,6 +127,7 @@ sys_fxsave(struct soft_cpu *v, const struct x86_insn *insn)
 
         require_unit(v, X86_CR0_TS | X86_CR0_EM);
         address = sys_operand(v, insn, FXSAVE_BYTES, X86_ACC_W);
+        soft_check_alignment(v, address, 4);
         if (address % 16 != 0)
                 raise_gp0(v);
         host = (address & 0xfff) <= 0x1000 - FXSAVE_BYTES && x86_code64(&v->st) ?
@@ -158,6 +159,7 @@ sys_fxrstor(struct soft_cpu *v, const struct x86_insn *insn)
 
         require_unit(v, X86_CR0_TS | X86_CR0_EM);
         address = sys_operand(v, insn, FXSAVE_BYTES, X86_ACC_R);
+        soft_check_alignment(v, address, 4);
         if (address % 16 != 0)
                 raise_gp0(v);
         soft_ld_bytes(v, address, new.bytes, FXSAVE_BYTES, SOFT_ACC_DATA);
@@ -193,6 +195,7 @@ xsave_operand(struct soft_cpu *v, const struct x86_insn *insn, unsigned access)
 {
         gva_t address = sys_operand(v, insn, AVX_OFFSET, access);
 
+        soft_check_alignment(v, address, 4);
         if (address % 64 != 0)
                 raise_gp0(v);
         return address;
@@ -477,6 +480,7 @@ sys_fenv(struct soft_cpu *v, const struct x86_insn *insn)
 
         require_unit(v, X86_CR0_TS | X86_CR0_EM);
         address = sys_operand(v, insn, bytes, store ? X86_ACC_W : X86_ACC_R);
+        soft_check_alignment(v, address, size);
         soft_fpu_get(v);
         if (store) {
                 soft_probe_write(v, address, bytes, SOFT_ACC_DATA);
@@ -567,9 +571,20 @@ operand_mask(const struct soft_cpu *v)
         return x86_code64(&v->st) ? ~0ull : 0xffffffff;
 }
 
+/* Elements may lie at any address.  A fault's delivery sets align_checks again, as does @checks at the end. */
+static bool
+suspend_alignment(struct soft_cpu *v)
+{
+        bool checks = v->align_checks;
+
+        v->align_checks = false;
+        return checks;
+}
+
 void
 sys_vmaskmov(struct soft_cpu *v, const struct x86_insn *insn)
 {
+        bool checks = suspend_alignment(v);
         bool store = insn->opcode == 0x2e || insn->opcode == 0x2f || insn->opcode == 0x8e;
         bool integer = insn->opcode >= 0x80;
         unsigned size = (integer ? insn->rex_w : insn->opcode & 1) ? 8 : 4;
@@ -596,6 +611,7 @@ sys_vmaskmov(struct soft_cpu *v, const struct x86_insn *insn)
         }
         if (!store)
                 zero_from(v, insn->reg, count * size);
+        v->align_checks = checks;
 }
 
 /* SDM 2C, VPGATHERDD and others: each element that was loaded leaves the mask, so a fault can be resumed. */
@@ -608,6 +624,7 @@ sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
         unsigned vector_bytes = insn->vex_l ? 32 : 16, count = vector_bytes / wider;
         unsigned index = (unsigned)insn->mem_index, mask = insn->vvvv, dest = insn->reg;
         uint64_t base = (uint64_t)insn->disp;
+        bool checks = suspend_alignment(v);
 
         if (insn->mem_base >= 0)
                 base += v->st.gpr[insn->mem_base];
@@ -632,6 +649,7 @@ sys_gather(struct soft_cpu *v, const struct x86_insn *insn)
         }
         zero_from(v, mask, 0);
         zero_from(v, dest, count * size);
+        v->align_checks = checks;
 }
 
 /* An MMX instruction leaves all x87 registers valid with TOP 0: SDM 1 9.5.1. */
@@ -659,6 +677,7 @@ maskmov_store(struct soft_cpu *v, const struct x86_insn *insn, const uint8_t *da
         uint64_t offset = v->st.gpr[X86_RDI] & sys_mask(insn->asize);
         gva_t at[16] = { 0 };
 
+        soft_check_alignment(v, soft_linear(v, seg, offset, 1, X86_ACC_W), 8);
         for (unsigned i = 0; i < n; i++) {
                 if (!(mask[i] & 0x80))
                         continue;

@@ -80,12 +80,11 @@ static void
 tr_exit_indirect(struct tr *t, int64_t undo)
 {
         struct emit *e = &t->e;
-        const struct soft_thunks *th = &t->eng->thunks;
 
         t->ended = true;
         tr_flags_clobber(t);
         if (t->mode & SOFT_MODE_STEP) {
-                emit_jmp_to(e, th->leave);
+                tr_cold_add(t, COLD_LOOKUP, emit_jmp32(e))->arg = (uint64_t)undo;
                 return;
         }
         tr_shift_right(t, SOFT_JUMP_SHIFT);

@@ -71,13 +71,15 @@ tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra)
 }
 
 /*
- * An x87 error that is pending comes before a fault of the next instruction's operand (SDM 1 8.6).  FNSTCW and
- * FNSTSW do not wait.
+ * An x87 error that is pending comes before a fault of the next instruction's operand (SDM 1 8.6), of an MMX
+ * instruction too.  FNSTCW and FNSTSW do not wait, nor do CVTPI2PS and CVTPI2PD from memory.
  */
 static bool
 waits_for_x87(const struct x86_insn *i)
 {
-        return i->map == X86_MAP_X87 && !((i->opcode == 0xd9 || i->opcode == 0xdd) && (i->modrm >> 3 & 7) == 7);
+        if (i->map != X86_MAP_X87)
+                return (i->desc->flags & X86_OD_FPU) && !(i->map == X86_MAP_0F && i->opcode == 0x2a);
+        return !((i->opcode == 0xd9 || i->opcode == 0xdd) && (i->modrm >> 3 & 7) == 7);
 }
 
 /* T0: offset in @seg.  Makes it linear where that is not the same thing. */
