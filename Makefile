@@ -99,7 +99,7 @@ run: ## boot Debian's kernel in this terminal (KERNEL= INITRD= DISK= ENGINE= CPU
 check: ## set up what tests need, and run every test
 	@SANITIZE="$(SANITIZE)" sh tools/check.sh
 
-bench: ## compare with qemu-system-x86 -accel tcg, boot and workloads
+bench: ## compare with QEMU (-accel tcg, and kvm where the host has it): boot and workloads
 	@tools/setup.sh build guest bench
 	@$(MAKE) -s all
 	@tools/guest.sh $(BUILD)/guest

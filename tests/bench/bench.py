@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""make bench: the soft engine, QEMU's TCG and the host itself, side by side.
+"""make bench: our engine, QEMU and the host itself, side by side.
+
+The soft engine against -accel tcg; then, where the processor has VT-x or SVM, KVM against
+-accel kvm.  --engine names one of the two.
 
 Boots the same kernel and initramfs on both, alternating, and runs the same
 workloads in both guests and natively; prints medians, ratios, and the geometric
@@ -34,6 +37,7 @@ import network  # noqa: E402
 import programs  # noqa: E402
 import startup  # noqa: E402
 from lib import debian  # noqa: E402
+from lib.harness import kvm_kind  # noqa: E402
 from parts import Skip  # noqa: E402
 
 WORKLOADS = ['integer', 'sort', 'chase', 'scalar', 'packed', 'x87', 'memory', 'syscalls', 'faults',
@@ -45,13 +49,13 @@ def parse_args():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--bhyve', default='build/bhyve')
     p.add_argument('--guest', default='build/guest', help='directory made by tools/guest.sh')
-    p.add_argument('--engine', default='soft')
+    p.add_argument('--engine', choices=['soft', 'kvm'], help='only this one')
     p.add_argument('--rounds', type=int, default=0, help='default: 3, with --quick 1')
     p.add_argument('--only', default='', help='parts to run, separated by commas')
     p.add_argument('--skip', default='', help='parts to leave out')
     p.add_argument('--workloads', default='', help='workloads, or real programs, to run')
     p.add_argument('--quick', action='store_true', help='one round of smaller work')
-    p.add_argument('--no-tcg', action='store_true')
+    p.add_argument('--no-qemu', action='store_true')
     p.add_argument('-o', action='append', default=[], metavar='KEY=VALUE', help='further bhyve settings')
     p.add_argument('--timeout', type=float, default=600)
     args = p.parse_args()
@@ -60,16 +64,19 @@ def parse_args():
 
 
 class Bench:
-    def __init__(self, args):
-        self.args = args
+    def __init__(self, args, engine):
+        self.args, self.engine = args, engine
+        # What QEMU is to use, and how its column is named.
+        self.accel, self.cpu = ('kvm', 'host') if engine == 'kvm' else ('tcg,thread=multi', 'max')
+        self.rival = 'QEMU ' + self.accel.split(',')[0]
         self.dir = tempfile.mkdtemp(prefix='bhyve-bench.')
         self.disk = os.path.join(self.dir, 'disk.img')
         with open(self.disk, 'wb') as f:
             f.truncate(256 << 20)
         self.native_program = self.compile('workloads')
         self.groups = {}
-        self.tcg = None if args.no_tcg else shutil.which('qemu-system-x86_64')
-        if self.tcg is None and not args.no_tcg:
+        self.qemu = None if args.no_qemu else shutil.which('qemu-system-x86_64')
+        if self.qemu is None and not args.no_qemu:
             print('qemu-system-x86_64 is not installed: only our own engine is measured')
 
     def choose(self, names):
@@ -82,15 +89,15 @@ class Bench:
         g = self.args.guest
         line = f'console=ttyS0 quiet panic=-1 {words}'
         initrd, disk = initrd or f'{g}/initrd', disk or self.disk
-        if machine == 'tcg':
+        if machine == 'qemu':
             net = ['-netdev', f'tap,id=n,ifname={tap},script=no,downscript=no', '-device', 'virtio-net-pci,netdev=n']
-            return [self.tcg, '-accel', 'tcg,thread=multi', '-cpu', 'max', '-smp', str(cpus), '-m', str(memory), '-display', 'none',
+            return [self.qemu, '-accel', self.accel, '-cpu', self.cpu, '-smp', str(cpus), '-m', str(memory), '-display', 'none',
                     '-no-reboot', '-serial', 'stdio', '-monitor', 'none', *(net if tap else ['-nic', 'none']),
                     '-kernel', f'{g}/vmlinuz', '-initrd', initrd, '-append', line, '-drive',
                     f'file={disk},format=raw,if=virtio']
         return ([self.args.bhyve, '-c', str(cpus), '-m', f'{memory}M', '-s', '0,hostbridge', '-s',
                  f'3,virtio-blk,{disk}', '-s', '31,lpc', '-l', 'com1,stdio', '-o',
-                 f'cpu.engine={self.args.engine}', '-o', f'boot.kernel={g}/vmlinuz', '-o',
+                 f'cpu.engine={self.engine}', '-o', f'boot.kernel={g}/vmlinuz', '-o',
                  f'boot.initrd={initrd}', '-o', f'boot.cmdline={line}'] +
                 (['-s', f'5,virtio-net,{tap}'] if tap else []) +
                 [x for o in self.args.o for x in ('-o', o)] + [f'bench{os.getpid()}'])
@@ -125,7 +132,7 @@ class Bench:
         return out
 
     def machines(self):
-        return ['bhyve'] + (['tcg'] if self.tcg else [])
+        return ['bhyve'] + (['qemu'] if self.qemu else [])
 
     def boot(self):
         times = {m: [] for m in self.machines()}
@@ -177,14 +184,14 @@ class Bench:
 
     def table(self):
         for group, rows in self.groups.items():
-            print(f'\n{group}, median of {self.args.rounds}')
-            print(f'  {"":28} {"native":>10} {"bhyve":>10} {"TCG":>10} {"TCG/bhyve":>10} {"% of native":>12}')
+            print(f'\n{group}, median of {self.args.rounds}; ratio: how many times as fast as {self.rival}')
+            print(f'  {"":28} {"native":>10} {"bhyve":>10} {self.rival:>10} {"ratio":>10} {"% of native":>12}')
             better, native = [], []
             for name, median, less in rows:
-                host, ours, tcg = (median.get(m, float('nan')) for m in ('host', 'bhyve', 'tcg'))
-                better.append(ratio(tcg, ours) if less else ratio(ours, tcg))
+                host, ours, theirs = (median.get(m, float('nan')) for m in ('host', 'bhyve', 'qemu'))
+                better.append(ratio(theirs, ours) if less else ratio(ours, theirs))
                 native.append(100 * (ratio(host, ours) if less else ratio(ours, host)))
-                print(f'  {name:28} {cell(host):>10} {cell(ours):>10} {cell(tcg):>10} {cell(better[-1], 2):>10} {cell(native[-1], 0):>12}')
+                print(f'  {name:28} {cell(host):>10} {cell(ours):>10} {cell(theirs):>10} {cell(better[-1], 2):>10} {cell(native[-1], 0):>12}')
             print(f'  {"geometric mean":61} {cell(geomean(better), 2):>10} {cell(geomean(native), 0):>12}')
 
     def smp(self):
@@ -258,9 +265,24 @@ def host_memory_kib(pid):
     return total
 
 
+def engines(args):
+    """What is measured: KVM only where the processor runs the guest."""
+    kvm = kvm_kind() == 'hardware'
+    if not kvm:
+        print('KVM is not measured: ' + ('this processor has neither VT-x nor SVM' if kvm_kind() else
+                                         'there is no /dev/kvm that may be used'))
+    return [e for e in (['soft', 'kvm'] if args.engine is None else [args.engine]) if e == 'soft' or kvm]
+
+
 def main():
     args = parse_args()
-    bench = Bench(args)
+    for engine in engines(args):
+        print(f'\nengine {engine}')
+        measure(args, engine)
+
+
+def measure(args, engine):
+    bench = Bench(args, engine)
     parts = {'boot': bench.boot, 'work': bench.work, 'smp': bench.smp, 'disk': bench.disks,
              'real': lambda: programs.measure(bench), 'net': lambda: network.measure(bench),
              'freebsd': lambda: freebsd.measure(bench), 'start': lambda: startup.first_instruction(bench),

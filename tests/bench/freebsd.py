@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Part `freebsd` of make bench: from the start of the programs to init, against TCG.
+"""Part `freebsd` of make bench: from the start of the programs to init.
 
   FREEBSD_KERNEL   a kernel
   FREEBSD_ROOT     a disk image; a copy is the guest's first virtio disk
@@ -49,8 +49,8 @@ def boot(bench, machine, kernel, root, multiboot, words):
     subprocess.run(['cp', '--sparse=always', root, disk], check=True)
     name = f'benchfreebsd{os.getpid()}'
     start = time.monotonic()
-    if machine == 'tcg':
-        command = [bench.tcg, '-accel', 'tcg,thread=multi', '-m', '512', '-display', 'none', '-no-reboot', '-serial', 'stdio',
+    if machine == 'qemu':
+        command = [bench.qemu, '-accel', bench.accel, '-m', '512', '-display', 'none', '-no-reboot', '-serial', 'stdio',
                    '-monitor', 'none', '-nic', 'none', '-kernel', multiboot, '-drive', f'file={disk},format=raw,if=virtio']
     else:
         settings = ['bootfile=host0:/' + os.path.basename(kernel), 'autoboot_delay=-1', *HINTS,
@@ -59,7 +59,7 @@ def boot(bench, machine, kernel, root, multiboot, words):
         subprocess.run([loader, '-m', '512M', '-h', os.path.dirname(os.path.abspath(kernel)),
                         *[w for s in settings for w in ('-e', s)], name], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, check=True)
-        command = [bench.args.bhyve, '-m', '512M', '-A', '-H', '-o', f'cpu.engine={bench.args.engine}', '-s', '0,hostbridge',
+        command = [bench.args.bhyve, '-m', '512M', '-A', '-H', '-o', f'cpu.engine={bench.engine}', '-s', '0,hostbridge',
                    '-s', '31,lpc', '-s', f'3,virtio-blk,{disk}', '-l', 'com1,stdio', name]
     p = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     took = wait_for(p, words, bench.args.timeout) - start

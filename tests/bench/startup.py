@@ -50,16 +50,16 @@ def byte_seconds(command):
 def first_instruction(bench):
     kernel = assemble(bench)
     commands = {'bhyve': [bench.args.bhyve, '-m', '1G', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,stdio', '-o',
-                          f'cpu.engine={bench.args.engine}', '-o', f'boot.kernel={kernel}', f'first{os.getpid()}']}
-    if bench.tcg:
-        commands['tcg'] = [bench.tcg, '-accel', 'tcg', '-m', '1024', '-display', 'none', '-serial', 'stdio', '-monitor', 'none',
+                          f'cpu.engine={bench.engine}', '-o', f'boot.kernel={kernel}', f'first{os.getpid()}']}
+    if bench.qemu:
+        commands['qemu'] = [bench.qemu, '-accel', bench.accel, '-m', '1024', '-display', 'none', '-serial', 'stdio', '-monitor', 'none',
                            '-nic', 'none', '-kernel', kernel]
     rounds = 5 if bench.args.quick else 15
     times = {m: [] for m in commands}
     for _ in range(rounds):
         for m, command in commands.items():
             times[m].append(1000 * byte_seconds(command))
-    print(f'\nstart to the first byte of a guest of 1 GiB, ms (median of {rounds}; TCG goes through its BIOS)')
+    print(f'\nstart to the first byte of a guest of 1 GiB, ms (median of {rounds}; QEMU goes through its BIOS)')
     for m, t in times.items():
         print(f'  {m:8} {statistics.median(t):7.1f}   [{min(t):.1f} .. {max(t):.1f}]')
 

@@ -4,6 +4,7 @@
 A test is a function named test_CASE; main() runs those of the caller's module and
 ends with "N passed, N failed, N skipped".  raise Skip('why') skips.
 """
+import atexit
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ BHYVE = os.path.join(BUILD, 'bhyve')
 BHYVECTL = os.path.join(BUILD, 'bhyvectl')
 
 WORK = tempfile.mkdtemp(prefix='bhyve-test.')
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)
 ENV = dict(os.environ, BHYVE_RUN=os.path.join(WORK, 'run'))
 ENV.pop('XDG_RUNTIME_DIR', None)
 
@@ -92,6 +94,5 @@ def main(module):
             result, note = 'failed', '\n' + traceback.format_exc(limit=-2)
         counts[result] += 1
         print(f'{result} {name}{note}', flush=True)
-    shutil.rmtree(WORK, ignore_errors=True)
     print('{passed} passed, {failed} failed, {skipped} skipped'.format(**counts))
     sys.exit(1 if counts['failed'] else 0)
