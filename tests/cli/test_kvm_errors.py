@@ -100,6 +100,12 @@ def test_split_irqchip_missing():
     assert runs(words=f'cap:{CAP["SPLIT_IRQCHIP"]}=0') == ''
 
 
+def test_x2apic_without_split_irqchip():
+    need_kvm()
+    refused('-x', '-o', 'kvm.irqchip=user', names=['x86.x2apic (-x)', 'kvm.irqchip'])
+    assert runs('-x', words='') == ''
+
+
 def test_what_is_optional_may_be_missing():
     assert runs(words=f'cap:{CAP["USER_SPACE_MSR"]}=0 cap:{CAP["X86_DISABLE_EXITS"]}=0') == ''
     err = runs('-w', words=f'cap:{CAP["USER_SPACE_MSR"]}=0')

@@ -134,6 +134,53 @@ kvm_cpuid_local_apic_features_depend_on_where_it_is(void **state)
         assert_int_equal(e.ecx, 0);
 }
 
+/* An AMD processor, say, which has no AVX-512 to leave room for. */
+static void
+kvm_xsave_areas_differ_in_where_pkru_is(void **state)
+{
+        static uint8_t mine[X86_XSAVE_BYTES], back[X86_XSAVE_BYTES];
+        static struct kvm_xsave area;
+        uint8_t *bytes = (uint8_t *)area.region;
+
+        mine[0] = 0x7f;
+        mine[512] = 7; /* x87, SSE, AVX; PKRU counts anyway */
+        mine[831] = 0x11;
+        mine[X86_XSAVE_PKRU] = 0x55;
+        kvm_xsave_pack(mine, 832, bytes);
+        assert_int_equal(bytes[512] | bytes[513] << 8, 0x207);
+        assert_int_equal(bytes[831], 0x11);
+        assert_int_equal(bytes[832], 0x55);
+        kvm_xsave_unpack(bytes, 832, back);
+        mine[513] = 2;
+        assert_memory_equal(back, mine, sizeof(mine));
+        kvm_xsave_pack(mine, 0, bytes); /* the host has no PKRU */
+        assert_int_equal(bytes[512] | bytes[513] << 8, 7);
+        bytes[832] = 0x99; /* not valid, so not PKRU */
+        kvm_xsave_unpack(bytes, 832, back);
+        assert_int_equal(back[X86_XSAVE_PKRU], 0);
+}
+
+static void
+kvm_cpuid_says_where_the_processor_has_xsave_components(void **state)
+{
+        struct {
+                struct kvm_cpuid2 head;
+                struct kvm_cpuid_entry2 entry[3];
+        } has = { { .nent = 3 },
+                { { .function = 0xd, .index = 0, .flags = 1, .eax = 0x207 },
+                    { .function = 0xd, .index = 2, .flags = 1, .eax = 256, .ebx = 576 },
+                    { .function = 0xd, .index = 9, .flags = 1, .eax = 8, .ebx = 832 } } },
+          cpuid = { { .nent = 3 },
+                  { { .function = 0xd, .index = 0, .flags = 1, .eax = 0x207, .ebx = 2696, .ecx = 2696 },
+                      { .function = 0xd, .index = 2, .flags = 1, .eax = 256, .ebx = 576 },
+                      { .function = 0xd, .index = 9, .flags = 1, .eax = 8, .ebx = 2688 } } };
+
+        kvm_place_xsave(&cpuid.head, &has.head);
+        assert_int_equal(cpuid.entry[0].ecx, 840);
+        assert_int_equal(cpuid.entry[1].ebx, 576);
+        assert_int_equal(cpuid.entry[2].ebx, 832);
+}
+
 static void
 no_kick(void *ctx, unsigned vcpu, unsigned event, unsigned arg)
 {
@@ -175,6 +222,8 @@ main(void)
                 cmocka_unit_test(kvm_routes_full_table_takes_changes_only),
                 cmocka_unit_test(kvm_cpuid_takes_out_what_kvm_lacks),
                 cmocka_unit_test(kvm_cpuid_local_apic_features_depend_on_where_it_is),
+                cmocka_unit_test(kvm_xsave_areas_differ_in_where_pkru_is),
+                cmocka_unit_test(kvm_cpuid_says_where_the_processor_has_xsave_components),
                 cmocka_unit_test(kvm_apic_carries_a_local_apic_over),
         };
 

@@ -8,6 +8,7 @@
  * level-triggered pins send; nothing is ever raised by their numbers.
  */
 #include "base/bytes.h"
+#include "base/parse.h"
 #include "base/util.h"
 #include "cpu/kvm/kvm.h"
 
@@ -26,17 +27,29 @@
 #define MSR_APIC_BASE    0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 
+/* With the local APICs in user space there is no x2APIC mode to start in (-x). */
+static int
+check_start_mode(const struct cpu_engine *engine, struct config_error *err)
+{
+        const char *text = kvm_option(&engine->config, "x86.x2apic");
+        bool x2apic = false;
+
+        if (text == NULL || parse_bool(text, &x2apic) != 0 || !x2apic)
+                return 0;
+        config_fail(err, "x86.x2apic (-x): KVM has x2APIC mode only with local APICs in the kernel (kvm.irqchip)");
+        return -ENOTSUP;
+}
+
 int
 kvm_apic_create(struct cpu_engine *engine, struct config_error *err)
 {
         const char *wanted = kvm_option(&engine->config, "kvm.irqchip");
-        bool must = wanted != NULL && strcmp(wanted, "split") == 0;
 
         if (wanted != NULL && strcmp(wanted, "user") == 0)
-                return 0;
+                return check_start_mode(engine, err);
         if (!kvm_has(engine, KVM_CAP_SPLIT_IRQCHIP) || !kvm_has(engine, KVM_CAP_SIGNAL_MSI)) {
-                if (!must)
-                        return 0;
+                if (wanted == NULL || strcmp(wanted, "split") != 0)
+                        return check_start_mode(engine, err);
                 config_fail(err, "kvm.irqchip=split: KVM lacks KVM_CAP_SPLIT_IRQCHIP (Linux 4.4)");
                 return -ENOTSUP;
         }

@@ -19,6 +19,9 @@
 #define CPUID1_TSC_DEADLINE (1u << 24)
 #define CPUID1_HYPERVISOR   (1u << 31)
 
+#define XSAVE_LEGACY_BYTES 576u /* with the header, SDM 1 13.4 */
+#define XSAVE_PKRU         9u   /* component */
+
 /* What this engine cannot do without; all but the last are older than what any distribution has. */
 static const struct {
         int number;
@@ -194,6 +197,32 @@ kvm_cut_cpuid(struct kvm_cpuid_entry2 *e, const struct kvm_cpuid2 *supported, ui
         e->edx &= (registers & FEATURE_EDX) ? has->edx : ~0u;
 }
 
+/*
+ * Where a component lies in the XSAVE area is the processor's to say, which executes XSAVE itself:
+ * leaf 0xd from 2 on.  In subleaf 0, ECX is what all components of the model (EAX) take; EBX is KVM's.
+ */
+void
+kvm_place_xsave(struct kvm_cpuid2 *cpuid, const struct kvm_cpuid2 *supported)
+{
+        uint32_t end = XSAVE_LEGACY_BYTES;
+
+        for (unsigned i = 0; i < cpuid->nent; i++) {
+                struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+                const struct kvm_cpuid_entry2 *has = find_leaf(supported, e->function, e->index);
+
+                if (e->function != 0xd || e->index < 2 || has == NULL)
+                        continue;
+                e->eax = has->eax;
+                e->ebx = has->ebx;
+                if (e->eax + e->ebx > end)
+                        end = e->eax + e->ebx;
+        }
+        for (unsigned i = 0; i < cpuid->nent; i++) {
+                if (cpuid->entries[i].function == 0xd && cpuid->entries[i].index == 0)
+                        cpuid->entries[i].ecx = end;
+        }
+}
+
 static struct kvm_cpuid2 *
 alloc_cpuid(void)
 {
@@ -209,6 +238,7 @@ fill_cpuid(struct cpu_engine *engine, const struct kvm_cpuid2 *supported)
 {
         uint32_t apic_features = 0;
         unsigned count;
+        const struct kvm_cpuid_entry2 *pkru;
         const struct x86_cpuid_leaf *leaf = x86_model_leaves(engine->config.model, &count);
 
         /* KVM passes neither on to a local APIC in user space. */
@@ -227,6 +257,9 @@ fill_cpuid(struct cpu_engine *engine, const struct kvm_cpuid2 *supported)
                         .edx = leaf[i].value.edx };
                 kvm_cut_cpuid(e, supported, apic_features);
         }
+        kvm_place_xsave(engine->cpuid, supported);
+        pkru = find_leaf(supported, 0xd, XSAVE_PKRU);
+        engine->pkru_offset = pkru != NULL && pkru->index == XSAVE_PKRU ? pkru->ebx : 0;
 }
 
 int

@@ -44,6 +44,7 @@ struct cpu_engine {
         struct cpu_config config;
         struct cpu_env env;
         struct kvm_cpuid2 *cpuid;
+        uint32_t pkru_offset; /* in KVM's XSAVE area; 0: there is none */
         bool split;    /* the local APICs are in the kernel */
         bool wide_ids; /* KVM_GET_LAPIC and KVM_SET_LAPIC know 32-bit x2APIC ids */
         struct kvm_route_table routes; /* what the level-triggered pins of the I/O APIC send */
@@ -101,6 +102,8 @@ int kvm_read_cpuid(struct cpu_engine *engine, struct config_error *err);
 void kvm_cut_cpuid(struct kvm_cpuid_entry2 *e, const struct kvm_cpuid2 *supported, uint32_t apic_features);
 /* KVM_ENABLE_CAP on the VM; -errno, and errno. */
 int kvm_enable(const struct cpu_engine *engine, uint32_t capability, uint64_t argument);
+/* Makes leaf 0xd of @cpuid say where the processor puts the components of the XSAVE area. */
+void kvm_place_xsave(struct kvm_cpuid2 *cpuid, const struct kvm_cpuid2 *supported);
 /* -errno, with "@call: reason" in @err. */
 int kvm_failed(struct config_error *err, const char *call);
 
@@ -136,6 +139,10 @@ bool kvm_run_failed(struct cpu *cpu, int error, struct cpu_exit *exit);
 /* state.c */
 void kvm_state_get(struct cpu *cpu, struct x86_state *ret_state);
 int kvm_state_set(struct cpu *cpu, const struct x86_state *state);
+
+/* Between KVM's XSAVE area, which has PKRU at @pkru_offset (0: nowhere), and that of struct x86_state. */
+void kvm_xsave_unpack(const uint8_t *area, uint32_t pkru_offset, uint8_t *ret_xsave);
+void kvm_xsave_pack(const uint8_t *xsave, uint32_t pkru_offset, uint8_t *ret_area);
 
 /* msr.c */
 /* Before any vCPU: unknown MSRs, and constant ones, come out to the shared policy. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The whole processor state between struct x86_state and KVM's pieces of it. */
+#include "base/bytes.h"
 #include "base/util.h"
 #include "cpu/kvm/kvm.h"
 #include "x86/msr.h"
@@ -106,6 +107,39 @@ set_sregs(struct cpu *cpu, const struct x86_state *st)
         return ioctl(cpu->fd, KVM_SET_SREGS, &s) != 0 ? -errno : 0;
 }
 
+/* Legacy area, header and AVX lie alike everywhere; PKRU where the processor has it. */
+#define XSAVE_COMMON_BYTES 832u
+#define XSTATE_BV_AT       512u
+#define XSTATE_PKRU        (1ull << 9)
+#define XSTATE_KNOWN       (7ull | XSTATE_PKRU)
+
+void
+kvm_xsave_unpack(const uint8_t *area, uint32_t pkru_offset, uint8_t *ret_xsave)
+{
+        uint64_t present = get_le64(area + XSTATE_BV_AT) & XSTATE_KNOWN;
+
+        memset(ret_xsave, 0, X86_XSAVE_BYTES);
+        memcpy(ret_xsave, area, XSAVE_COMMON_BYTES);
+        put_le64(ret_xsave + XSTATE_BV_AT, present);
+        if (pkru_offset != 0 && (present & XSTATE_PKRU))
+                memcpy(ret_xsave + X86_XSAVE_PKRU, area + pkru_offset, 4);
+}
+
+/* PKRU counts in struct x86_state whatever XSTATE_BV says. */
+void
+kvm_xsave_pack(const uint8_t *xsave, uint32_t pkru_offset, uint8_t *ret_area)
+{
+        uint64_t present = get_le64(xsave + XSTATE_BV_AT) & XSTATE_KNOWN & ~XSTATE_PKRU;
+
+        memset(ret_area, 0, sizeof(struct kvm_xsave));
+        memcpy(ret_area, xsave, XSAVE_COMMON_BYTES);
+        if (pkru_offset != 0) {
+                memcpy(ret_area + pkru_offset, xsave + X86_XSAVE_PKRU, 4);
+                present |= XSTATE_PKRU;
+        }
+        put_le64(ret_area + XSTATE_BV_AT, present);
+}
+
 static void
 get_fpu(struct cpu *cpu, struct x86_state *st)
 {
@@ -113,7 +147,7 @@ get_fpu(struct cpu *cpu, struct x86_state *st)
         struct kvm_xcrs c;
 
         if (ioctl(cpu->fd, KVM_GET_XSAVE, &x) == 0)
-                memcpy(st->xsave, x.region, sizeof(st->xsave));
+                kvm_xsave_unpack((const uint8_t *)x.region, cpu->engine->pkru_offset, st->xsave);
         if (ioctl(cpu->fd, KVM_GET_XCRS, &c) == 0 && c.nr_xcrs != 0)
                 st->xcr0 = c.xcrs[0].value;
 }
@@ -121,10 +155,10 @@ get_fpu(struct cpu *cpu, struct x86_state *st)
 static int
 set_fpu(struct cpu *cpu, const struct x86_state *st)
 {
-        struct kvm_xsave x = { .region = { 0 } };
+        struct kvm_xsave x;
         struct kvm_xcrs c = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = st->xcr0 } } };
 
-        memcpy(x.region, st->xsave, sizeof(st->xsave));
+        kvm_xsave_pack(st->xsave, cpu->engine->pkru_offset, (uint8_t *)x.region);
         /* A host without XSAVE knows only the legacy part, which the reset state has already. */
         (void)ioctl(cpu->fd, KVM_SET_XCRS, &c);
         return ioctl(cpu->fd, KVM_SET_XSAVE, &x) != 0 ? -errno : 0;
