@@ -248,6 +248,47 @@ virtio_net_burst_arrives_in_order(void **state)
         pci_rig_finish(&b.r);
 }
 
+struct interrupts {
+        struct net_rig *n;
+        unsigned seen;
+};
+
+static bool
+has_interrupt(void *ctx)
+{
+        struct interrupts *wanted = ctx;
+
+        return wanted->n->r.msi_count[TX + 1] > wanted->seen;
+}
+
+/* However fast the frames come, the driver hears of the one that it named. */
+static void
+virtio_net_last_frame_of_a_burst_interrupts(void **state)
+{
+        enum { FRAMES = 50 };
+        struct interrupts wanted = { 0 };
+        struct net_rig n;
+        uint8_t out[60] = { 0 };
+
+        memset(&n, 0, sizeof(n));
+        pci_rig_start(&n.r);
+        assert_int_equal(pci_rig_create(&n.r, "virtio-net"), 0);
+        n.header = HEADER;
+        rig_enable_msix(&n.r, 4);
+        modern_init(&n.r, F_VERSION_1 | F_EVENT_IDX, 3, true);
+        use_queue_size(&n, 1024);
+        wanted.n = &n;
+        for (unsigned burst = 0; burst < 20; burst++) {
+                put_le16(mem_at(n.r.mem, ring_base(TX) + 16 * 1024 + 4 + 2 * 1024, 2),
+                    (uint16_t)(n.r.used[TX] + FRAMES - 1));
+                for (unsigned i = 0; i < FRAMES; i++)
+                        send_frame(&n, out, sizeof(out));
+                assert_true(loop_rig_wait(&n.r.rig, has_interrupt, &wanted));
+                wanted.seen++;
+        }
+        pci_rig_finish(&n.r);
+}
+
 static void
 virtio_net_malformed_frames_are_given_back_unsent(void **state)
 {
@@ -513,6 +554,7 @@ main(void)
                 cmocka_unit_test(virtio_net_large_frame_is_spread_over_merged_buffers),
                 cmocka_unit_test(virtio_net_frame_without_room_is_dropped_not_cut),
                 cmocka_unit_test(virtio_net_burst_arrives_in_order),
+                cmocka_unit_test(virtio_net_last_frame_of_a_burst_interrupts),
                 cmocka_unit_test(virtio_net_malformed_frames_are_given_back_unsent),
                 cmocka_unit_test(virtio_net_control_queue_answers),
                 cmocka_unit_test(virtio_net_address_is_bhyves_or_the_users),

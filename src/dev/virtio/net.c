@@ -12,6 +12,10 @@
  * which there are none waits there, and the back end's queue is not listened to
  * until there are.  Both work in batches, with notifications off and one
  * interrupt at the end.
+ *
+ * A driver that sends frame after frame would notify for each, and be
+ * interrupted after each: while frames follow each other within TX_BUSY_NS, the
+ * queue is looked at every TX_POLL_NS instead.
  */
 #include "dev/virtio/net.h"
 #include "base/bytes.h"
@@ -27,6 +31,9 @@
 #define NET_CONTROL_QUEUE_SIZE 64u
 #define NET_BATCH              256u /* frames before others get their turn */
 #define NET_PAIRS_MAX          16u  /* as the schema has it */
+
+#define TX_BUSY_NS 100000u
+#define TX_POLL_NS 40000u
 
 /* Queues of pair i (5.1.2). */
 #define QUEUE_RX(i) (2u * (i))
@@ -82,6 +89,9 @@
 
 /* One receive and one transmit queue. */
 struct net_pair {
+        struct virtio_net *net;
+        struct loop_timer *tx_poll; /* armed: the driver's notifications are off */
+        uint64_t tx_sent_ns;        /* when the last frames were sent */
         size_t frame_len; /* of a frame that waits for buffers, header included; 0: none */
         uint8_t frame[NET_HEADER_BYTES + NET_FRAME_MAX];
 };
@@ -252,27 +262,72 @@ tx_trim(struct virtio_net *net, struct virtq_chain *c, struct iovec **ret_iov, u
         return true;
 }
 
-static void
-tx_notify(struct virtio_net *net, unsigned i)
+/* Sends up to NET_BATCH frames, whose number goes to @ret_sent; what virtq_pop gave last. */
+static int
+tx_send(struct virtio_net *net, unsigned i, unsigned *ret_sent)
 {
         struct virtq *q = &net->dev.queue[QUEUE_TX(i)];
-        unsigned countdown = NET_BATCH;
+        unsigned sent = 0;
         int got = 0;
 
-        virtq_notify_disable(q);
-        while (countdown-- != 0 && (got = virtq_pop(q, &net->chain)) > 0) {
+        while (sent < NET_BATCH && (got = virtq_pop(q, &net->chain)) > 0) {
                 struct iovec *iov;
                 unsigned count;
 
                 if (tx_trim(net, &net->chain, &iov, &count))
                         net->nb->ops->send(net->nb, i, iov, count);
                 virtq_push(q, &net->chain, 0);
+                sent++;
+        }
+        *ret_sent = sent;
+        return got;
+}
+
+/* Whether the frames just sent came soon after those before. */
+static bool
+tx_is_busy(struct net_pair *pair, unsigned sent, uint64_t now)
+{
+        bool busy = sent != 0 && now - pair->tx_sent_ns < TX_BUSY_NS;
+
+        if (sent != 0)
+                pair->tx_sent_ns = now;
+        return busy;
+}
+
+static void
+tx_run(struct virtio_net *net, unsigned i)
+{
+        struct virtq *q = &net->dev.queue[QUEUE_TX(i)];
+        struct net_pair *pair = &net->pair[i];
+        uint64_t now;
+        unsigned sent;
+        int got;
+
+        virtq_notify_disable(q);
+        got = tx_send(net, i, &sent);
+        now = loop_now_ns();
+        if (got == 0 && tx_is_busy(pair, sent, now)) {
+                virtq_show(q);
+                loop_timer_arm(pair->tx_poll, now + TX_POLL_NS);
+                return;
         }
         if (got < 0)
                 virtio_broken(&net->dev, q);
         virtio_publish(&net->dev, q);
         if (got > 0 || virtq_notify_enable(q))
                 virtio_ring_bell(&net->dev, QUEUE_TX(i));
+}
+
+/* The interrupt for what the last look found is due by now, unless the driver has looked by itself. */
+static void
+tx_poll(void *ctx)
+{
+        struct net_pair *pair = ctx;
+        struct virtio_net *net = pair->net;
+        unsigned i = (unsigned)(pair - net->pair);
+
+        virtio_publish(&net->dev, &net->dev.queue[QUEUE_TX(i)]);
+        tx_run(net, i);
 }
 
 static unsigned
@@ -288,6 +343,13 @@ set_offloads(struct virtio_net *net, uint64_t features)
 {
         if (net->nb->vnet_hdr_bytes != 0)
                 (void)net->nb->ops->set_vnet_hdr(net->nb, net->header_bytes, tun_offloads(features));
+}
+
+static void
+pair_stop(struct net_pair *pair)
+{
+        pair->frame_len = 0;
+        loop_timer_cancel(pair->tx_poll);
 }
 
 /*
@@ -307,7 +369,7 @@ use_pairs(struct virtio_net *net, unsigned count)
         }
         net->pairs_used = count;
         for (unsigned i = count; i < before; i++)
-                net->pair[i].frame_len = 0;
+                pair_stop(&net->pair[i]);
         for (unsigned i = before; i < count; i++) {
                 ops->listen(net->nb, i, true);
                 virtio_ring_bell(&net->dev, QUEUE_TX(i));
@@ -389,7 +451,7 @@ net_notify(struct virtio_device *dev, unsigned queue)
         else if (queue == QUEUE_RX(queue / 2))
                 rx_notify(net, queue / 2);
         else
-                tx_notify(net, queue / 2);
+                tx_run(net, queue / 2);
 }
 
 static void
@@ -412,7 +474,7 @@ net_reset(struct virtio_device *dev)
 
         net->running = false;
         net->nb->ops->listen(net->nb, 0, false);
-        net->pair[0].frame_len = 0;
+        pair_stop(&net->pair[0]);
         if (net->pairs_used > 1)
                 (void)use_pairs(net, 1);
         net->pairs_used = 0;
@@ -435,6 +497,8 @@ net_destroy(struct virtio_device *dev)
 {
         struct virtio_net *net = to_net(dev);
 
+        for (unsigned i = 0; net->pair != NULL && i < net->nb->queues; i++)
+                loop_timer_destroy(net->pair[i].tx_poll);
         net_close(net->nb);
         free(net->pair);
         free(net);
@@ -468,7 +532,13 @@ net_open_pairs(struct virtio_net *net, struct loop *loop, const struct config_no
         if (error != 0)
                 return error;
         net->pair = calloc(net->nb->queues, sizeof(*net->pair));
-        return net->pair != NULL ? 0 : -ENOMEM;
+        if (net->pair == NULL)
+                return -ENOMEM;
+        for (unsigned i = 0; error == 0 && i < net->nb->queues; i++) {
+                net->pair[i].net = net;
+                error = loop_timer_create(loop, tx_poll, &net->pair[i], &net->pair[i].tx_poll);
+        }
+        return error;
 }
 
 static int

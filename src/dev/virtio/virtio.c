@@ -151,7 +151,8 @@ virtio_start_queue(struct virtio_device *dev, unsigned index)
 void
 virtio_publish(struct virtio_device *dev, struct virtq *q)
 {
-        if (virtq_publish(q))
+        virtq_show(q);
+        if (virtq_interrupt_due(q))
                 dev->interrupt(dev, q->vector, VIRTIO_ISR_QUEUE);
 }
 

@@ -285,31 +285,37 @@ virtq_push(struct virtq *q, const struct virtq_chain *chain, uint64_t written)
         q->used_next++;
 }
 
-/* virtio 1.2, 2.7.7.2: an interrupt is due when the used index passes used_event. */
-static bool
-interrupt_due(const struct virtq *q, const struct rings *r, uint16_t old)
+void
+virtq_show(struct virtq *q)
 {
-        uint16_t event;
+        struct rings r;
 
-        if (!q->event_index)
-                return (ring_load(r->avail) & AVAIL_F_NO_INTERRUPT) == 0;
-        event = ring_load(r->avail + RING_HEADER_BYTES + (size_t)q->size * AVAIL_ENTRY_BYTES);
-        return (uint16_t)(q->used_next - event - 1) < (uint16_t)(q->used_next - old);
+        if (q->used_next == q->used_shown || !virtq_map(q, &r))
+                return;
+        ring_store(r.used + 2, q->used_next);
+        mem_written(q->mem, q->used, RING_HEADER_BYTES);
+        q->used_shown = q->used_next;
 }
 
+/*
+ * virtio 1.2, 2.7.7.2: an interrupt is due when the used index passes used_event.
+ * Asked late, it is due for less: the driver may have looked by itself.
+ */
 bool
-virtq_publish(struct virtq *q)
+virtq_interrupt_due(struct virtq *q)
 {
         struct rings r;
         uint16_t old = q->used_told;
+        uint16_t event;
 
-        if (q->used_next == old || !virtq_map(q, &r))
+        if (q->used_shown == old || !virtq_map(q, &r))
                 return false;
-        ring_store(r.used + 2, q->used_next);
-        mem_written(q->mem, q->used, RING_HEADER_BYTES);
-        q->used_told = q->used_next;
+        q->used_told = q->used_shown;
         /* Pairs with the driver's barrier between storing used_event or flags and its last look. */
-        return interrupt_due(q, &r, old);
+        if (!q->event_index)
+                return (ring_load(r.avail) & AVAIL_F_NO_INTERRUPT) == 0;
+        event = ring_load(r.avail + RING_HEADER_BYTES + (size_t)q->size * AVAIL_ENTRY_BYTES);
+        return (uint16_t)(q->used_told - event - 1) < (uint16_t)(q->used_told - old);
 }
 
 void

@@ -8,7 +8,7 @@
  * gives -EPROTO until the queue is reset, and nothing else is harmed.
  *
  * Use: virtq_pop until it gives 0, virtq_push for each finished chain in any
- * order, virtq_publish once a batch.  Around a batch, virtq_notify_disable and
+ * order, once a batch virtq_show, and virtq_interrupt_due then or later.  Around a batch, virtq_notify_disable and
  * virtq_notify_enable keep the guest from ringing the bell in vain.
  * All calls are made with the device lock held.
  */
@@ -39,7 +39,8 @@ struct virtq {
         gpa_t used;
         uint16_t avail_next;  /* next available entry to take */
         uint16_t used_next;   /* next used entry to fill */
-        uint16_t used_told;   /* used index at the last virtq_publish */
+        uint16_t used_shown;  /* used index that the driver sees */
+        uint16_t used_told;   /* used index at the last virtq_interrupt_due */
 };
 
 /* A chain of buffers: out_count that the device reads, then in_count that it writes. */
@@ -72,8 +73,10 @@ bool virtq_has_chain(struct virtq *q);
 void virtq_push(struct virtq *q, const struct virtq_chain *chain, uint64_t written);
 /* The first @bytes of the writable part were changed once more after virtq_push. */
 void virtq_chain_written(struct virtq *q, const struct virtq_chain *chain, uint64_t bytes);
-/* Shows the driver what was pushed; true if it wants an interrupt for it. */
-bool virtq_publish(struct virtq *q);
+/* Shows the driver what was pushed. */
+void virtq_show(struct virtq *q);
+/* True if the driver wants an interrupt for what was shown since this was asked last. */
+bool virtq_interrupt_due(struct virtq *q);
 
 void virtq_notify_disable(struct virtq *q);
 /* True if chains came in the meantime: the caller goes round again. */
