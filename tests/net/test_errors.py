@@ -109,6 +109,22 @@ def without_permission():
         host.bhyvenet("down")
 
 
+def tap_that_bhyve_may_not_open():
+    with World() as world:
+        host = world.node("host")
+        run = os.path.join(world.dir, "run")
+        os.mkdir(run)
+        os.chown(run, 65534, 65534)
+        host.bhyvenet("up", "-f", host.conf(PRIVATE))
+        done = host.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", os.path.join(BUILD, "bhyve"),
+                        "-s", "5,virtio-net,tap0", "-o", "boot.kernel=/nonexistent", "vm0",
+                        env={"BHYVE_RUN": run})
+        contains(done.stdout, "tap0: not allowed; run as root, or let root name you in tap_owner")
+        equal(done.stdout.count("warning"), 1, "warnings in %r" % done.stdout)
+        contains(done.stdout, "/nonexistent: No such file", "bhyve, which goes on")
+        host.bhyvenet("down")
+
+
 def a_firewall_that_drops_is_warned_of():
     with World() as world:
         host, router, server = world.lan()
@@ -161,4 +177,4 @@ def command_line():
 
 main(mistakes_in_the_file, what_the_host_has_already, a_foreign_table_is_left_alone,
      a_member_of_another_bridge_is_left_there, dnsmasq_that_is_missing_or_hindered, without_permission,
-     a_firewall_that_drops_is_warned_of, state_of_another_namespace, completion, command_line)
+     tap_that_bhyve_may_not_open, a_firewall_that_drops_is_warned_of, state_of_another_namespace, completion, command_line)

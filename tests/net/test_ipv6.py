@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """A stock Linux guest speaks IPv6: on the private bridge, on the host's LAN, and over slirp; and IPv4 over slirp."""
+import re
+
 from guestlib import *
 
 LAN_PREFIX = "2001:db8:1::"
@@ -56,7 +58,13 @@ def lan_bridge_by_router_advertisement():
         host.bhyvenet("up", "-f", host.conf('autobridge_interfaces="bridge0"\nautobridge_bridge0="lan0 tap*"\n'
                                             'cloned_interfaces="bridge0 tap0"\n'))
         serving = Server(router, "::", 7000)
-        said = Guest(world, host, BRIDGED % (LAN_PREFIX + "1", LAN_PREFIX + "1")).finish()
+        guest = Guest(world, host, BRIDGED % (LAN_PREFIX + "1", LAN_PREFIX + "1") +
+                      "echo 'ready: yes'\nnc -l -p 7003 -e echo reached\n")
+        guest.wait_for("ready")
+        address = re.search("address: (.*)", guest.console)[1]
+        reached = until(lambda: router.run("busybox", "nc", address, "7003", input="").stdout, 20, "the guest's server")
+        said = guest.finish()
+        equal(reached, "reached\n", "what the LAN got at the guest's own address")
         check(said["address"].startswith(LAN_PREFIX[:-1]), "no address by router advertisement: %s" % said)
         equal(said["pings"], "3", "answers to pings")
         equal(said["seen"], said["address"], "the address that the LAN saw, not translated")
