@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "x86/decode.h"
 
@@ -193,6 +194,10 @@ void diff_gen_unused(const struct diff_gen *gen, void (*fn)(void *ctx, const cha
 void diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed);
 /* Puts the instructions into the image with all fields fixed; again after a change of insns[]. */
 void diff_layout(struct diff_case *c);
+
+/* ---- classes.c ---- */
+/* Prints how many rows of the decoder's tables there are of each class, and what is not generated. */
+void diff_print_classes(FILE *out);
 
 /* ---- native.c ---- */
 struct diff_native;

@@ -5,10 +5,8 @@
  * generator knows the values of registers nothing has written yet, and aims memory
  * operands at the mapped pages, their edges, and now and then beyond.
  */
-#include "diff.h"
+#include "gen.h"
 
-#include "x86/decode.h"
-#include "x86/decode_tables.h"
 #include "x86/state.h"
 
 #include <Zydis/Zydis.h>
@@ -17,43 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAVES_MAX 4096
-#define TRIES      200
-
-/* One row of the decoder's tables. */
-struct leaf {
-        const struct x86_oprow *row;
-        uint8_t map; /* enum x86_map */
-        uint8_t opcode;
-        uint8_t x87_reg;
-        bool vex, modrm;
-        unsigned long uses;
-};
-
-struct leaves {
-        unsigned count;
-        struct leaf leaf[LEAVES_MAX];
-};
-
-struct diff_gen {
-        struct diff_options options;
-        struct leaves leaves[2]; /* 64-bit mode, compatibility mode */
-};
-
-/* One case being made. */
-struct gen {
-        struct diff_rng rng;
-        struct diff_case *c;
-        const struct diff_options *options;
-        struct leaves *leaves;
-        uint32_t known; /* registers that still hold c->gpr[] */
-        unsigned fn_prefix; /* 66 for the 16-bit format of FNSAVE and its kin */
-        unsigned saved; /* SAVED_*: state that an earlier instruction stored */
-};
-
-#define SAVED_FX 1u
-#define SAVED_X  2u
-#define SAVED_FN 4u
+#define TRIES 200
 
 /* An encoding in the making. */
 struct enc {
@@ -87,71 +49,6 @@ corner(struct diff_rng *rng)
 /* ---- what may be generated ---- */
 
 static bool
-sys_allowed(unsigned sys)
-{
-        switch (sys) {
-        /* the same in user mode whatever the system: #GP or #UD */
-        case X86_SYS_HLT:
-        case X86_SYS_MWAIT:
-        case X86_SYS_MONITOR:
-        case X86_SYS_RSM:
-        case X86_SYS_CLI:
-        case X86_SYS_STI:
-        case X86_SYS_LLDT:
-        case X86_SYS_LTR:
-        case X86_SYS_LGDT:
-        case X86_SYS_LIDT:
-        case X86_SYS_LMSW:
-        case X86_SYS_SWAPGS:
-        case X86_SYS_MOV_CR_R:
-        case X86_SYS_MOV_R_CR:
-        case X86_SYS_MOV_DR_R:
-        case X86_SYS_MOV_R_DR:
-        case X86_SYS_CLTS:
-        case X86_SYS_INVLPG:
-        case X86_SYS_INVD:
-        case X86_SYS_WBINVD:
-        case X86_SYS_RDMSR:
-        case X86_SYS_WRMSR:
-        case X86_SYS_XSETBV:
-        case X86_SYS_CLAC:
-        case X86_SYS_STAC:
-        case X86_SYS_XRSTORS:
-        case X86_SYS_XSAVES:
-        case X86_SYS_SYSRET:
-        case X86_SYS_SYSEXIT:
-        case X86_SYS_IN:
-        case X86_SYS_OUT:
-        case X86_SYS_INS:
-        case X86_SYS_OUTS:
-        /* defined in user mode */
-        case X86_SYS_INT3:
-        case X86_SYS_INTO:
-        case X86_SYS_PAUSE:
-        case X86_SYS_MOV_R_SREG:
-        case X86_SYS_PUSH_SREG:
-        case X86_SYS_PUSHA:
-        case X86_SYS_POPA:
-        case X86_SYS_ENTER:
-        case X86_SYS_BOUND:
-        case X86_SYS_CMPXCHG8B:
-        case X86_SYS_MASKMOV:
-        case X86_SYS_VMASKMOV:
-        case X86_SYS_GATHER:
-        case X86_SYS_CLFLUSH:
-        case X86_SYS_BCD:
-        case X86_SYS_RDFSBASE:
-        case X86_SYS_RDGSBASE:
-        case X86_SYS_WRFSBASE:
-        case X86_SYS_WRGSBASE:
-        case X86_SYS_FXRSTOR:
-                return true;
-        default:
-                return false;
-        }
-}
-
-static bool
 in_list(const char *list, const char *name)
 {
         size_t len = strlen(name);
@@ -163,17 +60,15 @@ in_list(const char *list, const char *name)
 }
 
 static bool
-desc_allowed(const struct diff_options *o, const struct x86_opdesc *d, bool compat)
+desc_allowed(const struct diff_options *o, const struct x86_opdesc *d)
 {
         if (o->only && strncmp(d->name, o->only, strlen(o->only)) != 0)
                 return false;
         if (o->avoid && in_list(o->avoid, d->name))
                 return false;
-        if (compat ? d->flags & X86_OD_ONLY64 : d->flags & X86_OD_NO64)
-                return false;
         if (!(o->features >> d->feature & 1))
                 return false;
-        return d->class != X86_CLASS_SYSTEM || sys_allowed(d->sys);
+        return d->class != X86_CLASS_SYSTEM || diff_sys_rule(d->sys)->how == DIFF_SYS_ROWS;
 }
 
 static void
@@ -183,9 +78,9 @@ add_leaf(struct diff_gen *gen, bool compat, const struct x86_oprow *row, unsigne
         struct leaves *all = &gen->leaves[compat];
         struct leaf *l = &all->leaf[all->count];
 
-        if ((row->mask & X86_KEY_NEVER) || all->count == LEAVES_MAX || !desc_allowed(&gen->options, &row->desc, compat))
+        if ((row->mask & X86_KEY_NEVER) || all->count == LEAVES_MAX || !desc_allowed(&gen->options, &row->desc))
                 return;
-        if ((row->mask & X86_KEY_M64) && ((row->value & X86_KEY_M64) != 0) == compat)
+        if (!diff_row_exists(row, compat))
                 return;
         *l = (struct leaf) { .row = row, .map = (uint8_t)map, .opcode = (uint8_t)opcode, .vex = vex, .modrm = modrm };
         if (map == X86_MAP_X87) {
@@ -515,6 +410,8 @@ pick_immediate(struct gen *g, struct enc *e)
                 value = pick_address(g, 8, false) - (g->c->segments ? DIFF_DATA : 0);
         if (e->leaf->row->desc.imm == X86_IMM_ENTER)
                 value = diff_below(&g->rng, 200) | (uint64_t)(diff_chance(&g->rng, 30) ? diff_below(&g->rng, 4) : 0) << 16;
+        if (e->leaf->row->desc.sys == X86_SYS_INT && (value & 0xff) == 0x80) /* a system call */
+                value++;
         memcpy(e->imm, &value, 8);
 }
 
@@ -630,7 +527,19 @@ always_ends(const struct x86_opdesc *d)
         case X86_SYS_MONITOR:
         case X86_SYS_MWAIT:
         case X86_SYS_RSM:
+        case X86_SYS_INT:
+        case X86_SYS_INT1:
         case X86_SYS_INT3:
+        case X86_SYS_IRET:
+        case X86_SYS_RET_FAR:
+        case X86_SYS_CALL_FAR:
+        case X86_SYS_CALL_FAR_MEM:
+        case X86_SYS_JMP_FAR:
+        case X86_SYS_JMP_FAR_MEM:
+        case X86_SYS_POP_SREG:
+        case X86_SYS_LFS:
+        case X86_SYS_RDPMC:
+        case X86_SYS_INVPCID:
         case X86_SYS_CLI:
         case X86_SYS_STI:
         case X86_SYS_IN:
@@ -700,7 +609,7 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
                 out->len = in.len;
                 return true;
         }
-        if (!desc_allowed(g->options, in.desc, g->c->compat) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
+        if (!desc_allowed(g->options, in.desc) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
                 return false;
         if (!g->options->only && always_ends(in.desc) && !diff_chance(&g->rng, 8))
                 return false;
@@ -717,186 +626,6 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
                 fix_branch(g, out, &in, self, room);
         g->known &= ~written_gprs(&in);
         return true;
-}
-
-/* ---- composites: what random operands would hardly ever do ---- */
-
-static void
-emit(struct diff_insn *out, const void *bytes, unsigned len, enum diff_fix fix, unsigned at, unsigned target)
-{
-        *out = (struct diff_insn) { .len = (uint8_t)len, .fix = (uint8_t)fix, .fix_at = (uint8_t)at, .target = (uint8_t)target };
-        memcpy(out->bytes, bytes, len);
-}
-
-/* mov reg, target; jmp or call reg; or push target; ret.  Two instructions. */
-static unsigned
-gen_indirect(struct gen *g, struct diff_insn *out, unsigned self)
-{
-        unsigned reg = diff_below(&g->rng, 3), target = self + 2 + diff_below(&g->rng, 2);
-        uint8_t mov[5] = { (uint8_t)(0xb8 + reg) }, push[5] = { 0x68 };
-        uint8_t jump[2] = { 0xff, (uint8_t)(0xe0 + reg) }, call[2] = { 0xff, (uint8_t)(0xd0 + reg) }, ret[1] = { 0xc3 };
-
-        switch (diff_below(&g->rng, 3)) {
-        case 0:
-                emit(&out[0], push, 5, FIX_ABS32, 1, target);
-                emit(&out[1], ret, 1, FIX_NONE, 0, 0);
-                return 2;
-        case 1:
-                emit(&out[0], mov, 5, FIX_ABS32, 1, target);
-                emit(&out[1], jump, 2, FIX_NONE, 0, 0);
-                break;
-        default:
-                emit(&out[0], mov, 5, FIX_ABS32, 1, target);
-                emit(&out[1], call, 2, FIX_NONE, 0, 0);
-                break;
-        }
-        g->known &= ~(1u << reg);
-        return 2;
-}
-
-/* A store into the immediate of an instruction some places ahead, itself made here: the new value must be seen. */
-static unsigned
-gen_smc(struct gen *g, struct diff_insn *out, unsigned self)
-{
-        uint8_t store[7] = { diff_below(&g->rng, 2) ? 0xc6 : 0x80, 0x05, 0, 0, 0, 0, (uint8_t)diff_random(&g->rng) };
-        uint8_t victim[3] = { 0x83, (uint8_t)(0xc0 + diff_below(&g->rng, 3)), (uint8_t)diff_random(&g->rng) };
-        enum diff_fix fix = g->c->compat ? FIX_SMC_ABS : FIX_SMC_RIP;
-
-        emit(&out[0], store, 7, fix, 2, self + 1);
-        emit(&out[1], victim, 3, FIX_NONE, 0, 0);
-        g->known &= ~(1u << (victim[1] & 7));
-        return 2;
-}
-
-/* mov ecx, n before, and a LOOP at the end back to the body: the flags and chains of several blocks. */
-static unsigned
-gen_loop(struct gen *g, struct diff_insn *out, unsigned self)
-{
-        uint8_t mov[5] = { 0xb9, (uint8_t)(1 + diff_below(&g->rng, 5)) };
-        uint8_t body[3] = { 0x48, 0x11, 0xd0 }; /* adc rax, rdx; dec eax; adc eax, edx in 32-bit mode */
-        uint8_t loop[2] = { 0xe2, 0 };
-
-        emit(&out[0], mov, 5, FIX_NONE, 0, 0);
-        emit(&out[1], body, 3, FIX_NONE, 0, 0);
-        emit(&out[2], loop, 2, FIX_REL8, 1, self + 1);
-        g->known &= ~(1u << X86_RCX | 1u << X86_RAX);
-        return 3;
-}
-
-/* opcode with ModRM /@reg and the absolute address @at. */
-static void
-emit_absolute(struct gen *g, struct diff_insn *out, unsigned prefix, unsigned op1, unsigned op2, unsigned reg, uint32_t at)
-{
-        uint8_t buf[12];
-        unsigned n = 0;
-
-        if (prefix)
-                buf[n++] = (uint8_t)prefix;
-        if (op1)
-                buf[n++] = (uint8_t)op1;
-        buf[n++] = (uint8_t)op2;
-        buf[n++] = (uint8_t)(reg << 3 | (g->c->compat ? 5 : 4));
-        if (!g->c->compat)
-                buf[n++] = 0x25;
-        memcpy(buf + n, &at, 4);
-        emit(out, buf, n + 4, FIX_NONE, 0, 0);
-}
-
-/* FXSAVE or FXRSTOR; the latter of what the former stored. */
-static unsigned
-gen_fxsave(struct gen *g, struct diff_insn *out)
-{
-        bool restore = (g->saved & SAVED_FX) && diff_chance(&g->rng, 50);
-        unsigned rex = !g->c->compat && diff_chance(&g->rng, 50) ? 0x48 : 0;
-
-        emit_absolute(g, out, rex, 0x0f, 0xae, restore, DIFF_FX_AREA);
-        g->saved = (g->saved & ~SAVED_X) | SAVED_FX;
-        return 1;
-}
-
-/* XSAVE, XSAVEC or XRSTOR with a mask of x87, SSE and AVX. */
-static unsigned
-gen_xsave(struct gen *g, struct diff_insn *out)
-{
-        const uint8_t mask[6] = { 0xb8, (uint8_t)diff_below(&g->rng, 8), 0, 0, 0, 0x99 }; /* mov eax, n; cdq */
-        struct diff_insn save;
-        bool restore = (g->saved & SAVED_X) && diff_chance(&g->rng, 50);
-        bool compact = g->options->features >> X86_F_XSAVEC & 1 && diff_chance(&g->rng, 30);
-
-        /* in one piece, so that no branch and no minimising comes between */
-        emit_absolute(g, &save, 0, 0x0f, compact && !restore ? 0xc7 : 0xae, restore ? 5 : 4, DIFF_FX_AREA);
-        emit(out, mask, sizeof(mask), FIX_NONE, 0, 0);
-        memcpy(out->bytes + out->len, save.bytes, save.len);
-        out->len += save.len;
-        g->known &= ~(1u << X86_RAX | 1u << X86_RDX);
-        g->saved = (g->saved & ~SAVED_FX) | SAVED_X;
-        return 1;
-}
-
-/* FNSAVE, FRSTOR, FNSTENV, FLDENV; within a case in one format, for the FIP of the one lies in the registers of the other. */
-static unsigned
-gen_fnsave(struct gen *g, struct diff_insn *out)
-{
-        bool restore = (g->saved & SAVED_FN) && diff_chance(&g->rng, 50), whole = diff_chance(&g->rng, 50);
-
-        emit_absolute(g, out, g->fn_prefix, 0, whole ? 0xdd : 0xd9, restore ? 4 : 6, DIFF_FN_AREA);
-        g->saved |= SAVED_FN;
-        return 1;
-}
-
-/* A selector, mostly of a descriptor that both sides have, into a register; then an instruction that uses it. */
-static unsigned
-gen_selector(struct gen *g, struct diff_insn *out)
-{
-        static const uint16_t selectors[] = { 0, 3, 0x10, 0x18, DIFF_CS32, DIFF_DS, DIFF_CS64, DIFF_LDT_CS16,
-                DIFF_LDT_CS32, DIFF_LDT_DS, DIFF_LDT_SS16, DIFF_LDT_SS32, 0x2f, 0xfff8 };
-        static const uint8_t sregs[] = { X86_ES, X86_DS, X86_FS, X86_GS };
-        uint16_t sel = selectors[diff_below(&g->rng, sizeof(selectors) / sizeof(selectors[0]))];
-        unsigned reg = diff_below(&g->rng, 3), other = diff_below(&g->rng, 3), n = 3;
-        uint8_t mov[5] = { (uint8_t)(0xb8 + reg), (uint8_t)sel, (uint8_t)(sel >> 8) };
-        uint8_t use[3] = { 0x0f, 0x02, (uint8_t)(0xc0 | other << 3 | reg) }; /* lar */
-
-        switch (diff_below(&g->rng, 4)) {
-        case 0:
-                use[1] = 0x03; /* lsl */
-                break;
-        case 1: /* verr, verw */
-                use[1] = 0x00;
-                use[2] = (uint8_t)(0xc0 | (4 + diff_below(&g->rng, 2)) << 3 | reg);
-                break;
-        case 2: /* mov sreg, reg */
-                use[0] = 0x8e;
-                use[1] = (uint8_t)(0xc0 | sregs[diff_below(&g->rng, 4)] << 3 | reg);
-                n = 2;
-                break;
-        default:
-                break;
-        }
-        emit(&out[0], mov, 5, FIX_NONE, 0, 0);
-        emit(&out[1], use, n, FIX_NONE, 0, 0);
-        g->known &= ~(1u << reg | 1u << other);
-        return 2;
-}
-
-static unsigned
-gen_composite(struct gen *g, struct diff_insn *out, unsigned self)
-{
-        switch (diff_below(&g->rng, 7)) {
-        case 0:
-                return gen_indirect(g, out, self);
-        case 1:
-                return gen_smc(g, out, self);
-        case 2:
-                return gen_fxsave(g, out);
-        case 3:
-                return gen_xsave(g, out);
-        case 4:
-                return gen_fnsave(g, out);
-        case 5:
-                return gen_selector(g, out);
-        default:
-                return gen_loop(g, out, self);
-        }
 }
 
 /* ---- state ---- */
@@ -1074,7 +803,7 @@ gen_code(struct gen *g)
                 unsigned room = want - c->count - 1;
 
                 if (!g->options->only && !c->segments && room >= 5 && diff_chance(&g->rng, 6)) {
-                        c->count += gen_composite(g, out, c->count);
+                        c->count += diff_compose(g, out, c->count);
                         continue;
                 }
                 for (unsigned i = 0; i < TRIES; i++) {
@@ -1124,8 +853,8 @@ gen_repeat(struct gen *g)
         memcpy(sub64 + 3, &counter, 4);
         memcpy(sub32 + 2, &counter, 4);
         sub64[7] = sub32[6] = 1;
-        emit(&c->insns[c->count++], c->compat ? sub32 : sub64, c->compat ? 7 : 8, FIX_NONE, 0, 0);
-        emit(&c->insns[c->count++], jnz, 6, FIX_REL32, 2, 0);
+        diff_emit(&c->insns[c->count++], c->compat ? sub32 : sub64, c->compat ? 7 : 8, FIX_NONE, 0, 0);
+        diff_emit(&c->insns[c->count++], jnz, 6, FIX_REL32, 2, 0);
 }
 
 void

@@ -231,6 +231,7 @@ build_tables(struct diff_guest *g)
         put64(g, GDT + DIFF_CS32 - 3, descriptor(ATTR_CODE32 | DPL3));
         put64(g, GDT + DIFF_DS - 3, descriptor(ATTR_DATA | DPL3));
         put64(g, GDT + DIFF_CS64 - 3, descriptor(ATTR_CODE64 | DPL3));
+        put64(g, GDT + 0x78, 0x0040f50000000000); /* Linux keeps the processor's number there */
         for (unsigned i = 0; i < DIFF_LDT_COUNT; i++)
                 put64(g, LDT + i * 8, ldt_descriptor(i * 8 | 7));
         put64(g, TSS + 4, KERNEL + STACK_TOP);
@@ -266,7 +267,7 @@ build_state(struct diff_guest *g)
         st->cr4 &= x86_model_cr4(g->model);
         st->xcr0 = 7;
         st->efer = X86_EFER_SCE | X86_EFER_LME | X86_EFER_LMA | X86_EFER_NXE;
-        st->gdtr = (struct x86_dtable) { .base = KERNEL + GDT, .limit = 0x3f };
+        st->gdtr = (struct x86_dtable) { .base = KERNEL + GDT, .limit = 0x7f };
         st->idtr = (struct x86_dtable) { .base = KERNEL + IDT, .limit = 0xfff };
         st->tr = (struct x86_seg) { .sel = 0x40, .base = KERNEL + TSS, .limit = 0x67, .attr = X86_SEG_P | 11 };
         st->ldtr = (struct x86_seg) { .sel = 0x48, .base = KERNEL + LDT, .limit = DIFF_LDT_COUNT * 8 - 1, .attr = X86_SEG_P | 2 };

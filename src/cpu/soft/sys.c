@@ -327,11 +327,12 @@ sys_movdir64b(struct soft_cpu *v, const struct x86_insn *insn)
 {
         uint8_t line[64];
         gva_t source = sys_operand(v, insn, 64, X86_ACC_R);
-        gva_t target = soft_linear(v, X86_ES, v->st.gpr[insn->reg] & sys_mask(insn->asize), 64, X86_ACC_W);
+        gva_t target;
 
+        soft_ld_bytes(v, source, line, sizeof(line), SOFT_ACC_DATA); /* processors read before they look at the target */
+        target = soft_linear(v, X86_ES, v->st.gpr[insn->reg] & sys_mask(insn->asize), 64, X86_ACC_W);
         if (target % 64 != 0)
                 soft_raise_error(v, X86_VEC_GP, 0);
-        soft_ld_bytes(v, source, line, sizeof(line), SOFT_ACC_DATA);
         soft_st_bytes(v, target, line, sizeof(line), SOFT_ACC_DATA);
 }
 
