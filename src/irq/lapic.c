@@ -11,6 +11,7 @@
  */
 #include "irq/lapic_private.h"
 
+#include "base/util.h"
 #include "cpu/cpu.h"
 
 #include <errno.h>
@@ -417,6 +418,17 @@ lapic_lint(struct lapic_set *set, unsigned pin, bool level)
                 else
                         lapic_fire_lvt(l, LVT_LINT0 + pin);
         }
+}
+
+int
+lapic_assert_lvt(struct lapic_set *set, unsigned vcpu, unsigned pin)
+{
+        static const unsigned entries[] = { LVT_LINT0, LVT_LINT1, LVT_TIMER, LVT_ERROR, LVT_PERF, LVT_THERMAL };
+
+        if (vcpu >= set->config.count || pin >= ARRAY_LEN(entries))
+                return -EINVAL;
+        lapic_fire_lvt(&set->lapics[vcpu], entries[pin]);
+        return 0;
 }
 
 void

@@ -82,6 +82,11 @@ void lapic_watch_eoi(struct lapic_set *set, unsigned pin, const struct lapic_mes
 void lapic_msi(struct lapic_set *set, uint64_t address, uint32_t data);
 /* Pin 0 or 1 of every local APIC: LINT0 is the PIC's output, LINT1 is NMI. */
 void lapic_lint(struct lapic_set *set, unsigned pin, bool level);
+/*
+ * Signals an entry of a processor's LVT, by FreeBSD's numbers: 0 LINT0, 1 LINT1, 2 timer, 3 error, 4 performance
+ * counters, 5 thermal (bhyvectl --assert-lapic-lvt).  -EINVAL: there is no such entry.
+ */
+int lapic_assert_lvt(struct lapic_set *set, unsigned vcpu, unsigned pin);
 /* NMI to one processor whatever its LVT says (bhyvectl --inject-nmi). */
 void lapic_inject_nmi(struct lapic_set *set, unsigned vcpu);
 

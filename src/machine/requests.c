@@ -260,6 +260,52 @@ do_nmi(const struct request *req)
 }
 
 static int
+do_assert_lvt(const struct request *req)
+{
+        uint64_t pin;
+        unsigned vcpu;
+
+        if (request_vcpu(req, &vcpu) != 0 || request_number(req, 2, UINT32_MAX, &pin) != 0)
+                return -EINVAL;
+        if (lapic_assert_lvt(irqchip_lapics(req->machine->irqchip), vcpu, (unsigned)pin) != 0)
+                return config_fail(req->err, "the local vector table has the entries 0 to 5");
+        return 0;
+}
+
+/* One line: what it is about, and the processors of the set. */
+static void
+print_cpus(FILE *out, const char *what, uint64_t set)
+{
+        fprintf(out, "%s", what);
+        for (unsigned i = 0; i < VM_CPUS_MAX; i++) {
+                if (set & 1ull << i)
+                        fprintf(out, " %u", i);
+        }
+        fprintf(out, "\n");
+}
+
+/* Which processors the guest has started and which the debugger holds, and what bhyve's flags made of them. */
+static int
+do_cpus(const struct request *req)
+{
+        struct machine *machine = req->machine;
+        uint64_t active = 0, held = 0;
+
+        _Static_assert(VM_CPUS_MAX <= 64, "one bit each");
+        pthread_mutex_lock(&machine->park_lock);
+        for (unsigned i = 0; i < machine->config->cpus; i++) {
+                active |= (uint64_t)!machine->vcpu[i].inactive << i;
+                /* Nothing else that stops all of them lets requests in. */
+                held |= (uint64_t)(machine->vcpu[i].held || machine->park_requests != 0) << i;
+        }
+        pthread_mutex_unlock(&machine->park_lock);
+        print_cpus(req->out, "active", active);
+        print_cpus(req->out, "suspended", held);
+        fprintf(req->out, "x2apic %d\npause_exit %d\n", machine->config->x2apic, machine->config->exit_on_pause);
+        return 0;
+}
+
+static int
 do_reset(const struct request *req)
 {
         machine_end(req->machine, MACHINE_END_RESET);
@@ -319,6 +365,8 @@ static const struct {
         { "nvram", 2, do_nvram },
         { "set-nvram", 3, do_set_nvram },
         { "nmi", 1, do_nmi },
+        { "assert-lvt", 3, do_assert_lvt },
+        { "cpus", 1, do_cpus },
         { "reset", 1, do_reset },
         { "poweroff", 1, do_poweroff },
         { "button", 1, do_button },

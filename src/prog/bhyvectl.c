@@ -33,6 +33,7 @@ struct ctl {
         bool has_base, has_limit, has_access;
         unsigned nvram_offset;
         const char *argument; /* of the option being carried out */
+        const char *capability; /* --capname; NULL: none */
         struct config_error err;
 };
 
@@ -40,7 +41,7 @@ typedef int ctl_fn(struct ctl *ctl, const char *reg);
 
 static ctl_fn ctl_create, ctl_destroy, ctl_get_all, ctl_stats, ctl_nmi, ctl_reset, ctl_poweroff, ctl_shutdown, ctl_get,
     ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem,
-    ctl_rtc, ctl_set_rtc, ctl_nvram, ctl_set_nvram, ctl_core;
+    ctl_suspended, ctl_x2apic, ctl_getcap, ctl_lvt, ctl_rtc, ctl_set_rtc, ctl_nvram, ctl_set_nvram, ctl_core;
 
 enum ctl_argument { NO_ARG = no_argument, ARG = required_argument, MAYBE_ARG = optional_argument };
 
@@ -55,7 +56,6 @@ struct ctl_row {
 
 #define NO_HARDWARE "it is state of VT-x or SVM hardware, and no such hardware runs this VM"
 #define NO_PASSTHROUGH "there is no device passthrough"
-#define NOT_YET "it is not implemented"
 
 #define REGISTER(name) \
         { "get-" name, NO_ARG, ctl_get, name, NULL, NULL }, { "set-" name, ARG, ctl_set, name, NULL, NULL }
@@ -85,6 +85,10 @@ static const struct ctl_row ctl_rows[] = {
         { "get-memmap", NO_ARG, ctl_memmap, NULL, NULL, NULL },
         { "get-memseg", NO_ARG, ctl_memmap, NULL, NULL, NULL },
         { "get-active-cpus", NO_ARG, ctl_active, NULL, NULL, NULL },
+        { "get-suspended-cpus", NO_ARG, ctl_suspended, NULL, NULL, NULL },
+        { "get-x2apic-state", NO_ARG, ctl_x2apic, NULL, NULL, NULL },
+        { "getcap", NO_ARG, ctl_getcap, NULL, "whether a running VM has the capability --capname", NULL },
+        { "assert-lapic-lvt", ARG, ctl_lvt, NULL, "signal this entry of the local vector table of --cpu", NULL },
         { "set-rtc-time", ARG, ctl_set_rtc, NULL, "set a running VM's clock chip, in seconds since 1970", NULL },
         { "get-rtc-time", NO_ARG, ctl_rtc, NULL, "read it", NULL },
         { "set-rtc-nvram", ARG, ctl_set_nvram, NULL, "set the byte of its memory at --rtc-nvram-offset", NULL },
@@ -104,21 +108,20 @@ static const struct ctl_row ctl_rows[] = {
         REFUSED("get-msr-bitmap", NO_HARDWARE), REFUSED("get-msr-bitmap-address", NO_HARDWARE),
         REFUSED("get-exception-bitmap", NO_HARDWARE), REFUSED("set-exception-bitmap", NO_HARDWARE),
         REFUSED("get-gpa-pmap", NO_HARDWARE), REFUSED("unassign-pptdev", NO_PASSTHROUGH),
-        REFUSED("get-suspended-cpus", NOT_YET), REFUSED("get-intinfo", NO_HARDWARE),
-        REFUSED("get-x2apic-state", "see --get-chips"), REFUSED("set-x2apic-state", "start bhyve with -x or -a"),
-        REFUSED("assert-lapic-lvt", NOT_YET), REFUSED("run", "start bhyve to run the VM"),
-        REFUSED("capname", NO_HARDWARE), REFUSED("getcap", NO_HARDWARE), REFUSED("setcap", NO_HARDWARE),
+        REFUSED("get-intinfo", NO_HARDWARE), REFUSED("set-x2apic-state", "start bhyve with -x or -a"),
+        REFUSED("run", "start bhyve to run the VM"), REFUSED("setcap", "start bhyve with -H or -P"),
         REFUSED("checkpoint", "snapshots are not supported"), REFUSED("suspend", "snapshots are not supported"),
 };
 
 /* Options that only say what others work on. */
-enum { OPT_VM = 1000, OPT_CPU, OPT_BASE, OPT_LIMIT, OPT_ACCESS, OPT_NVRAM, OPT_HELP };
+enum { OPT_VM = 1000, OPT_CPU, OPT_BASE, OPT_LIMIT, OPT_ACCESS, OPT_NVRAM, OPT_CAPABILITY, OPT_HELP };
 
 static const struct option ctl_common[] = {
         { "vm", required_argument, NULL, OPT_VM },           { "cpu", required_argument, NULL, OPT_CPU },
         { "desc-base", required_argument, NULL, OPT_BASE },  { "desc-limit", required_argument, NULL, OPT_LIMIT },
         { "desc-access", required_argument, NULL, OPT_ACCESS }, { "help", no_argument, NULL, OPT_HELP },
         { "rtc-nvram-offset", required_argument, NULL, OPT_NVRAM },
+        { "capname", required_argument, NULL, OPT_CAPABILITY },
 };
 
 #define OPTION_COUNT (ARRAY_LEN(ctl_common) + ARRAY_LEN(ctl_rows))
@@ -416,15 +419,35 @@ ctl_set_desc(struct ctl *ctl, const char *reg)
         return error;
 }
 
+/* What a running VM answers, which the caller frees. */
+static int
+answer(struct ctl *ctl, const char *line, char **ret_text)
+{
+        char *text = NULL;
+        size_t len;
+        FILE *out = open_memstream(&text, &len);
+        int error;
+
+        if (out == NULL)
+                return config_fail(&ctl->err, "out of memory");
+        error = request(ctl, out, "%s", line);
+        fclose(out);
+        if (error == 0 && text == NULL)
+                error = config_fail(&ctl->err, "out of memory");
+        if (error != 0)
+                free(text);
+        else
+                *ret_text = text;
+        return error;
+}
+
 /* Sizes of memory below and above 4 GiB. */
 static int
 memory_sizes(struct ctl *ctl, uint64_t *ret_low, uint64_t *ret_high)
 {
-        char *text = NULL, *low, *high;
+        char *text, *low, *high;
         uint64_t bytes;
-        size_t len;
         int fd, error;
-        FILE *out;
 
         if (!is_running(ctl)) {
                 error = instance_memory_open(ctl->instance, &fd, &bytes, &ctl->err);
@@ -435,14 +458,12 @@ memory_sizes(struct ctl *ctl, uint64_t *ret_low, uint64_t *ret_high)
                 *ret_high = bytes - *ret_low;
                 return 0;
         }
-        out = open_memstream(&text, &len);
-        if (out == NULL)
-                return config_fail(&ctl->err, "out of memory");
-        error = request(ctl, out, "info");
-        fclose(out);
-        low = text == NULL ? NULL : strstr(text, "lowmem ");
-        high = text == NULL ? NULL : strstr(text, "highmem ");
-        if (error == 0 && (low == NULL || high == NULL))
+        error = answer(ctl, "info", &text);
+        if (error != 0)
+                return error;
+        low = strstr(text, "lowmem ");
+        high = strstr(text, "highmem ");
+        if (low == NULL || high == NULL)
                 error = config_fail(&ctl->err, "the answer cannot be read");
         if (error == 0) {
                 *ret_low = strtoull(low + 7, NULL, 10);
@@ -488,14 +509,88 @@ ctl_memmap(struct ctl *ctl, const char *reg)
         return 0;
 }
 
+/* What a running VM says about its processors under @name: the rest of that line, which is freed by the caller. */
+static int
+cpus_line(struct ctl *ctl, const char *name, char **ret_text)
+{
+        char *text, *line, *rest;
+        size_t name_len = strlen(name);
+        int error = answer(ctl, "cpus", &text);
+
+        if (error != 0)
+                return error;
+        rest = text;
+        while ((line = strsep(&rest, "\n")) != NULL && strncmp(line, name, name_len) != 0)
+                ;
+        *ret_text = line == NULL ? NULL : strdup(line + name_len);
+        free(text);
+        return *ret_text == NULL ? config_fail(&ctl->err, "the answer cannot be read") : 0;
+}
+
+static int
+print_cpu_set(struct ctl *ctl, const char *name)
+{
+        char *set = NULL;
+        int error = is_running(ctl) ? cpus_line(ctl, name, &set) : 0;
+
+        if (error == 0)
+                printf("%s cpus:\t%s\n", name, set == NULL || set[0] == '\0' ? " (none)" : set);
+        free(set);
+        return error;
+}
+
 static int
 ctl_active(struct ctl *ctl, const char *reg)
 {
-        if (!is_running(ctl)) {
-                printf("active cpus:\t(none: the VM is stopped)\n");
-                return 0;
-        }
-        return request(ctl, stdout, "info");
+        return print_cpu_set(ctl, "active");
+}
+
+static int
+ctl_suspended(struct ctl *ctl, const char *reg)
+{
+        return print_cpu_set(ctl, "suspended");
+}
+
+static int
+ctl_x2apic(struct ctl *ctl, const char *reg)
+{
+        char *value;
+        int error = cpus_line(ctl, "x2apic", &value);
+
+        if (error != 0)
+                return error;
+        printf("x2apic_state is %s on vcpu %u\n", value[1] == '1' ? "enabled" : "disabled", ctl->cpu);
+        free(value);
+        return 0;
+}
+
+/* A halted processor always sleeps; leaving the guest on PAUSE is bhyve -P. */
+static int
+ctl_getcap(struct ctl *ctl, const char *reg)
+{
+        const char *name = ctl->capability;
+        bool is_set = name != NULL && strcmp(name, "hlt_exit") == 0;
+        char *value;
+        int error;
+
+        if (name == NULL)
+                return config_fail(&ctl->err, "--getcap wants --capname");
+        if (!is_set && strcmp(name, "pause_exit") != 0 && strcmp(name, "mtrap_exit") != 0)
+                return config_fail(&ctl->err, "capability '%s' is not available: " NO_HARDWARE, name);
+        error = cpus_line(ctl, "pause_exit", &value);
+        if (error != 0)
+                return error;
+        if (strcmp(name, "pause_exit") == 0)
+                is_set = value[1] == '1';
+        printf("Capability \"%s\" is %s on vcpu %u\n", name, is_set ? "set" : "not set", ctl->cpu);
+        free(value);
+        return 0;
+}
+
+static int
+ctl_lvt(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "assert-lvt %u %s", ctl->cpu, ctl->argument);
 }
 
 static void
@@ -508,7 +603,8 @@ usage(FILE *out)
         }
         fprintf(out, "  --get-REG, --set-REG=VALUE   rax to r15, rip, rflags, cr0 to cr4, dr0 to dr7, efer, cs to gs, tr, ldtr\n"
                      "  --get-desc-SEG, --set-desc-SEG with --desc-base=, --desc-limit=, --desc-access=\n"
-                     "  --get-lowmem --get-highmem --get-memmap --get-active-cpus --get-guest-pat --get-tsc-offset\n");
+                     "  --get-lowmem --get-highmem --get-memmap --get-active-cpus --get-suspended-cpus --get-x2apic-state\n"
+                     "  --get-guest-pat --get-tsc-offset --get-guest-sysenter\n");
 }
 
 static void
@@ -544,6 +640,9 @@ common_option(struct ctl *ctl, int option)
                 if (common_number(ctl, "rtc-nvram-offset", UINT8_MAX, &value) != 0)
                         return -EINVAL;
                 ctl->nvram_offset = (unsigned)value;
+                return 0;
+        case OPT_CAPABILITY:
+                ctl->capability = optarg;
                 return 0;
         case OPT_BASE:
                 ctl->has_base = true;

@@ -148,17 +148,17 @@ def freebsd_disk():
 
 def test_freebsd_ends_as_it_is_told():
     disk = freebsd_disk()
-    for cpus, device, root in ((1, 'virtio-blk', 'vtbd0p2'), (2, 'virtio-blk', 'vtbd0p2'), (1, 'ahci-hd', 'ada0p2'),
-                               (2, 'ahci-hd', 'ada0p2')):
-        for command, status in (('reboot', 0), ('poweroff', 1), ('halt', 0)):
-            with freebsd(f'sysctl kern.shutdown.poweroff_delay=0;sysctl hw.ncpu;forks 4;{command}', disk, cpus, device,
-                         root) as vm:
-                vm.expect(f'hw.ncpu: {cpus}')
-                vm.expect('forks good: 4')
-                if command == 'halt':  # it does not halt the processors, but waits for a key and reboots
-                    vm.expect('press any key to reboot')
-                    vm.p.send(' ')
-                assert vm.ended() == (status, None), (command, cpus, device)
+    for cpus, device, root, command, status in (
+            (1, 'virtio-blk', 'vtbd0p2', 'reboot', 0), (2, 'virtio-blk', 'vtbd0p2', 'poweroff', 1),
+            (1, 'ahci-hd', 'ada0p2', 'poweroff', 1), (2, 'ahci-hd', 'ada0p2', 'halt', 0)):
+        with freebsd(f'sysctl kern.shutdown.poweroff_delay=0;sysctl hw.ncpu;forks 4;sleep 1;{command}', disk, cpus, device,
+                     root) as vm:
+            vm.expect(f'hw.ncpu: {cpus}')
+            vm.expect('forks good: 4')
+            if command == 'halt':  # it does not halt the processors, but waits for a key and reboots
+                vm.expect('press any key to reboot')
+                vm.p.send(' ')
+            assert vm.ended() == (status, None), (command, cpus, device)
     destroy()
 
 
@@ -175,14 +175,14 @@ def test_freebsd_takes_sigterm_as_its_power_button():
 
 
 def test_freebsd_flushed_writes_outlive_sigkill():
-    disk = freebsd_disk()
     for device, root in (('virtio-blk', 'vtbd0p2'), ('ahci-hd', 'ada0p2')):
+        disk = freebsd_disk()
         with freebsd(f'mountrw;putsync /kept.{device} safe on disk', disk, device=device, root=root) as vm:
             vm.expect('written')
             vm.p.kill(signal.SIGKILL)
             assert vm.ended() == (None, signal.SIGKILL)
         destroy()
-        with freebsd(f'sysctl kern.shutdown.poweroff_delay=0;cat /kept.{device};poweroff', disk) as vm:
+        with freebsd(f'sysctl kern.shutdown.poweroff_delay=0;cat /kept.{device};sleep 1;poweroff', disk) as vm:
             vm.expect('safe on disk')
             assert vm.ended() == (1, None)
 

@@ -6,6 +6,7 @@ Runs on software KVM too.
 """
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'
 from lib.harness import (BHYVE, BHYVECTL, BUILD, ENGINE, ENV, Skip, assemble, file, instances, main, path, run, start)  # noqa: E402
 
 HELLO = os.path.join(BUILD, 'hello.elf')
+GDB_PORT = int(os.environ.get('DEBUG_PORT', '7490'))
 ENGINE_ARGS = ('-o', f'cpu.engine={ENGINE}')
 
 
@@ -273,8 +275,8 @@ def test_run_directory_of_others():
 SPIN = '_start: pause\n jmp _start'
 
 
-def spinning(name):
-    p = start(*ENGINE_ARGS, '-o', 'boot.kernel=' + assemble('spin', SPIN), name)
+def spinning(name, *args):
+    p = start(*ENGINE_ARGS, *args, '-o', 'boot.kernel=' + assemble('spin', SPIN), name)
     for _ in range(200):
         if run(BHYVECTL, f'--vm={name}', '--get-rip')[0] == 0:
             return p
@@ -329,6 +331,30 @@ def test_bhyvectl_registers_of_running_vm():
         assert run(BHYVECTL, '--vm=regs', '--get-all')[0] == 0
         assert run(BHYVECTL, '--vm=regs', '--get-stats')[0] == 0
         assert run(BHYVECTL, '--vm=regs', '--cpu=1', '--get-rip')[0] == 1
+    finally:
+        p.terminate()
+        p.wait(20)
+
+
+def test_bhyvectl_processors_of_running_vm():
+    p = spinning('cpus', '-c', 2, '-G', GDB_PORT, '-P')
+    try:
+        assert run(BHYVECTL, '--vm=cpus', '--get-active-cpus')[1] == 'active cpus:\t 0\n'
+        assert run(BHYVECTL, '--vm=cpus', '--get-suspended-cpus')[1] == 'suspended cpus:\t (none)\n'
+        with socket.create_connection(('127.0.0.1', GDB_PORT)) as gdb:
+            gdb.sendall(b'+$?#3f')
+            gdb.recv(100)
+            assert run(BHYVECTL, '--vm=cpus', '--get-suspended-cpus')[1].startswith('suspended cpus:\t 0')
+        assert run(BHYVECTL, '--vm=cpus', '--get-x2apic-state')[1] == 'x2apic_state is disabled on vcpu 0\n'
+        for name, word in (('hlt_exit', 'set'), ('pause_exit', 'set'), ('mtrap_exit', 'not set')):
+            out = run(BHYVECTL, '--vm=cpus', '--getcap', f'--capname={name}')[1]
+            assert out == f'Capability "{name}" is {word} on vcpu 0\n', out
+        assert run(BHYVECTL, '--vm=cpus', '--assert-lapic-lvt=0')[0] == 0
+        for args, word in ((('--assert-lapic-lvt=6',), '0 to 5'), (('--cpu=2', '--assert-lapic-lvt=0'), 'virtual CPU 2'),
+                           (('--getcap',), '--capname'), (('--getcap', '--capname=unrestricted_guest'), 'not available'),
+                           (('--setcap=1', '--capname=hlt_exit'), 'not available')):
+            status, _, err = run(BHYVECTL, '--vm=cpus', *args)
+            assert status == 1 and word in err, (args, err)
     finally:
         p.terminate()
         p.wait(20)
