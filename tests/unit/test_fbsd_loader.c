@@ -430,6 +430,20 @@ env_has(const struct bench *b, gpa_t envp, const char *assignment)
         return false;
 }
 
+/* The boot flags that the amd64 kernel is given. */
+static uint64_t
+howto(const struct bench *b)
+{
+        struct records r = { .at = guest_word(b, 0x1004, 4), .word = 8 };
+
+        while (next_record(b, &r)) {
+                if (r.type == 0x8007)
+                        return (uint32_t)guest_word(b, r.data, 4);
+        }
+        fail_msg("there are no flags");
+        return 0;
+}
+
 /* --- Tests --- */
 
 static void
@@ -751,6 +765,35 @@ autoboot_boots_after_the_delay_and_stops_for_a_key(void **state)
 }
 
 static void
+menu_is_shown_where_the_guest_asks_for_it(void **state)
+{
+        struct bench *b = *state;
+
+        write_text(b, "boot/loader.rc", "include /boot/loader.4th\ninitialize drop\ninclude /boot/beastie.4th\nbeastie-start\n");
+        b->after_keys = CONSOLE_STOP;
+        assert_int_equal(run_with(b, "", "autoboot_delay=0", NULL), LOADER_BOOT);
+        assert_says(b, "1. Boot Multi User [Enter]\n");
+        assert_int_equal(howto(b), 0x1000);
+        assert_int_equal(run_with(b, "1", "autoboot_delay=100", NULL), LOADER_BOOT);
+        assert_says(b, "Autoboot in 100 seconds.");
+        assert_int_equal(run_with(b, " x\r", "autoboot_delay=100", NULL), LOADER_BOOT);
+        assert_int_equal(run_with(b, "4", "autoboot_delay=100", NULL), LOADER_REBOOT);
+        assert_int_equal(run_with(b, "3echo at the prompt\r", "autoboot_delay=100", NULL), LOADER_STOPPED);
+        assert_says(b, "\nat the prompt\n");
+        assert_int_equal(run_with(b, " ", "autoboot_delay=0x7fffffff", NULL), LOADER_STOPPED);
+        assert_int_equal(run_with(b, "2", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_int_equal(howto(b), 0x1002); /* single user */
+        assert_silent(b, "Autoboot in");
+        b->after_keys = CONSOLE_END;
+        assert_int_equal(run_with(b, "", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        write_text(b, "boot/loader.conf", "beastie_disable=\"yes\"\n");
+        assert_int_equal(run_with(b, "", "autoboot_delay=100", NULL), LOADER_BOOT);
+        assert_silent(b, "Multi User");
+        assert_int_equal(run_with(b, "boot\r", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_says(b, "OK boot");
+}
+
+static void
 prompt_answers_as_freebsd_does(void **state)
 {
         struct bench *b = *state;
@@ -908,6 +951,7 @@ main(void)
             BENCH(nextboot_is_used_and_says_that_it_cannot_be_cleared),
             BENCH(nextboot_is_cleared_on_a_disk),
             BENCH(autoboot_boots_after_the_delay_and_stops_for_a_key),
+            BENCH(menu_is_shown_where_the_guest_asks_for_it),
             BENCH(prompt_answers_as_freebsd_does),
             BENCH(damaged_kernels_are_refused_at_the_prompt),
             BENCH(a_slice_that_contains_itself_ends_in_an_error),

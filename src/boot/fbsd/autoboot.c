@@ -106,12 +106,6 @@ loader_exec(struct loader *l)
 
 /* --- The countdown --- */
 
-enum countdown {
-        COUNTDOWN_BOOT,
-        COUNTDOWN_KEY,
-        COUNTDOWN_STOP,
-};
-
 static long
 now_ms(void)
 {
@@ -121,30 +115,25 @@ now_ms(void)
         return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-static enum countdown
-count_down(struct loader *l, long delay, const char *kernel)
+int
+loader_count_down(struct loader *l, long delay, void (*show)(struct loader *l, long left))
 {
         long end = now_ms() + delay * 1000;
 
         for (;;) {
                 long left_ms = end - now_ms();
                 if (left_ms <= 0)
-                        return COUNTDOWN_BOOT;
+                        return CONSOLE_TIMEOUT;
                 long left = (left_ms + 999) / 1000;
-                console_printf(l->con, "\rBooting [%s] in %ld second%s... ", kernel, left,
-                    left == 1 ? "" : "s");
+                show(l, left);
                 int c = console_get(l->con, (int)(left_ms - (left - 1) * 1000));
-                if (c == CONSOLE_TIMEOUT)
-                        continue;
-                if (c == CONSOLE_STOP)
-                        return COUNTDOWN_STOP;
-                /* Where no key can come there is nobody to wait for. */
-                return c == '\r' || c == '\n' || c == CONSOLE_END ? COUNTDOWN_BOOT : COUNTDOWN_KEY;
+                if (c != CONSOLE_TIMEOUT)
+                        return c;
         }
 }
 
-static long
-delay_of(const char *text)
+long
+loader_delay(const char *text)
 {
         char *end;
         long delay = text ? strtol(text, &end, 0) : DELAY_DEFAULT;
@@ -154,31 +143,44 @@ delay_of(const char *text)
         return delay > DELAY_MAX ? DELAY_MAX : delay;
 }
 
+static const char *
+kernel_name(struct loader *l)
+{
+        const char *name = env_get(&l->env, "kernelname");
+
+        return name ? name : "kernel";
+}
+
+static void
+show_left(struct loader *l, long left)
+{
+        console_printf(l->con, "\rBooting [%s] in %ld second%s... ", kernel_name(l), left, left == 1 ? "" : "s");
+}
+
 int
 loader_autoboot(struct loader *l, const char *delay_text, const char *prompt)
 {
         l->autoboot_tried = true;
         if (!loader_has_kernel(l) && loader_load_configured(l, NULL))
                 return loader_fail(l, "no valid kernel found");
-        const char *name = env_get(&l->env, "kernelname");
-        long delay = delay_of(delay_text ? delay_text : env_get(&l->env, "autoboot_delay"));
-        enum countdown end = COUNTDOWN_BOOT;
+        long delay = loader_delay(delay_text ? delay_text : env_get(&l->env, "autoboot_delay"));
+        int key = CONSOLE_TIMEOUT;
 
-        if (!name)
-                name = "kernel";
         if (delay >= 0) {
                 console_printf(l->con, "%s\n",
                     prompt
                         ? prompt
                         : "Hit [Enter] to boot immediately, or any other key for command prompt.");
-                end = count_down(l, delay, name);
+                key = loader_count_down(l, delay, show_left);
         }
-        if (end == COUNTDOWN_BOOT)
-                console_printf(l->con, "\rBooting [%s]...               ", name);
+        /* Where no key can come there is nobody to wait for. */
+        bool boot = key == CONSOLE_TIMEOUT || key == CONSOLE_END || key == '\r' || key == '\n';
+        if (boot)
+                console_printf(l->con, "\rBooting [%s]...               ", kernel_name(l));
         console_printf(l->con, "\n");
-        if (end == COUNTDOWN_STOP)
+        if (key == CONSOLE_STOP)
                 l->result = LOADER_STOPPED;
-        return end == COUNTDOWN_BOOT ? loader_exec(l) : 0;
+        return boot ? loader_exec(l) : 0;
 }
 
 /* --- Commands --- */

@@ -85,6 +85,7 @@ run_rc(struct loader *l, bool *ret_standard)
         *ret_standard = true;
         if (dev_load(&l->devs, LOADER_RC, LOADER_TEXT_MAX, &text, &len) == 0) {
                 *ret_standard = is_standard_script(text);
+                l->beastie = strstr(text, "beastie-start") != NULL;
                 free(text);
                 if (!*ret_standard)
                         loader_include(l, LOADER_RC);
@@ -116,9 +117,10 @@ start_up(struct loader *l)
         if (!loader_has_kernel(l))
                 loader_load_configured(l, NULL);
         const char *delay = env_get(&l->env, "autoboot_delay");
-        if (l->autoboot_tried || !loader_has_kernel(l) || (delay && strcasecmp(delay, "NO") == 0))
+        bool menu = loader_has_menu(l);
+        if (l->autoboot_tried || !loader_has_kernel(l) || (!menu && delay && strcasecmp(delay, "NO") == 0))
                 return;
-        if (loader_autoboot(l, NULL, NULL) && l->error[0])
+        if ((menu ? loader_menu(l) : loader_autoboot(l, NULL, NULL)) && l->error[0])
                 console_printf(l->con, "%s\n", l->error);
 }
 

@@ -43,6 +43,7 @@ struct loader {
         unsigned conf_count;
         unsigned nest; /* include and exec inside one another */
         bool autoboot_tried;
+        bool beastie; /* the guest's loader.rc starts the menu */
         char error[512]; /* the last command's message, without newline; "" if it printed its own */
         enum loader_result result;
         struct x86_state *state;
@@ -114,7 +115,21 @@ void loader_free_modules(struct loader *l);
 
 /* Counts down and boots; returns when a key is pressed or booting fails. */
 int loader_autoboot(struct loader *l, const char *delay, const char *prompt);
+/*
+ * Waits @delay seconds for a key, and has @show say every second how many are left: the key,
+ * or CONSOLE_TIMEOUT, CONSOLE_END, CONSOLE_STOP.
+ */
+int loader_count_down(struct loader *l, long delay, void (*show)(struct loader *l, long left));
+/* Seconds of an autoboot_delay; NULL and what is no number: the default. */
+long loader_delay(const char *text);
 /* Enters what is loaded. */
 int loader_exec(struct loader *l);
+
+/* --- menu.c --- */
+
+/* Whether the guest's start-up shows a menu. */
+bool loader_has_menu(struct loader *l);
+/* Shows it, with its own countdown, and does what is chosen; returns for the prompt, or when booting fails. */
+int loader_menu(struct loader *l);
 
 #endif
