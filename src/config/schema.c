@@ -112,6 +112,7 @@ const struct config_key config_keys[] = {
         BOOL("soft.perfmap", "false", "name translated blocks for perf, in /tmp/perf-PID.map when the VM ends"),
         STRING("soft.cover", NULL, "file for the kernel's blocks that were executed, in drcov's form"),
         SIZE("soft.cache_size", "64M", 1 * MIB, 1024 * MIB, "room for translated code"),
+        UINT("soft.check", "0", 0, 65535, "how often each translated block is run twice, the plain way too, and compared; the VM ends if they differ"),
         STRING("soft.disable", NULL, "optimisations of the translator to switch off: link, share, inline, large"),
 
         /* lpc, by -l */

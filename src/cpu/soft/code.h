@@ -78,6 +78,8 @@ struct soft_block {
         uint16_t ahead_start, ahead_end; /* more bytes looked at, offsets in page[0] */
         uint8_t insn_count;
         bool dead;
+        bool raises;                  /* an exception behind its last instruction */
+        uint16_t checks;              /* how often it was checked */
         bool flags_in;                /* reads arithmetic flags that it did not set */
         uint8_t *entry;               /* executable; flags in the host's if flags_in */
         uint8_t *entry_saved;         /* the same, flags in flags_saved */
@@ -204,6 +206,7 @@ struct soft_engine {
         gpa_t code_pages_limit;
         struct soft_thunks thunks;
         bool bmi2;
+        uint16_t check_count;      /* how often each block is checked */
         uint32_t disabled;         /* SOFT_OFF_*: optimisations that soft.disable names */
         struct soft_observer *observer;
         uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */

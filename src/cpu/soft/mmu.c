@@ -84,8 +84,10 @@ struct stack_window {
 struct soft_mmu {
         struct stack_window stack_other; /* of the privilege that is not current: supervisor or user */
         bool stack_user;
+        struct stack_window check_windows[2]; /* the current one and the other, and whose they are, from before */
+        bool check_user;
         struct tlb kernel;
-        struct tlb watched;            /* always empty: what translated code sees while v->watching */
+        struct tlb watched;            /* always empty: what is looked into while v->watching or v->checking */
         struct aspace aspace[SOFT_ASPACES];
         struct aspace *current;
         struct soft_jump *kernel_jumps;
@@ -428,13 +430,21 @@ smap_suspended(const struct soft_cpu *v)
         return (v->st.cr4 & X86_CR4_SMAP) && (v->st.rflags & X86_FL_AC);
 }
 
+static bool
+is_user(const struct soft_cpu *v, enum soft_access how)
+{
+        return how == SOFT_ACC_USER || (how == SOFT_ACC_DATA && x86_cpl(&v->st) == 3);
+}
+
 /* The TLB for an access of kind @how, as the mode stands. */
 static struct tlb *
 tlb_for(struct soft_cpu *v, enum soft_access how)
 {
         struct soft_mmu *m = v->mmu;
 
-        if (how == SOFT_ACC_USER || (how == SOFT_ACC_DATA && x86_cpl(&v->st) == 3))
+        if (v->checking)
+                return &m->watched;
+        if (is_user(v, how))
                 return &m->current->user;
         if (how == SOFT_ACC_DATA && smap_suspended(v))
                 return &m->current->access;
@@ -451,7 +461,7 @@ soft_mmu_select(struct soft_cpu *v)
         v->tlb_kernel = m->kernel.entry;
         v->tlb_access = v->st.cr4 & X86_CR4_SMAP ? m->current->access.entry : m->kernel.entry;
         t = v->watching ? &m->watched : tlb_for(v, SOFT_ACC_DATA);
-        if (v->watching)
+        if (t == &m->watched)
                 stack_forget(v);
         v->tlb = t->entry;
         if (m->stack_user != user) { /* each privilege has a stack window of its own */
@@ -478,6 +488,31 @@ soft_mmu_select(struct soft_cpu *v)
                 v->jumps = m->kernel_jumps;
         }
         soft_jumps_arm(v);
+}
+
+void
+soft_mmu_check_begin(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+
+        m->check_windows[0] = (struct stack_window){ v->stack_tag, v->stack_host };
+        m->check_windows[1] = m->stack_other;
+        m->check_user = m->stack_user;
+        v->checking = true;
+        soft_mmu_select(v);
+}
+
+void
+soft_mmu_check_end(struct soft_cpu *v)
+{
+        struct soft_mmu *m = v->mmu;
+
+        v->checking = false;
+        m->stack_user = m->check_user;
+        v->stack_tag = m->check_windows[0].tag;
+        v->stack_host = m->check_windows[0].host;
+        v->stack_delta = v->stack_host - v->stack_tag;
+        m->stack_other = m->check_windows[1];
 }
 
 /* ---- flushes ---- */
@@ -693,7 +728,7 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
     enum mem_kind kind)
 {
         struct tlb *t = tlb_for(v, how);
-        bool user = t == &v->mmu->current->user;
+        bool user = is_user(v, how);
         struct soft_tlb_entry *entry;
         uint64_t index, page = address & ~PAGE_MASK;
         bool writable;
@@ -703,7 +738,7 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         index = (address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1);
         entry = &t->entry[index];
         /* Protection keys change without a flush: such pages are looked up each time. */
-        if (w->pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS)))
+        if (v->checking || (w->pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS))))
                 return soft_code_page(v->engine, w->gpa) && write ? NULL : v->mem_base + w->gpa;
         writable = kind == MEM_RAM && w->dirty && !soft_code_page(v->engine, w->gpa) &&
             (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
@@ -727,11 +762,10 @@ static uint8_t *
 tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
     enum mem_kind *ret_kind)
 {
-        bool user = tlb_for(v, how) == &v->mmu->current->user;
         struct x86_walk w;
 
         v->count[SOFT_COUNT_FILLS]++;
-        if (x86_walk(v->mem, &v->st, address, walk_flags(v, user, write, how) | X86_WALK_SET, &w) != 0)
+        if (x86_walk(v->mem, &v->st, address, walk_flags(v, is_user(v, how), write, how) | X86_WALK_SET, &w) != 0)
                 soft_raise_pf(v, address, w.error);
         *ret_gpa = w.gpa;
         *ret_kind = mem_kind(v->mem, w.gpa);
@@ -757,6 +791,8 @@ mmu_translate(struct soft_cpu *v, gva_t address, bool write, enum soft_access ho
 static uint64_t
 phys_read(struct soft_cpu *v, gpa_t gpa, unsigned size)
 {
+        if (v->checking)
+                soft_check_give_up(v);
         v->count[SOFT_COUNT_MMIO]++;
         soft_fpu_put(v);
         return v->env->ops->mmio_read(v->env->ctx, v->id, gpa, size);
@@ -765,6 +801,8 @@ phys_read(struct soft_cpu *v, gpa_t gpa, unsigned size)
 static void
 phys_write(struct soft_cpu *v, gpa_t gpa, unsigned size, uint64_t value)
 {
+        if (v->checking)
+                soft_check_give_up(v);
         v->count[SOFT_COUNT_MMIO]++;
         soft_fpu_put(v);
         v->env->ops->mmio_write(v->env->ctx, v->id, gpa, size, value);
@@ -784,6 +822,10 @@ mmio_step(gpa_t gpa, unsigned len)
 static void
 piece_read(struct soft_cpu *v, const struct bounce_piece *p, uint8_t *buf)
 {
+        if (p->kind != MEM_NONE && v->checking) {
+                soft_check_read(v, p->gpa, buf, p->len);
+                return;
+        }
         if (p->kind != MEM_NONE) {
                 memcpy(buf, v->mem_base + p->gpa, p->len);
                 return;
@@ -802,6 +844,10 @@ piece_write(struct soft_cpu *v, const struct bounce_piece *p, const uint8_t *buf
 {
         if (p->kind == MEM_ROM)
                 return;
+        if (p->kind == MEM_RAM && v->checking) {
+                soft_check_write(v, p->gpa, buf, p->len);
+                return;
+        }
         if (p->kind == MEM_RAM) {
                 memcpy(v->mem_base + p->gpa, buf, p->len);
                 if (soft_code_page(v->engine, p->gpa))
@@ -1005,7 +1051,7 @@ soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access 
         gpa_t gpa;
 
         check_canonical(v, address, size);
-        if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
+        if (v->checking || (address & PAGE_MASK) + size > MEM_PAGE_SIZE)
                 return NULL;
         if (v->watching)
                 observe(v, address, size, true, how);
@@ -1019,7 +1065,7 @@ soft_host_read(struct soft_cpu *v, gva_t address, unsigned size)
         gpa_t gpa;
 
         check_canonical(v, address, size);
-        if ((address & PAGE_MASK) + size > MEM_PAGE_SIZE)
+        if (v->checking || (address & PAGE_MASK) + size > MEM_PAGE_SIZE)
                 return NULL;
         if (v->watching)
                 observe(v, address, size, false, SOFT_ACC_DATA);
@@ -1066,7 +1112,7 @@ slow_bounce(struct soft_cpu *v, gva_t address, unsigned info)
 
         v->count[SOFT_COUNT_BOUNCES]++;
         m->pieces = mmu_pieces(v, address, size, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, m->piece);
-        if (m->pieces == 1 && m->piece[0].kind == MEM_RAM && (info & SOFT_SLOW_WRITE)) {
+        if (m->pieces == 1 && m->piece[0].kind == MEM_RAM && (info & SOFT_SLOW_WRITE) && !v->checking) {
                 v->bounce_kind = BOUNCE_CODE;
                 return v->mem_base + m->piece[0].gpa;
         }
@@ -1107,7 +1153,7 @@ soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
                 if (info & SOFT_SLOW_WRITE)
                         observe(v, address, size, true, SOFT_ACC_DATA);
         }
-        if ((address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
+        if (!v->checking && (address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
                 host = mmu_translate(v, address, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, &gpa, &kind);
                 if (host != NULL) {
                         if (info & SOFT_SLOW_WINDOW)
@@ -1173,15 +1219,22 @@ soft_slow_commit(struct soft_cpu *v)
         struct soft_mmu *m = v->mmu;
         const uint8_t *from = m->bounce_at;
 
-        if (v->bounce_kind == BOUNCE_CODE)
-                return soft_code_written(v->engine, m->piece[0].gpa, m->piece[0].len);
+        if (v->bounce_kind == BOUNCE_CODE) {
+                if (!soft_code_written(v->engine, m->piece[0].gpa, m->piece[0].len))
+                        return 0;
+                soft_check_interrupted(v);
+                return 1;
+        }
         for (unsigned i = 0; i < m->pieces; i++) {
                 piece_write(v, &m->piece[i], from);
                 from += m->piece[i].len;
         }
         soft_fpu_get(v);
         /* A device may have asked for something; code that straddles pages may have been hit. */
-        return m->pieces > 1 || v->kick;
+        if (m->pieces == 1 && !v->kick)
+                return 0;
+        soft_check_interrupted(v);
+        return 1;
 }
 
 gva_t

@@ -4,6 +4,7 @@
  * and links blocks, and implements struct cpu_engine_ops.
  */
 #include "base/log.h"
+#include "base/parse.h"
 #include "base/util.h"
 #include "cpu/soft/observe.h"
 #include "cpu/soft/cover.h"
@@ -81,10 +82,10 @@ soft_call_raise(struct soft_cpu *v, unsigned vector)
         soft_raise(v, vector);
 }
 
-/* ---- flags: flags_saved is what translated code reads and writes, st.rflags what C does ---- */
+/* ---- flags ---- */
 
-static void
-flags_in(struct soft_cpu *v)
+void
+soft_flags_in(struct soft_cpu *v)
 {
         uint32_t s = v->flags_saved;
 
@@ -92,8 +93,8 @@ flags_in(struct soft_cpu *v)
             (s >> 8 & (X86_FL_ARITH & 0xff)) | (s & 1 ? X86_FL_OF : 0);
 }
 
-static void
-flags_out(struct soft_cpu *v)
+void
+soft_flags_out(struct soft_cpu *v)
 {
         uint64_t f = v->st.rflags;
 
@@ -220,7 +221,7 @@ soft_kick(struct soft_cpu *v)
 void
 soft_jumps_arm(struct soft_cpu *v)
 {
-        __atomic_store_n(&v->jump_cache, v->jumps, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&v->jump_cache, v->one_block ? v->engine->no_jumps : v->jumps, __ATOMIC_SEQ_CST);
         if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST))
                 __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
 }
@@ -291,9 +292,8 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
         return b;
 }
 
-/* The block at st.rip; NULL if the cache is full (the dispatcher makes room).  Raises. */
-static struct soft_block *
-find_block(struct soft_cpu *v, uint32_t variant)
+struct soft_block *
+soft_find_block(struct soft_cpu *v, uint32_t variant)
 {
         struct soft_engine *e = v->engine;
         gva_t linear = soft_linear_rip(v);
@@ -330,10 +330,10 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
 
         v->st.rip = rip;
         v->count[SOFT_COUNT_LOOKUPS]++;
-        if (v->kick || soft_observe_traces(v))
+        if (v->kick || v->one_block || soft_observe_traces(v))
                 return NULL;
-        b = find_block(v, 0);
-        if (b == NULL)
+        b = soft_find_block(v, 0);
+        if (b == NULL || soft_check_due(v, b))
                 return NULL;
         soft_jump_set(v, rip, b->entry_saved);
         return b->entry_saved;
@@ -367,6 +367,7 @@ const uint8_t *
 soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip)
 {
         v->count[SOFT_COUNT_INDIRECT]++;
+        soft_check_leaves(v, true);
         if (__builtin_expect(!may_branch_to(v, rip), false)) {
                 v->st.rip = v->scratch[2];
                 undo_rsp(v, v->scratch[3]);
@@ -397,11 +398,14 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 
         v->st.rip = x->target;
         v->count[x->noshare ? SOFT_COUNT_STRADDLES : SOFT_COUNT_LINKS]++;
+        soft_check_leaves(v, !x->flags_dead);
+        if (x->noshare)
+                soft_check_variant(v, SOFT_MODE_NOSHARE);
         /* What comes back for a variant of itself has had its line in a trace. */
-        if (v->kick || (!x->noshare && soft_observe_traces(v)))
+        if (v->kick || v->one_block || (!x->noshare && soft_observe_traces(v)))
                 return NULL;
-        b = find_block(v, x->noshare ? SOFT_MODE_NOSHARE : 0);
-        if (b == NULL)
+        b = soft_find_block(v, x->noshare ? SOFT_MODE_NOSHARE : 0);
+        if (b == NULL || soft_check_due(v, b))
                 return NULL;
         soft_lock_acquire(&e->lock);
         if (!(e->disabled & SOFT_OFF_LINK) && x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
@@ -417,6 +421,8 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 static void
 call_helper(struct soft_cpu *v, const struct x86_insn *insn)
 {
+        if (v->checking)
+                soft_check_helper(v, insn);
         v->count[SOFT_COUNT_HELPERS]++;
         switch (insn->desc->class) {
         case X86_CLASS_STRING:
@@ -449,14 +455,16 @@ soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn)
         uint64_t next = rip_after(v, insn);
         uint64_t kills = soft_code_kills(v->engine);
 
-        flags_in(v);
+        soft_flags_in(v);
         v->next_rip = next;
         call_helper(v, insn);
-        flags_out(v);
+        soft_flags_out(v);
         soft_fpu_get(v);
         v->st.rip = v->next_rip;
-        return v->next_rip != next || v->kick ||
-            kills != soft_code_kills(v->engine);
+        if (v->next_rip == next && !v->kick && kills == soft_code_kills(v->engine))
+                return 0;
+        soft_check_interrupted(v);
+        return 1;
 }
 
 const uint8_t *
@@ -465,14 +473,17 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
         const struct soft_jump *j;
         bool step = v->mode & SOFT_MODE_STEP; /* POPF may end stepping, yet its own trap is due */
 
-        flags_in(v);
+        soft_flags_in(v);
         v->next_rip = rip_after(v, insn);
         call_helper(v, insn);
         v->st.rip = v->next_rip;
-        flags_out(v);
+        soft_flags_out(v);
         soft_mode_update(v);
         soft_fpu_get(v);
-        if (v->kick || step || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss ||
+        soft_check_leaves(v, true);
+        if (insn->desc->sys == X86_SYS_STI) /* translated in line, but an interrupt may wait */
+                soft_check_interrupted(v);
+        if (v->kick || step || v->one_block || (v->mode & SOFT_MODE_STEP) || v->st.shadow_sti || v->st.shadow_ss ||
             (v->intr_hint && (v->st.rflags & X86_FL_IF)) ||
             v->st.pending_dbg || (v->st.nmi_pending && !v->st.nmi_blocked))
                 return NULL;
@@ -496,7 +507,7 @@ reload_derived(struct soft_cpu *v)
 {
         for (unsigned i = 0; i < X86_SREG_COUNT; i++)
                 v->seg_base[i] = v->st.seg[i].base;
-        flags_out(v);
+        soft_flags_out(v);
         soft_tlb_flush_all(v);
         soft_tlb_switch(v, false);
         soft_mode_update(v);
@@ -564,7 +575,7 @@ deliver(struct soft_cpu *v, struct soft_event ev)
                 struct soft_event next;
 
                 v->delivering = ev;
-                flags_out(v);
+                soft_flags_out(v);
                 if (v->engine->thunks.guard(v, guarded_deliver, &v->delivering) != SOFT_LEFT_EVENT)
                         break;
                 next = v->event;
@@ -574,7 +585,7 @@ deliver(struct soft_cpu *v, struct soft_event ev)
         }
         v->delivering.kind = SOFT_EV_NONE;
         v->event.kind = SOFT_EV_NONE;
-        flags_out(v);
+        soft_flags_out(v);
         soft_mode_update(v);
         return true;
 }
@@ -629,7 +640,7 @@ deliver_pending(struct soft_cpu *v)
 static void
 guarded_find(struct soft_cpu *v, void *arg)
 {
-        *(struct soft_block **)arg = find_block(v, 0);
+        *(struct soft_block **)arg = soft_find_block(v, 0);
 }
 
 /* Instruction breakpoints of the guest (SDM 3B 17.3.1.1). */
@@ -666,50 +677,61 @@ entry_code(struct soft_cpu *v, enum soft_left *ret_left)
         *ret_left = (enum soft_left)v->engine->thunks.guard(v, guarded_find, &b);
         if (*ret_left != SOFT_LEFT_NORMAL || b == NULL)
                 return NULL;
-        if (cached)
+        if (cached && !soft_check_due(v, b))
                 soft_jump_set(v, v->st.rip, b->entry_saved);
         return b->entry_saved;
+}
+
+/* Goes through translated code from st.rip.  False: there was none to run. */
+static bool
+enter_code(struct soft_cpu *v, enum soft_left *ret_left)
+{
+        const uint8_t *code;
+
+        v->run->guest_hits = 0;
+        if (v->check != NULL && !(v->mode & SOFT_MODE_STEP) && soft_check_run(v, ret_left))
+                return true;
+        soft_world_enter(v);
+        code = entry_code(v, ret_left);
+        if (code != NULL) {
+                v->st.shadow_ss = v->st.shadow_sti = 0;
+                v->entered_handler = false;
+                v->count[SOFT_COUNT_ENTRIES]++;
+                *ret_left = (enum soft_left)v->engine->thunks.enter(v, code);
+                soft_flags_in(v);
+        }
+        soft_world_leave(v);
+        return code != NULL;
 }
 
 /* Runs translated code from st.rip.  SOFT_LEFT_EVENT also if there was none to run. */
 static enum soft_left
 run_code(struct soft_cpu *v)
 {
-        struct soft_engine *e = v->engine;
-        const uint8_t *code;
         /* The shadow lasts for one instruction, and so does passing a breakpoint. */
         bool single = v->st.shadow_ss || (v->st.shadow_sti && (v->intr_hint || v->st.nmi_pending)) ||
             soft_debug_skips(v);
         bool trap = v->st.rflags & X86_FL_TF;
         bool resume = v->st.rflags & X86_FL_RF;
         enum soft_left left;
+        bool ran;
 
         soft_fpu_get(v);
         if (soft_observe_traces(v) && soft_observe_entry(v))
                 single = true;
         if (single)
                 v->mode |= SOFT_MODE_STEP;
-        soft_world_enter(v);
-        code = entry_code(v, &left);
-        if (code != NULL) {
-                v->st.shadow_ss = v->st.shadow_sti = 0;
-                v->entered_handler = false;
-                v->run->guest_hits = 0;
-                v->count[SOFT_COUNT_ENTRIES]++;
-                left = (enum soft_left)e->thunks.enter(v, code);
-                flags_in(v);
-        }
-        soft_world_leave(v);
+        ran = enter_code(v, &left);
         /* RF that IRET has just loaded is for the next instruction. */
         if (resume && left != SOFT_LEFT_EVENT)
                 v->st.rflags &= ~(uint64_t)X86_FL_RF;
-        if (trap && left == SOFT_LEFT_NORMAL && code != NULL && !v->entered_handler)
+        if (trap && left == SOFT_LEFT_NORMAL && ran && !v->entered_handler)
                 v->st.pending_dbg |= DR6_BS;
         if (left != SOFT_LEFT_EVENT)
                 v->st.pending_dbg |= v->run->guest_hits;
         if (single)
                 soft_mode_update(v);
-        return left == SOFT_LEFT_NORMAL && code == NULL ? SOFT_LEFT_EVENT : left;
+        return left == SOFT_LEFT_NORMAL && !ran ? SOFT_LEFT_EVENT : left;
 }
 
 /* One turn of the dispatcher.  True: cpu_run() returns with v->exit. */
@@ -947,6 +969,16 @@ parse_disable(struct soft_engine *e)
         return 0;
 }
 
+/* soft.check has been checked by the configuration. */
+static uint16_t
+parse_check(const struct soft_engine *e)
+{
+        const char *s = e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, "soft.check");
+        uint64_t count;
+
+        return s != NULL && parse_u64(s, &count) == 0 ? (uint16_t)count : 0;
+}
+
 static int
 soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct cpu_env *env,
     struct cpu_engine **ret_engine, struct config_error *err)
@@ -970,6 +1002,7 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
                 soft_jumps_clear(e->no_jumps);
         if (error == 0)
                 error = parse_disable(e);
+        e->check_count = parse_check(e);
         if (error == 0)
                 error = soft_code_create(e);
         if (error == 0)
@@ -998,6 +1031,7 @@ soft_cpu_destroy(struct cpu *cpu)
         soft_observe_cpu_ends(v->engine->observer, v);
         v->engine->cpus[v->id] = NULL;
         soft_mmu_destroy(v);
+        soft_check_destroy(v);
         free(v->tr);
         if (v->run != NULL)
                 free(v->run->watch);
@@ -1031,6 +1065,8 @@ soft_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu, st
         v->tr = calloc(1, sizeof(*v->tr));
         x86_state_reset(&v->st, id);
         error = v->run == NULL || v->tr == NULL ? -ENOMEM : soft_mmu_create(v);
+        if (error == 0 && e->check_count != 0)
+                error = soft_check_create(v);
         if (error != 0) {
                 soft_cpu_destroy((struct cpu *)(void *)v);
                 return error;

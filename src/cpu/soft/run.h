@@ -48,6 +48,33 @@ bool soft_debug_watches(const struct soft_cpu *v);
 /* stats.c: `stats` of struct cpu_engine_ops. */
 size_t soft_stats(struct cpu *cpu, char *buf, size_t size);
 
+/* run.c: the block at st.rip; NULL if the cache is full (the dispatcher makes room).  Raises. */
+struct soft_block *soft_find_block(struct soft_cpu *v, uint32_t variant);
+/* The arithmetic flags: flags_saved is what translated code reads and writes, st.rflags what C does. */
+void soft_flags_in(struct soft_cpu *v);
+void soft_flags_out(struct soft_cpu *v);
+
+/* ---- check.c: soft.check ---- */
+
+/* -ENOMEM. */
+int soft_check_create(struct soft_cpu *v);
+void soft_check_destroy(struct soft_cpu *v);
+/*
+ * Runs the block at st.rip if it is still to be checked; outside translated code.  False: it is not, and nothing
+ * was done.  *ret_left: SOFT_LEFT_EXIT with v->exit filled in where the two ways differ.
+ */
+bool soft_check_run(struct soft_cpu *v, enum soft_left *ret_left);
+/* The block that is being checked leaves for another; @flags: it has handed over the arithmetic flags. */
+void soft_check_leaves(struct soft_cpu *v, bool flags);
+/* It leaves for its own variant at st.rip, which is to be checked. */
+void soft_check_variant(struct soft_cpu *v, uint32_t variant);
+
+static inline bool
+soft_check_due(const struct soft_cpu *v, const struct soft_block *b)
+{
+        return b->checks < v->engine->check_count;
+}
+
 /* host.c: what the host's processor offers, and the guard page behind SOFT_STACK_NONE. */
 void soft_run_probe_host(struct soft_engine *e);
 int soft_run_map_guard(struct soft_engine *e);
@@ -63,6 +90,9 @@ void soft_jumps_stale_all(struct soft_engine *e);
 /* Around all use of the code cache by a vCPU.  Waits while nobody may enter. */
 void soft_world_enter(struct soft_cpu *v);
 void soft_world_leave(struct soft_cpu *v);
+/* The same with all others outside. */
+void soft_world_enter_alone(struct soft_cpu *v);
+void soft_world_leave_alone(struct soft_cpu *v);
 /* What the vCPUs' passes are now. */
 void soft_world_passes(struct soft_engine *e, uint32_t passes[SOFT_CPUS_MAX]);
 /* Whether each vCPU has been outside translated code since soft_world_passes() stored @passes. */

@@ -52,6 +52,8 @@ enum soft_count {
         SOFT_COUNT_KICKS,        /* times that another thread or a device got it out of translated code */
         SOFT_COUNT_SWITCHES,     /* of the address space */
         SOFT_COUNT_JUMP_FLUSHES, /* jump caches emptied */
+        SOFT_COUNT_CHECKED,      /* blocks run twice and compared, for soft.check */
+        SOFT_COUNT_NOT_JUDGED,   /* and not compared, because they could not be done twice */
         SOFT_COUNTS,
 };
 
@@ -104,6 +106,8 @@ struct soft_cpu {
         bool fpu_live;        /* the guest's FPU state is in the host's registers, not in st.xsave */
         bool watching;        /* accesses to data are watched: see soft_watch */
         bool align_checks;    /* CR0.AM and RFLAGS.AC at CPL 3; then `watching` too, so that every access comes by C */
+        bool checking;        /* plainly: memory is reached through soft_check_read and soft_check_write only */
+        bool one_block;       /* being checked: leave behind this block */
         struct cpu_exit exit;
 
         unsigned id;
@@ -118,6 +122,7 @@ struct soft_cpu {
         uint64_t features; /* what instructions the model offers, 1 << enum x86_feature */
         struct soft_mmu *mmu;   /* private to mmu.c */
         struct soft_run *run;   /* private to run.c */
+        struct soft_check *check; /* private to check.c; NULL without soft.check */
         struct tr *tr;          /* the translator's working state */
 };
 
@@ -161,6 +166,18 @@ void *soft_host_read(struct soft_cpu *v, gva_t address, unsigned size);
 
 /* debug.c: an access to watched memory?  Called for each while v->watching. */
 void soft_watch(struct soft_cpu *v, gva_t address, uint64_t len, bool write);
+
+/* check.c, while v->checking: memory as the instructions done so far would have left it. */
+void soft_check_read(struct soft_cpu *v, gpa_t gpa, void *buf, unsigned len);
+void soft_check_write(struct soft_cpu *v, gpa_t gpa, const void *buf, unsigned len);
+/* An instruction that C does is next, or a device would be accessed: gives up what cannot be done twice. */
+void soft_check_helper(struct soft_cpu *v, const struct x86_insn *insn);
+_Noreturn void soft_check_give_up(struct soft_cpu *v);
+/* Any time: the block is left in the middle. */
+void soft_check_interrupted(struct soft_cpu *v);
+/* mmu.c: between these, v->checking; the TLBs and stack windows are what they were afterwards. */
+void soft_mmu_check_begin(struct soft_cpu *v);
+void soft_mmu_check_end(struct soft_cpu *v);
 
 /* ---- TLB, mmu.c ---- */
 void soft_tlb_flush_all(struct soft_cpu *v);        /* global entries too, every PCID */

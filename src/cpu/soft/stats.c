@@ -25,6 +25,8 @@ static const char *const count_names[SOFT_COUNTS] = {
         [SOFT_COUNT_KICKS] = "kicks",
         [SOFT_COUNT_SWITCHES] = "space_switches",
         [SOFT_COUNT_JUMP_FLUSHES] = "jump_flushes",
+        [SOFT_COUNT_CHECKED] = "checked",
+        [SOFT_COUNT_NOT_JUDGED] = "not_judged",
 };
 
 static const char *const exit_names[CPU_EXIT_COUNT] = {

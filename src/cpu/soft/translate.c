@@ -435,6 +435,7 @@ tr_emit_block(struct tr *t)
                         t->t0_group = -1;
         }
         b->insn_count = (uint8_t)t->count;
+        b->raises = t->raise >= 0;
         b->place = soft_meta_alloc(t->eng, t->count * sizeof(*b->place));
         for (unsigned n = 0; n < t->count; n++)
                 b->place[n] = t->place[n];

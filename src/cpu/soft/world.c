@@ -70,23 +70,59 @@ world_wait(struct soft_engine *e, const uint32_t passes[SOFT_CPUS_MAX])
         atomic_fetch_sub(&e->waiters, 1);
 }
 
-/* Empties the code cache, with every vCPU out of it. */
+/* Keeps every vCPU from entering, and waits until all are outside.  The caller, @v, is. */
 static void
-world_flush(struct soft_engine *e)
+world_close(struct soft_cpu *v)
 {
-        uint32_t zero = 0, passes[SOFT_CPUS_MAX];
+        struct soft_engine *e = v->engine;
+        uint32_t passes[SOFT_CPUS_MAX], held = 0;
 
-        if (!atomic_compare_exchange_strong(&e->exclusive, &zero, 1))
-                return; /* somebody else does it */
-        soft_jumps_stale_all(e); /* kicks them */
+        while (!atomic_compare_exchange_strong(&e->exclusive, &held, 1)) {
+                soft_futex(&e->exclusive, FUTEX_WAIT, held);
+                held = 0;
+        }
+        for (unsigned i = 0; i < e->cpu_count; i++)
+                if (e->cpus[i] != NULL && e->cpus[i] != v)
+                        soft_kick(e->cpus[i]);
         soft_world_passes(e, passes);
         world_wait(e, passes);
-        soft_lock_acquire(&e->lock); /* devices report writes at any time */
-        soft_code_reset(e);
-        soft_lock_release(&e->lock);
-        atomic_store(&e->flush_wanted, 0);
+}
+
+static void
+world_open(struct soft_engine *e)
+{
         atomic_store(&e->exclusive, 0);
         soft_futex(&e->exclusive, FUTEX_WAKE, INT_MAX);
+}
+
+void
+soft_world_enter_alone(struct soft_cpu *v)
+{
+        world_close(v);
+        atomic_fetch_add(&v->run->passes, 1);
+}
+
+void
+soft_world_leave_alone(struct soft_cpu *v)
+{
+        atomic_fetch_add(&v->run->passes, 1);
+        world_open(v->engine);
+}
+
+/* Empties the code cache, with every vCPU out of it. */
+static void
+world_flush(struct soft_cpu *v)
+{
+        struct soft_engine *e = v->engine;
+
+        world_close(v);
+        if (atomic_exchange(&e->flush_wanted, 0)) {
+                soft_lock_acquire(&e->lock); /* devices report writes at any time */
+                soft_code_reset(e);
+                soft_lock_release(&e->lock);
+                soft_jumps_stale_all(e);
+        }
+        world_open(e);
 }
 
 /* Until the next region of the code cache can be used. */
@@ -110,7 +146,7 @@ soft_world_serve(struct soft_cpu *v)
         struct soft_engine *e = v->engine;
 
         if (atomic_load_explicit(&e->flush_wanted, memory_order_relaxed))
-                world_flush(e);
+                world_flush(v);
         if (atomic_load_explicit(&e->room_wanted, memory_order_relaxed))
                 world_wait_room(e);
 }
