@@ -97,7 +97,7 @@ struct soft_jump {
         uint8_t *code;
 };
 
-#define SOFT_JUMP_BITS 12
+#define SOFT_JUMP_BITS 15
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
 /* An address of another slot: no address looked up in this one equals it, canonical or not. */
 #define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_LOW)
@@ -308,7 +308,7 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
-void soft_jumps_clear(struct soft_jump *jumps);
+struct soft_jump *soft_jumps_create(void); /* an empty cache, from malloc; NULL: no memory */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
 /* run.c */
 void soft_kick(struct soft_cpu *v);

@@ -25,6 +25,7 @@
 #define ITLB_BITS      10
 #define ITLB_COUNT     (1u << ITLB_BITS)
 #define TLB_CHUNK_BITS 4 /* entries that one bit of the used map stands for */
+#define JUMP_CHUNK_BITS 6
 #define TLB_MAP_WORDS  (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
 
 #define NONGLOBAL_MAX  256u
@@ -44,12 +45,17 @@ struct tlb {
         uint64_t used[TLB_MAP_WORDS];  /* chunks that are not empty */
 };
 
+/* A cache of indirect jumps.  Most of it stays untouched in most address spaces. */
+struct jumps {
+        struct soft_jump *slot;
+        uint64_t used[(SOFT_JUMP_COUNT >> JUMP_CHUNK_BITS) / 64]; /* chunks that are not empty */
+};
+
 /* What is cached of one PCID. */
 struct aspace {
         struct tlb user;
         struct tlb access;             /* supervisor with SMAP suspended */
-        struct soft_jump *jumps;       /* indirect jumps at CPL 3 */
-        bool jumps_used;
+        struct jumps jumps;            /* at CPL 3 */
         unsigned pcid;
         uint64_t space;                /* changes with every flush: ITLB entries of before are void */
         bool valid;
@@ -90,8 +96,8 @@ struct soft_mmu {
         struct tlb watched;            /* always empty: what is looked into while v->watching or v->checking */
         struct aspace aspace[SOFT_ASPACES];
         struct aspace *current;
-        struct soft_jump *kernel_jumps;
-        bool kernel_jumps_used, kernel_jumps_nonglobal;
+        struct jumps kernel_jumps;
+        bool kernel_jumps_nonglobal;
         uint32_t kernel_jump_mode, user_jump_mode;
         uint64_t clock;
         uint64_t last_space;           /* SPACE_GLOBAL is 0 */
@@ -229,21 +235,47 @@ tlb_destroy(struct tlb *t)
 
 /* ---- jump caches ---- */
 
-void
-soft_jumps_clear(struct soft_jump *j)
+/* An empty cache: all zeros, but for the slot of address 0.  Memory comes with the first use of each page. */
+struct soft_jump *
+soft_jumps_create(void)
 {
-        for (unsigned i = 0; i < SOFT_JUMP_COUNT; i++)
-                j[i] = (struct soft_jump){ SOFT_JUMP_NONE(i), NULL };
-}
-
-static struct soft_jump *
-jumps_create(void)
-{
-        struct soft_jump *j = malloc(sizeof(*j) * SOFT_JUMP_COUNT);
+        struct soft_jump *j = calloc(SOFT_JUMP_COUNT, sizeof(*j));
 
         if (j != NULL)
-                soft_jumps_clear(j);
+                j[0].address = SOFT_JUMP_NONE(0);
         return j;
+}
+
+/* True if there was anything in it. */
+static bool
+jumps_clear(struct jumps *j)
+{
+        bool any = false;
+
+        for (unsigned w = 0; w < ARRAY_LEN(j->used); w++) {
+                for (uint64_t bits = j->used[w]; bits != 0; bits &= bits - 1) {
+                        size_t chunk = w * 64 + (unsigned)__builtin_ctzll(bits);
+
+                        memset(&j->slot[chunk << JUMP_CHUNK_BITS], 0, sizeof(j->slot[0]) << JUMP_CHUNK_BITS);
+                        any = true;
+                }
+                j->used[w] = 0;
+        }
+        j->slot[0].address = SOFT_JUMP_NONE(0);
+        return any;
+}
+
+static void
+jumps_set(struct jumps *j, unsigned slot, gva_t address, uint8_t *code)
+{
+        j->used[(slot >> JUMP_CHUNK_BITS) / 64] |= 1ull << (slot >> JUMP_CHUNK_BITS) % 64;
+        j->slot[slot] = (struct soft_jump){ address, code };
+}
+
+static void
+jumps_forget(struct jumps *j, unsigned slot)
+{
+        j->slot[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
 }
 
 static void
@@ -251,20 +283,16 @@ kernel_jumps_flush(struct soft_cpu *v)
 {
         struct soft_mmu *m = v->mmu;
 
-        if (m->kernel_jumps_used)
-                soft_jumps_clear(m->kernel_jumps);
-        v->count[SOFT_COUNT_JUMP_FLUSHES]++;
-        m->kernel_jumps_used = m->kernel_jumps_nonglobal = false;
+        if (jumps_clear(&m->kernel_jumps))
+                v->count[SOFT_COUNT_JUMP_FLUSHES]++;
+        m->kernel_jumps_nonglobal = false;
 }
 
 static void
 aspace_jumps_flush(struct soft_cpu *v, struct aspace *a)
 {
-        if (a->jumps_used) {
-                soft_jumps_clear(a->jumps);
+        if (jumps_clear(&a->jumps))
                 v->count[SOFT_COUNT_JUMP_FLUSHES]++;
-        }
-        a->jumps_used = false;
 }
 
 void
@@ -297,7 +325,7 @@ large_filter(const struct soft_mmu *m, gva_t address)
 
 /* Forgets the jumps to @page, and to instructions that reach into it from the page before. */
 static void
-jumps_drop_page(struct soft_jump *j, gva_t page)
+jumps_drop_page(struct jumps *j, gva_t page)
 {
         unsigned first = soft_jump_slot(page);
 
@@ -305,14 +333,14 @@ jumps_drop_page(struct soft_jump *j, gva_t page)
         for (unsigned i = 0; i <= MEM_PAGE_SIZE >> SOFT_JUMP_LOW; i++) {
                 unsigned slot = (first + i) % SOFT_JUMP_COUNT;
 
-                if ((j[slot].address & ~PAGE_MASK) == page)
-                        j[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+                if ((j->slot[slot].address & ~PAGE_MASK) == page)
+                        jumps_forget(j, slot);
         }
         for (gva_t before = page - X86_INSN_MAX + 1; before != page; before++) {
                 unsigned slot = soft_jump_slot(before);
 
-                if (j[slot].address == before)
-                        j[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+                if (j->slot[slot].address == before)
+                        jumps_forget(j, slot);
         }
 }
 
@@ -322,9 +350,9 @@ soft_jump_forget(struct soft_cpu *v, gva_t address)
         struct soft_mmu *m = v->mmu;
         unsigned slot = soft_jump_slot(address);
 
-        m->kernel_jumps[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+        jumps_forget(&m->kernel_jumps, slot);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
-                m->aspace[i].jumps[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+                jumps_forget(&m->aspace[i].jumps, slot);
 }
 
 void
@@ -333,18 +361,14 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
         struct soft_mmu *m = v->mmu;
         struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
 
-        if (v->mode & SOFT_MODE_USER) {
-                m->current->jumps_used = true;
-        } else {
-                m->kernel_jumps_used = true;
-                if (!it->global)
-                        m->kernel_jumps_nonglobal = true;
-        }
+        if (!(v->mode & SOFT_MODE_USER) && !it->global)
+                m->kernel_jumps_nonglobal = true;
         code_filter_add(m, address);
         code_filter_add(m, address + X86_INSN_MAX);
         if (it->large)
                 m->large_filter[(address >> 21) / 64 % ARRAY_LEN(m->large_filter)] |= 1ull << (address >> 21) % 64;
-        v->jumps[soft_jump_slot(address)] = (struct soft_jump){ address, code };
+        jumps_set(v->mode & SOFT_MODE_USER ? &m->current->jumps : &m->kernel_jumps, soft_jump_slot(address), address,
+            code);
 }
 
 static void
@@ -367,8 +391,8 @@ aspace_create(struct aspace *a)
                 error = tlb_create(&a->access, SOFT_TLB_KERN_BITS);
         if (error != 0)
                 return error;
-        a->jumps = jumps_create();
-        return a->jumps == NULL ? -ENOMEM : 0;
+        a->jumps.slot = soft_jumps_create();
+        return a->jumps.slot == NULL ? -ENOMEM : 0;
 }
 
 static void
@@ -390,11 +414,11 @@ soft_mmu_create(struct soft_cpu *v)
         v->mmu = m;
         error = tlb_create(&m->kernel, SOFT_TLB_KERN_BITS);
         if (error == 0)
-                error = tlb_create(&m->watched, SOFT_TLB_KERN_BITS);
+                error = tlb_create(&m->watched, SOFT_TLB_USER_BITS);
         for (unsigned i = 0; i < SOFT_ASPACES && error == 0; i++)
                 error = aspace_create(&m->aspace[i]);
-        m->kernel_jumps = jumps_create();
-        if (error != 0 || m->kernel_jumps == NULL)
+        m->kernel_jumps.slot = soft_jumps_create();
+        if (error != 0 || m->kernel_jumps.slot == NULL)
                 return error != 0 ? error : -ENOMEM;
         itlb_flush(m);
         m->current = &m->aspace[0];
@@ -414,11 +438,11 @@ soft_mmu_destroy(struct soft_cpu *v)
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
                 tlb_destroy(&m->aspace[i].user);
                 tlb_destroy(&m->aspace[i].access);
-                free(m->aspace[i].jumps);
+                free(m->aspace[i].jumps.slot);
         }
         tlb_destroy(&m->kernel);
         tlb_destroy(&m->watched);
-        free(m->kernel_jumps);
+        free(m->kernel_jumps.slot);
         free(m);
         v->mmu = NULL;
 }
@@ -464,6 +488,9 @@ soft_mmu_select(struct soft_cpu *v)
         if (t == &m->watched)
                 stack_forget(v);
         v->tlb = t->entry;
+        v->tlb_mask = (uint32_t)(((1u << (user ? SOFT_TLB_USER_BITS : SOFT_TLB_KERN_BITS)) - 1) * sizeof(t->entry[0]));
+        /* The window does not follow RFLAGS.AC. */
+        v->window_refused = !user && (v->st.cr4 & X86_CR4_SMAP) ? SOFT_TLB_USER : 0;
         if (m->stack_user != user) { /* each privilege has a stack window of its own */
                 struct stack_window w = { v->stack_tag, v->stack_host };
 
@@ -479,13 +506,13 @@ soft_mmu_select(struct soft_cpu *v)
                                 aspace_jumps_flush(v, &m->aspace[i]);
                         m->user_jump_mode = v->mode;
                 }
-                v->jumps = m->current->jumps;
+                v->jumps = m->current->jumps.slot;
         } else {
                 if (m->kernel_jump_mode != v->mode) {
                         kernel_jumps_flush(v);
                         m->kernel_jump_mode = v->mode;
                 }
-                v->jumps = m->kernel_jumps;
+                v->jumps = m->kernel_jumps.slot;
         }
         soft_jumps_arm(v);
 }
@@ -613,8 +640,8 @@ code_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
         }
         if ((it->tag & ~PAGE_MASK) == page)
                 it->tag = ~0ull;
-        jumps_drop_page(m->kernel_jumps, page);
-        jumps_drop_page(a->jumps, page);
+        jumps_drop_page(&m->kernel_jumps, page);
+        jumps_drop_page(&a->jumps, page);
 }
 
 void
@@ -1094,8 +1121,7 @@ stack_remember(struct soft_cpu *v, gva_t address)
 
         if (v->watching || entry->tag_read != page || entry->tag_write != page)
                 return;
-        /* The window does not follow RFLAGS.AC. */
-        if (!v->mmu->stack_user && (v->st.cr4 & X86_CR4_SMAP) && (entry->info & SOFT_TLB_USER))
+        if (entry->info & v->window_refused)
                 return;
         v->stack_tag = page;
         v->stack_host = entry->host;

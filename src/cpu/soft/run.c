@@ -995,11 +995,9 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
         e->features = x86_model_features(config->model);
         soft_run_probe_host(e);
         error = soft_run_map_guard(e);
-        e->no_jumps = malloc(sizeof(*e->no_jumps) * SOFT_JUMP_COUNT);
+        e->no_jumps = soft_jumps_create();
         if (e->no_jumps == NULL)
                 error = -ENOMEM;
-        else
-                soft_jumps_clear(e->no_jumps);
         if (error == 0)
                 error = parse_disable(e);
         e->check_count = parse_check(e);

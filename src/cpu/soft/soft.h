@@ -84,6 +84,8 @@ struct soft_cpu {
         uint32_t flags_saved; /* LAHF byte in bits 8-15, OF in bit 0 */
         uint32_t kick;        /* non-zero: leave translated code at the next check (any thread sets it) */
         struct soft_tlb_entry *tlb; /* data TLB of the current address space and privilege */
+        uint32_t tlb_mask;    /* of an index into it, times the size of an entry */
+        uint32_t window_refused; /* SOFT_TLB_*: such pages never become the stack window */
         struct soft_tlb_entry *tlb_kernel, *tlb_access; /* at CPL 0: with RFLAGS.AC clear, and set */
         uint64_t stack_tag;   /* linear address of the page that stack_host maps, or SOFT_STACK_NONE */
         uint64_t stack_host;

@@ -59,13 +59,57 @@ thunk_align(struct emit *e)
         return emit_here(e);
 }
 
-/* Memory accesses: r11 linear address, r10 guest rip; returns r11 host address. */
+/*
+ * Makes the page of r11 the stack window if the TLB says that it may be written, and returns; else goes on
+ * behind, with r11 as it was.  The same as stack_remember() in mmu.c, for stacks that go to and fro between two pages.
+ */
+static void
+thunk_window(struct emit *e, unsigned bytes)
+{
+        uint8_t *slow[3];
+
+        emit_gs_store(e, EMIT_W, H_R11, OFF(scratch[3]));
+        emit_mov_rr(e, EMIT_D, H_R10, H_R11);
+        emit_alu_imm(e, EMIT_D, ALU_AND, H_R10, MEM_PAGE_SIZE - 1);
+        emit_alu_imm(e, EMIT_D, ALU_CMP, H_R10, (int32_t)(MEM_PAGE_SIZE - bytes));
+        slow[0] = emit_jcc32(e, CC_A);
+        emit_mov_rr(e, EMIT_W, H_R10, H_R11);
+        emit_rr(e, EMIT_W, 0xc1, 5, H_R10); /* shr */
+        emit8(e, MEM_PAGE_SHIFT - 5);
+        emit_gs(e, EMIT_D, 0x23, H_R10, OFF(tlb_mask)); /* and */
+        emit_gs(e, EMIT_W, 0x03, H_R10, OFF(tlb));
+        emit_alu_imm(e, EMIT_W, ALU_AND, H_R11, -MEM_PAGE_SIZE);
+        emit_rm(e, EMIT_W, 0x3b, H_R11, H_R10, -1, 1, offsetof(struct soft_tlb_entry, tag_write)); /* cmp */
+        slow[1] = emit_jcc32(e, CC_NE);
+        emit_rm(e, EMIT_D, 0x8b, H_R11, H_R10, -1, 1, offsetof(struct soft_tlb_entry, info));
+        emit_gs(e, EMIT_D, 0x85, H_R11, OFF(window_refused)); /* test */
+        slow[2] = emit_jcc32(e, CC_NE);
+        emit_gs_load(e, EMIT_W, H_R11, OFF(scratch[3]));
+        emit_alu_imm(e, EMIT_W, ALU_AND, H_R11, -MEM_PAGE_SIZE);
+        emit_gs_store(e, EMIT_W, H_R11, OFF(stack_tag));
+        emit_rm(e, EMIT_W, 0x8b, H_R10, H_R10, -1, 1, offsetof(struct soft_tlb_entry, host));
+        emit_gs_store(e, EMIT_W, H_R10, OFF(stack_host));
+        emit_rr(e, EMIT_W, 0x2b, H_R10, H_R11); /* sub */
+        emit_gs_store(e, EMIT_W, H_R10, OFF(stack_delta));
+        emit_gs_store_imm32(e, OFF(bounce_kind), 0);
+        emit_gs(e, EMIT_W, 0x03, H_R10, OFF(scratch[3]));
+        emit_mov_rr(e, EMIT_W, H_R11, H_R10);
+        emit8(e, 0xc3);
+        for (unsigned i = 0; i < sizeof(slow) / sizeof(slow[0]); i++)
+                emit_fix32(slow[i], e->p);
+        emit_gs_load(e, EMIT_W, H_R11, OFF(scratch[3]));
+}
+_Static_assert(sizeof(struct soft_tlb_entry) == 1u << 5, "thunk_window shifts by it");
+
+/* Memory accesses: r11 linear address, r10 guest rip; returns r11 host address.  @window: bytes of the stack, or 0. */
 static uint8_t *
-thunk_access(struct emit *e, uintptr_t fn, unsigned info)
+thunk_access(struct emit *e, uintptr_t fn, unsigned info, unsigned window)
 {
         uint8_t *start = thunk_align(e);
 
         emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        if (window != 0)
+                thunk_window(e, window);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
@@ -285,15 +329,17 @@ soft_thunks_emit(struct soft_engine *eng)
                 for (unsigned c = 0; c < 7; c++) {
                         unsigned info = regs_size_of_class[c] | (ss > 0 ? SOFT_SLOW_STACK : 0) |
                             (ss == 2 ? SOFT_SLOW_WINDOW : 0);
+                        unsigned window = ss == 2 ? regs_size_of_class[c] : 0;
+                        uintptr_t slow = (uintptr_t)soft_slow_access;
 
-                        t->load[ss][c] = thunk_access(&e, (uintptr_t)soft_slow_access, info | SOFT_SLOW_READ);
-                        t->store[ss][c] = thunk_access(&e, (uintptr_t)soft_slow_access, info | SOFT_SLOW_WRITE);
-                        t->rmw[ss][c] = thunk_access(&e, (uintptr_t)soft_slow_access, info | SOFT_SLOW_READ | SOFT_SLOW_WRITE);
+                        t->load[ss][c] = thunk_access(&e, slow, info | SOFT_SLOW_READ, window);
+                        t->store[ss][c] = thunk_access(&e, slow, info | SOFT_SLOW_WRITE, window);
+                        t->rmw[ss][c] = thunk_access(&e, slow, info | SOFT_SLOW_READ | SOFT_SLOW_WRITE, window);
                 }
         }
-        t->stack = thunk_access(&e, (uintptr_t)soft_slow_stack, 0);
-        t->group[0] = thunk_access(&e, (uintptr_t)soft_slow_group, false);
-        t->group[1] = thunk_access(&e, (uintptr_t)soft_slow_group, true);
+        t->stack = thunk_access(&e, (uintptr_t)soft_slow_stack, 0, 1);
+        t->group[0] = thunk_access(&e, (uintptr_t)soft_slow_group, false, 0);
+        t->group[1] = thunk_access(&e, (uintptr_t)soft_slow_group, true, 0);
         t->seg = thunk_seg(&e);
         t->commit[0] = thunk_commit(&e, false);
         t->commit[1] = thunk_commit(&e, true);

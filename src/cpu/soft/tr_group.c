@@ -28,6 +28,7 @@ enum {
 /* The groups that may still grow while the block is looked through. */
 struct group_scan {
         int8_t open[GROUP_KEYS];
+        unsigned branches; /* seen so far */
 };
 
 /* The access that an instruction makes by tr_mem(), or 0. */
@@ -69,10 +70,13 @@ group_key(const struct tr *t, const struct x86_insn *i, gva_t next, int64_t *ret
 }
 
 static bool
-group_takes(const struct tr_group *g, int64_t low, int64_t high)
+group_takes(const struct tr_group *g, const struct group_scan *s, int64_t low, int64_t high, bool write)
 {
         int64_t l = low < g->low ? low : g->low, h = high > g->high ? high : g->high;
 
+        /* A page that is only read may be read-only, or clean for ever: a write that may not come must not ask for more. */
+        if (write && !g->write && g->branches != s->branches)
+                return false;
         if (h < l || h - l > GROUP_SPAN_MAX)
                 return false;
         return g->key != GROUP_KEY_ABSOLUTE || ((l ^ (h - 1)) & ~(int64_t)(MEM_PAGE_SIZE - 1)) == 0;
@@ -83,12 +87,12 @@ group_add(struct tr *t, struct group_scan *s, unsigned at, int key, int64_t low,
 {
         struct tr_group *g = s->open[key] < 0 ? NULL : &t->group[s->open[key]];
 
-        if (g == NULL || !group_takes(g, low, high)) {
+        if (g == NULL || !group_takes(g, s, low, high, acc & X86_ACC_W)) {
                 if (t->group_count == TR_GROUPS)
                         return;
                 s->open[key] = (int8_t)t->group_count;
                 g = &t->group[t->group_count++];
-                *g = (struct tr_group){ .key = (uint8_t)key, .low = low, .high = high };
+                *g = (struct tr_group){ .key = (uint8_t)key, .low = low, .high = high, .branches = (uint8_t)s->branches };
         }
         g->low = low < g->low ? low : g->low;
         g->high = high > g->high ? high : g->high;
@@ -148,6 +152,7 @@ scan_insn(struct tr *t, struct group_scan *s, unsigned at)
                 memset(s->open, -1, sizeof(s->open));
                 return;
         }
+        s->branches += i->desc->class == X86_CLASS_JCC;
         if (i->desc->class == X86_CLASS_POP && !i->has_mem)
                 written |= (uint16_t)(1u << i->rm);
         for (unsigned g = 0; g < X86_GPR_COUNT; g++)
@@ -167,6 +172,7 @@ tr_group_plan(struct tr *t)
         if (t->bits == X86_MODE_16 || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)))
                 return;
         memset(s.open, -1, sizeof(s.open));
+        s.branches = 0;
         for (unsigned at = 0; at < t->count; at++)
                 scan_insn(t, &s, at);
 }

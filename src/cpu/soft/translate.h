@@ -47,6 +47,7 @@ struct tr_group {
         int64_t low, high; /* the bytes accessed, relative to what the key names */
         uint8_t key;
         uint8_t members;
+        uint8_t branches;  /* in the block before its first access */
         bool write;        /* one of them at least */
         bool checked;
 };
