@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define CODE_BYTES      (64 * MIB)
-#define CODE_HASH_BITS  16
+#define CODE_HASH_BITS  18
 #define REGION_BYTES    (512 * KIB)
 /* What a block may need. */
 #define CODE_ROOM       (64 * KIB)

@@ -293,7 +293,7 @@ struct soft_tlb_entry {
         uint64_t info;      /* SOFT_TLB_* */
 };
 
-#define SOFT_TLB_USER_BITS 13
+#define SOFT_TLB_USER_BITS 14
 #define SOFT_TLB_KERN_BITS 12
 #define SOFT_STACK_NONE    0x8000000000000000ull
 
