@@ -27,7 +27,10 @@ mount -t devtmpfs dev /dev
 mkdir /t && mount -t tmpfs tmpfs /t
 while read -r module; do
     options=
-    case $module,$(cat /proc/cmdline) in virtio_net.ko,*test=plain*) options="csum=0 gso=0" ;; esac
+    case $module,$(cat /proc/cmdline) in
+    virtio_net.ko,*test=plain*) options="csum=0 gso=0" ;;
+    virtio_pci.ko,*test=old*) options=force_legacy=1 ;;
+    esac
     insmod /lib/modules/$module $options 2>/dev/null
 done < /lib/modules/order
 lease() {

@@ -49,6 +49,7 @@ def full_kernel():
 
 
 def bytes_arrive_and_the_link_comes_back():
+    need("dnsmasq")
     options = full_kernel()
     with World() as world:
         host, router, server = world.lan()

@@ -44,6 +44,7 @@ def stock_linux_guest_is_on_the_network():
 
 
 def moves_bytes(kind):
+    need("dnsmasq")
     need_guest()
     with World() as world:
         host, router, server = world.lan()
@@ -63,6 +64,29 @@ def bytes_arrive_without_offloads():
     moves_bytes("plain")
 
 
+OLD = """
+lease
+echo "version: $(cut -c 33 /sys/class/net/eth0/device/features)"
+traffic 192.168.16.1 %d
+echo "irq: $(grep virtio /proc/interrupts)"
+"""
+
+
+def old_interface_and_the_interrupt_line_serve_too():
+    need("dnsmasq")
+    need_guest()
+    with World() as world:
+        host, router, server = world.lan()
+        host.bhyvenet("up", "-f", host.conf(PRIVATE))
+        traffic = Traffic(host)
+        said = Guest(world, host, OLD % traffic.blocks, words="test=old pci=nomsi").finish()
+        equal(said.get("version"), "0", "VIRTIO_F_VERSION_1")
+        contains(said["irq"], "IO-APIC", "the interrupt")
+        traffic.check(said)
+        traffic.end()
+        host.bhyvenet("down")
+
+
 # Each processor has a pair of its own: one flow from each, one after the other.
 TWO_PAIRS = """
 lease
@@ -77,6 +101,7 @@ grep virtio /proc/interrupts | sed 's/.* \\([a-z0-9]*-[a-z]*[.][0-9]*\\|[a-z0-9]
 
 
 def two_queue_pairs_carry_traffic():
+    need("dnsmasq")
     need_guest()
     with World() as world:
         host, router, server = world.lan()
@@ -92,6 +117,7 @@ def two_queue_pairs_carry_traffic():
 
 
 def one_queue_where_the_tap_has_no_more():
+    need("dnsmasq")
     need_guest()
     with World() as world:
         host, router, server = world.lan()
@@ -165,6 +191,7 @@ def two_guests_share_a_cable():
         equal(asked["sum"], served["sent"], "the checksum the other way")
 
 
-main(bytes_arrive_with_offloads, bytes_arrive_without_offloads, two_queue_pairs_carry_traffic,
+main(bytes_arrive_with_offloads, bytes_arrive_without_offloads,
+     old_interface_and_the_interrupt_line_serve_too, two_queue_pairs_carry_traffic,
      one_queue_where_the_tap_has_no_more, stock_linux_guest_is_on_the_network, tap_that_disappears_takes_the_link_only,
      mtu_and_mac_are_as_asked_for, two_guests_share_a_cable)

@@ -450,7 +450,7 @@ forward_port(struct net_slirp *s, const char *text, const struct net_hostfwd *fw
 
         if (slirp_add_hostfwd(s->slirp, fwd->udp, host, fwd->host_port, guest, fwd->guest_port) == 0)
                 return 0;
-        log_error("slirp: hostfwd '%.*s': port %u of the host cannot be had: %s", (int)strcspn(text, ";"), text,
+        log_error("slirp: hostfwd '%.*s': port %u of the host cannot be had: %s; choose another", (int)strcspn(text, ";"), text,
             fwd->host_port, strerror(errno));
         return -EADDRINUSE;
 }
