@@ -384,8 +384,7 @@ kvm_doorbell_rings_instead_of_the_port(void **state)
         /* mov $7, %ax; out %ax, $0x80; inc %ax; out %ax, $0x80; hlt */
         static const uint8_t code[] = { 0xb8, 7, 0, 0xe7, 0x80, 0x40, 0xe7, 0x80, 0xf4 };
         struct rig *rig = *state;
-        struct cpu_doorbell bell = { .port = true, .size = 2, .match = true, .value = 7, .address = TEST_PORT,
-                .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
+        struct cpu_doorbell bell = { .port = true, .size = 2, .match = true, .value = 7, .address = TEST_PORT, .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
         uint64_t count = 0;
 
         start_code(rig, code, sizeof(code));

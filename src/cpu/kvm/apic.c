@@ -71,6 +71,12 @@ send_message(struct cpu_engine *engine, uint64_t address, uint32_t data)
         (void)ioctl(engine->vm, KVM_SIGNAL_MSI, &msi);
 }
 
+static bool
+same_message(const struct kvm_irq_routing_msi *a, const struct kvm_irq_routing_msi *b)
+{
+        return a->address_lo == b->address_lo && a->address_hi == b->address_hi && a->data == b->data;
+}
+
 bool
 kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address, uint32_t data)
 {
@@ -82,7 +88,7 @@ kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address, uin
         for (i = 0; i < table->head.nr; i++) {
                 if (table->entry[i].gsi != pin)
                         continue;
-                if (memcmp(&table->entry[i], &entry, sizeof(entry)) == 0)
+                if (same_message(&table->entry[i].u.msi, &entry.u.msi))
                         return false;
                 break;
         }

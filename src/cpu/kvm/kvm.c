@@ -11,9 +11,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define KICK_SIGNAL    SIGUSR1
-#define TSS_ADDRESS    0xfffbd000ul /* three pages that no device of ours uses; VT-x real mode needs them */
-#define IDENTITY_MAP   0xfffbc000ul
+#define KICK_SIGNAL  SIGUSR1
+#define TSS_ADDRESS  0xfffbd000ul /* three pages that no device of ours uses; VT-x real mode needs them */
+#define IDENTITY_MAP 0xfffbc000ul
 static void
 kick_handler(int signal_number)
 {
@@ -200,6 +200,13 @@ kvm_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu, str
         return 0;
 }
 
+/* KVM_RUN returns at once while it is set.  Other threads set it; its order against `events` matters. */
+static void
+set_immediate_exit(struct cpu *cpu, uint8_t value)
+{
+        __atomic_store_n(&cpu->run->immediate_exit, value, __ATOMIC_SEQ_CST);
+}
+
 /* INIT and SIPI: the kernel's own handling of them needs its own local APIC. */
 static void
 do_reset_events(struct cpu *cpu, unsigned events)
@@ -277,7 +284,7 @@ complete(struct cpu *cpu)
 {
         if (!cpu->incomplete)
                 return;
-        cpu->run->immediate_exit = 1;
+        set_immediate_exit(cpu, 1);
         (void)ioctl(cpu->fd, KVM_RUN, 0);
         cpu->incomplete = false;
 }
@@ -309,7 +316,7 @@ take_events(struct cpu *cpu, unsigned events, struct cpu_exit *exit)
 {
         if (!cpu->engine->split && (events & (CPU_EVENT_INIT | CPU_EVENT_SIPI))) {
                 complete(cpu);
-                cpu->run->immediate_exit = 0;
+                set_immediate_exit(cpu, 0);
                 do_reset_events(cpu, events);
         }
         if ((events & CPU_EVENT_NMI) && ioctl(cpu->fd, KVM_NMI) == 0 && cpu->mp_state == X86_MP_HALTED)
@@ -328,7 +335,7 @@ run_once(struct cpu *cpu, struct cpu_exit *exit)
         unsigned events;
         int error;
 
-        cpu->run->immediate_exit = 0;
+        set_immediate_exit(cpu, 0);
         /* After immediate_exit: an event from here on sets it again and is seen by KVM_RUN. */
         events = atomic_exchange_explicit(&cpu->events, 0, memory_order_seq_cst);
         if (take_events(cpu, events, exit))
@@ -343,7 +350,9 @@ run_once(struct cpu *cpu, struct cpu_exit *exit)
 static void
 kvm_run_cpu(struct cpu *cpu, struct cpu_exit *ret_exit)
 {
-        cpu->thread = pthread_self();
+        /* Written once: kvm_event reads it as soon as `running` has been seen true. */
+        if (!pthread_equal(cpu->thread, pthread_self()))
+                cpu->thread = pthread_self();
         kvm_debug_resume(cpu);
         atomic_store_explicit(&cpu->running, true, memory_order_seq_cst);
         while (!run_once(cpu, ret_exit))
@@ -358,7 +367,7 @@ kvm_event(struct cpu *cpu, unsigned event, unsigned argument)
         if (event & CPU_EVENT_SIPI)
                 atomic_store(&cpu->sipi_vector, argument);
         atomic_fetch_or_explicit(&cpu->events, event, memory_order_seq_cst);
-        cpu->run->immediate_exit = 1;
+        set_immediate_exit(cpu, 1);
         if (atomic_load_explicit(&cpu->running, memory_order_seq_cst) && !pthread_equal(cpu->thread, pthread_self()))
                 (void)pthread_kill(cpu->thread, KICK_SIGNAL);
 }
