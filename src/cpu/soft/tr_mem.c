@@ -250,8 +250,7 @@ emit_align_check(struct tr *t, const struct tr_cold *c)
         emit_rr(e, EMIT_D, 0xf7, 0, T0); /* test r11d, imm32 */
         emit32(e, x86_insn_mem_bytes(c->insn) - 1);
         aligned = emit_jcc32(e, CC_E);
-        emit_mov_imm(e, T1, c->rip);
-        emit_mov_imm(e, T0, X86_VEC_GP);
+        emit_mov_imm(e, T0, X86_VEC_GP); /* T1 is the instruction's address */
         emit_jmp_to(e, t->eng->thunks.raise);
         emit_fix32(aligned, e->p);
 }
@@ -280,13 +279,13 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
                 emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         else
                 emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
-        if (c->insn->desc->flags & X86_OD_ALIGN)
-                emit_align_check(t, c);
         emit_mov_imm(e, T1, c->rip);
         if (waits_for_x87(c->insn)) {
                 emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
                 emit8(e, 0x9b); /* fwait */
         }
+        if (c->insn->desc->flags & X86_OD_ALIGN)
+                emit_align_check(t, c);
         emit_call_to(e, thunk[c->size_class]);
         if (!(c->acc & X86_ACC_W)) {
                 f = emit_jmp32(e);
