@@ -8,7 +8,8 @@
  * files are hostile: each offset is checked.  Firmware tables are not its
  * business; they lie in 0xe0000-0xfffff and stay out of its way.
  *
- * Low memory that it uses for itself: BOOT_LOW_BASE to BOOT_LOW_LIMIT.
+ * Low memory that it uses for itself: BOOT_LOW_BASE to BOOT_LOW_LIMIT.  For Multiboot kernels
+ * there is a real-mode vector table at 0, with handlers behind the firmware tables.
  */
 #ifndef BOOT_DIRECT_H
 #define BOOT_DIRECT_H

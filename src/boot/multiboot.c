@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Multiboot Specification 0.6.96: ELF32, ELF64 and the header's own addresses (flag 16). */
+/*
+ * Multiboot Specification 0.6.96: ELF32, ELF64 and the header's own addresses (flag 16).
+ *
+ * Such a kernel comes from a PC's BIOS, and may go back to real mode: it finds a vector table
+ * whose interrupts are acknowledged.  There are no BIOS services.
+ */
 #include "base/bytes.h"
 #include "base/util.h"
 #include "boot/direct.h"
@@ -33,6 +38,12 @@
 
 #define MODULE_BYTES 16
 #define MMAP_BYTES   24
+
+/* Where every PC has had its timer's handler, and an IRET. */
+#define BIOS_SEGMENT 0xf000u
+#define BIOS_TIMER   0xfea5u
+#define BIOS_IRET    0xff53u
+#define BIOS_SLAVE   0xfed0u /* IRQ 8 to 15 */
 
 /* Offset of the header in the file, or -1. */
 static long
@@ -148,6 +159,26 @@ put_mmap(const struct guest_mem *mem, uint8_t *table)
         return count * MMAP_BYTES;
 }
 
+/* Handlers that end the interrupt at the 8259s, which have vectors 0x08 and 0x70, and the vectors of real mode. */
+static int
+put_vectors(struct guest_mem *mem)
+{
+        static const uint8_t timer[] = { 0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf }; /* push ax; EOI; pop ax; iret */
+        static const uint8_t slave[] = { 0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf };
+        uint8_t table[256 * 4];
+
+        for (unsigned v = 0; v < 256; v++) {
+                put_le16(table + v * 4, v >> 3 == 0x08 >> 3 ? BIOS_TIMER : v >> 3 == 0x70 >> 3 ? BIOS_SLAVE
+                                                                                                : BIOS_IRET);
+                put_le16(table + v * 4 + 2, BIOS_SEGMENT);
+        }
+        if (mem_write(mem, 0, table, sizeof(table)) != 0 ||
+            mem_write(mem, BIOS_SEGMENT * 16 + BIOS_TIMER, timer, sizeof(timer)) != 0 ||
+            mem_write(mem, BIOS_SEGMENT * 16 + BIOS_SLAVE, slave, sizeof(slave)) != 0)
+                return -EINVAL;
+        return mem_write(mem, BIOS_SEGMENT * 16 + BIOS_IRET, timer + sizeof(timer) - 1, 1);
+}
+
 int
 boot_multiboot(const struct boot_request *request, struct guest_mem *mem, struct x86_state *st,
     struct config_error *err)
@@ -176,7 +207,7 @@ boot_multiboot(const struct boot_request *request, struct guest_mem *mem, struct
         put_le32(info + 44, put_mmap(mem, mmap));
         put_le32(info + 48, LOW_MMAP);
         put_le32(info + 64, LOW_NAME);
-        if (mem_write(mem, LOW_INFO, info, sizeof(info)) != 0 ||
+        if (put_vectors(mem) != 0 || mem_write(mem, LOW_INFO, info, sizeof(info)) != 0 ||
             mem_write(mem, LOW_MODULES, list, sizeof(list)) != 0 ||
             mem_write(mem, LOW_MMAP, mmap, sizeof(mmap)) != 0 || mem_write(mem, LOW_NAME, "bhyve", 6) != 0)
                 return config_fail(err, "too little memory to boot a kernel");

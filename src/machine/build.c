@@ -209,6 +209,8 @@ load_kernel(struct machine *machine, gpa_t rsdp, struct x86_state *st, struct co
 
         if (error == 0)
                 error = boot_direct(&request, machine->mem, st, err);
+        if (error == 0 && !boot_is_linux(&request.kernel) && boot_is_multiboot(&request.kernel))
+                platform_start_tick(machine);
         boot_file_close(&request.kernel);
         for (unsigned i = 0; i < request.module_count; i++)
                 boot_file_close(&request.module[i]);

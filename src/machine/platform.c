@@ -4,6 +4,7 @@
 #include "dev/isa/pc_testdev.h"
 #include "machine/private.h"
 
+#include "base/util.h"
 #include "dev/isa/pc.h"
 #include "fwtables/fwtables.h"
 
@@ -133,6 +134,18 @@ int
 platform_put_tables(struct machine *machine, gpa_t *ret_rsdp, struct config_error *err)
 {
         return fwtables_build(machine->config, machine->pci, machine->mem, ret_rsdp, err);
+}
+
+/* 18.2 interrupts a second, and no other: all else is masked but the 8259s' cascade. */
+void
+platform_start_tick(struct machine *machine)
+{
+        static const struct {
+                uint8_t port, value;
+        } writes[] = { { 0x43, 0x34 }, { 0x40, 0 }, { 0x40, 0 }, { 0x21, 0xfa } };
+
+        for (unsigned i = 0; i < ARRAY_LEN(writes); i++)
+                (void)io_space_write(machine->ports, writes[i].port, 1, writes[i].value);
 }
 
 void

@@ -110,6 +110,8 @@ extern const struct cpu_env_ops machine_env_ops;
 int platform_create(struct machine *machine, struct config_error *err);
 /* After the PCI devices: tables for the guest.  *ret_rsdp: 0 without ACPI. */
 int platform_put_tables(struct machine *machine, gpa_t *ret_rsdp, struct config_error *err);
+/* Timer and interrupt controllers as a PC's BIOS leaves them. */
+void platform_start_tick(struct machine *machine);
 void platform_destroy(struct machine *machine);
 /* False if the guest has not enabled ACPI. */
 bool platform_press_power_button(struct machine *machine);

@@ -26,6 +26,7 @@ static const struct diff_sys_rule rules[X86_SYS_COUNT] = {
         [X86_SYS_RDRAND] = { DIFF_SYS_COMPOSED, differs },
         [X86_SYS_RDSEED] = { DIFF_SYS_COMPOSED, differs },
         [X86_SYS_XGETBV] = { DIFF_SYS_COMPOSED, "XCR0 is the system's choice: of a register that is not there" },
+        [X86_SYS_LSL] = { DIFF_SYS_COMPOSED, "Linux keeps the processor's number in a limit" },
         [X86_SYS_SYSCALL] = { DIFF_SYS_LEFT_OUT, enters_system },
         [X86_SYS_SYSENTER] = { DIFF_SYS_LEFT_OUT, enters_system },
         [X86_SYS_VMCALL] = { DIFF_SYS_LEFT_OUT, "a hypervisor below the host may answer" },

@@ -271,6 +271,7 @@ test_vme(void)
 int
 main(void)
 {
+        mask_pic();
         set_up();
         test_segments();
         test_16_bit_code();

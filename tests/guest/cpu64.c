@@ -493,6 +493,7 @@ test_segments(void)
 int
 main(void)
 {
+        mask_pic();
         set_up();
         test_page_faults();
         test_accessed_dirty();

@@ -23,6 +23,13 @@ out8(u16 port, u8 value)
         __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
+/* A PC's BIOS, and so bhyve, leaves the timer's interrupt on. */
+static inline void
+mask_pic(void)
+{
+        out8(0x21, 0xff);
+}
+
 static inline u8
 in8(u16 port)
 {

@@ -542,6 +542,7 @@ test_x2apic(void)
 int
 main(void)
 {
+        mask_pic();
         set_up();
         test_ports();
         test_mmio();

@@ -44,7 +44,6 @@ NOT_OFFERED = {
 WITHOUT_KVM = {'xapic', 'x2apic'}
 
 KNOWN = {
-    'realmode': 'sti_inhibit expects interrupt controllers that a BIOS has set up',
     'hypercall': 'expects KVM to answer VMCALL',
 }
 

@@ -318,6 +318,11 @@ multiboot_enters_with_info(void **state)
         assert_int_equal(guest32(rig, info + 8), (MEMORY - MIB) / KIB);
         assert_int_equal(guest32(rig, guest32(rig, info + 16)), 0x736e6f63);
         assert_int_equal(guest32(rig, guest32(rig, info + 48)), 20);
+        /* the vectors of real mode: an IRET, and behind it nothing but the end of the interrupt */
+        assert_int_equal(guest32(rig, 0x10 * 4), 0xf000ff53);
+        assert_int_equal(guest32(rig, 0xfff53) & 0xff, 0xcf);
+        assert_int_equal(guest32(rig, 8 * 4), 0xf000fea5);
+        assert_int_equal(guest64(rig, 0xffea5) & 0xffffffffffffff, 0xcf5820e620b050);
 }
 
 static void
