@@ -490,6 +490,468 @@ test_segments(void)
         check("lar", got, 0x00af9b00);
 }
 
+/* ---- bad input: what the manual says of each is in the tables ---- */
+
+#define GP0 (13ul << 32)
+
+static u64
+outcome(void)
+{
+        return last.count == 0 ? 0 : last.vector << 32 | last.error;
+}
+
+#define TRIES(name)                                                                                \
+        static u64 try_##name(u64 value)                                                           \
+        {                                                                                          \
+                TRY("mov %0, %%" #name, "r"(value));                                               \
+                return outcome();                                                                  \
+        }
+
+#define READS(name)                                                                                \
+        static u64 read_##name(void)                                                               \
+        {                                                                                          \
+                u64 value;                                                                         \
+                                                                                                   \
+                __asm__ volatile("mov %%" #name ", %0" : "=r"(value));                             \
+                return value;                                                                      \
+        }
+
+TRIES(cr0)
+TRIES(cr3)
+TRIES(cr4)
+TRIES(cr8)
+TRIES(dr6)
+TRIES(dr7)
+READS(cr0)
+READS(cr3)
+READS(cr4)
+READS(dr7)
+
+/* The bits from @low to @high for which setting them beside @value has not the @wanted outcome. */
+static u64
+wrong_bits(u64 (*try_value)(u64), u64 value, unsigned low, unsigned high, u64 wanted)
+{
+        u64 wrong = 0;
+
+        for (unsigned bit = low; bit <= high; bit++)
+                if (try_value(value | 1ul << bit) != wanted)
+                        wrong |= 1ul << bit;
+        return wrong;
+}
+
+static unsigned
+physical_bits(void)
+{
+        u32 a = 0x80000008, b, c = 0, d;
+
+        __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+        return a & 0xff;
+}
+
+/* SDM 3A 2.5 and 4.5: what must not be set. */
+static void
+test_reserved_control(void)
+{
+        u64 cr0 = read_cr0(), cr3 = read_cr3(), cr4 = read_cr4(), dr7 = read_dr7();
+
+        check("cr0-upper-bits", wrong_bits(try_cr0, cr0, 32, 63, GP0), 0);
+        check("cr0-reserved-lower-bits-are-ignored", wrong_bits(try_cr0, cr0, 6, 15, 0) | (read_cr0() ^ cr0), 0);
+        check("cr0-nw-without-cd", try_cr0(cr0 | 0x20000000), GP0);
+        check("cr0-pg-cleared-in-64-bit-code", try_cr0(cr0 & ~0x80000000ul), GP0);
+        check("cr3-beyond-physical", wrong_bits(try_cr3, cr3, physical_bits(), 60, GP0), 0);
+        check("cr4-upper-bits", wrong_bits(try_cr4, cr4, 29, 63, GP0) | wrong_bits(try_cr4, cr4, 15, 15, GP0), 0);
+        check("cr4-pae-cleared", try_cr4(cr4 & ~0x20ul), GP0);
+        check("cr4-la57-changed", try_cr4(cr4 ^ 0x1000), GP0);
+        check("cr8-upper-bits", wrong_bits(try_cr8, 0, 4, 63, GP0), 0);
+        check("dr6-upper-bits", wrong_bits(try_dr6, 0xffff0ff0, 32, 63, GP0), 0);
+        check("dr7-upper-bits", wrong_bits(try_dr7, dr7, 32, 63, GP0), 0);
+        TRY("mov %%dr4, %%r11", "r"(0));
+        check("dr4-without-de", outcome(), 0);
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | 8));
+        TRY("mov %%dr4, %%r11", "r"(0));
+        check("dr4-with-de", outcome(), 6ul << 32);
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4));
+}
+
+static u64
+try_wrmsr(u32 msr, u64 value)
+{
+        TRY("wrmsr", "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)));
+        return outcome();
+}
+
+static u64
+try_efer(u64 value)
+{
+        return try_wrmsr(0xc0000080, value);
+}
+
+static u64
+rdmsr(u32 msr)
+{
+        u32 low, high;
+
+        __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+        return low | (u64)high << 32;
+}
+
+static void
+test_reserved_msrs(void)
+{
+        /* FS, GS, kernel GS, LSTAR, CSTAR, SYSENTER_ESP and EIP hold addresses */
+        static const u32 addresses[] = { 0xc0000100, 0xc0000101, 0xc0000102, 0xc0000082, 0xc0000083, 0x175, 0x176 };
+        u64 efer = rdmsr(0xc0000080), wrong = 0;
+
+        for (unsigned i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++)
+                if (try_wrmsr(addresses[i], 0x800000000000) != GP0 || try_wrmsr(addresses[i], 0xffff7fffffffffff) != GP0)
+                        wrong |= 1ul << i;
+        check("msr-non-canonical", wrong, 0);
+        check("efer-reserved", wrong_bits(try_efer, efer, 1, 7, GP0) | wrong_bits(try_efer, efer, 16, 63, GP0), 0);
+        check("efer-lme-cleared-with-paging", try_efer(efer & ~0x100ul), GP0);
+        check("pat-of-reserved-types", try_wrmsr(0x277, 2) | try_wrmsr(0x277, 3ul << 56) | try_wrmsr(0x277, 8), GP0);
+        check("apic-base-reserved", try_wrmsr(0x1b, rdmsr(0x1b) | 1) | try_wrmsr(0x1b, rdmsr(0x1b) | 1ul << 60), GP0);
+        TRY("rdmsr", "c"(0x12345678));
+        check("rdmsr-unknown", outcome(), GP0);
+}
+
+/* Reserved bits at each level, SDM 3A 4.5.4: through the second entry of the topmost table. */
+static void
+test_reserved_paging(void)
+{
+        static u64 tables[3][512] __attribute__((aligned(4096)));
+        u64 *top = (u64 *)(read_cr3() & ~0xffful);
+        u64 good[4] = { (u64)tables[0] | P | W, (u64)tables[1] | P | W, (u64)tables[2] | P | W, FRAME(0) | P | W };
+        u64 *entry[4] = { &top[1], tables[0], tables[1], tables[2] };
+        u64 wrong = 0;
+
+        for (unsigned level = 0; level < 4; level++) {
+                for (unsigned i = 0; i < 4; i++)
+                        *entry[i] = good[i];
+                for (unsigned bit = physical_bits(); bit < 52; bit++) {
+                        *entry[level] = good[level] | 1ul << bit;
+                        __asm__ volatile("invlpg (%0)" : : "r"(1ul << 39) : "memory");
+                        TRY("cmpb $0, (%0)", "r"(1ul << 39));
+                        wrong |= outcome() != (14ul << 32 | 9) ? 1ul << bit : 0;
+                }
+                *entry[level] = good[level];
+        }
+        check("paging-beyond-physical", wrong, 0);
+        top[1] |= 0x80;
+        TRY("cmpb $0, (%0)", "r"(1ul << 39));
+        check("paging-large-page-at-the-top", outcome(), 14ul << 32 | 9);
+        top[1] &= ~0x80ul;
+        wrong = 0;
+        for (unsigned bit = 13; bit < 21; bit++) {
+                *entry[2] = 1ul << bit | 0x80 | P | W;
+                __asm__ volatile("invlpg (%0)" : : "r"(1ul << 39) : "memory");
+                TRY("cmpb $0, (%0)", "r"(1ul << 39));
+                wrong |= outcome() != (14ul << 32 | 9) ? 1ul << bit : 0;
+        }
+        check("paging-misaligned-large-page", wrong, 0);
+        top[1] = 0;
+        __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
+}
+
+#define SPARE_GDT 0x40 /* two free entries */
+
+/* Descriptors that must not be loaded: SDM 3A 3.4, 5, and MOV, LTR, LLDT, JMP in volume 2. */
+static void
+test_bad_descriptors(void)
+{
+        static const struct {
+                char how; /* d: MOV to DS, s: to SS, t: LTR, l: LLDT, j: far JMP */
+                u64 descriptor, wanted;
+        } bad[] = {
+                { 'd', 0x00cf13000000ffff, 11ul << 32 | SPARE_GDT }, /* not present */
+                { 'd', 0x00cf98000000ffff, GP0 | SPARE_GDT },        /* code that cannot be read */
+                { 'd', 0x0000890000000067, GP0 | SPARE_GDT },        /* a TSS */
+                { 's', 0x00cf13000000ffff, 12ul << 32 | SPARE_GDT },
+                { 's', 0x00cf91000000ffff, GP0 | SPARE_GDT }, /* read-only */
+                { 's', 0x00cff3000000ffff, GP0 | SPARE_GDT }, /* DPL 3 */
+                { 's', 0x00af9b000000ffff, GP0 | SPARE_GDT }, /* code */
+                { 't', 0x00008b0000000067, GP0 | SPARE_GDT }, /* busy */
+                { 't', 0x0000090000000067, 11ul << 32 | SPARE_GDT },
+                { 't', 0x0000820000000067, GP0 | SPARE_GDT }, /* an LDT */
+                { 'l', 0x0000890000000067, GP0 | SPARE_GDT }, /* a TSS */
+                { 'l', 0x0000020000000067, 11ul << 32 | SPARE_GDT },
+                { 'j', 0x00cf93000000ffff, GP0 | SPARE_GDT }, /* data */
+                { 'j', 0x00ef9b000000ffff, GP0 | SPARE_GDT }, /* L and D */
+                { 'j', 0x00af1b000000ffff, 11ul << 32 | SPARE_GDT },
+                { 'j', 0x00affb000000ffff, GP0 | SPARE_GDT }, /* DPL 3 */
+        };
+        struct {
+                u32 offset;
+                u16 selector;
+        } far = { 0x100000, SPARE_GDT };
+        u64 wrong = 0;
+
+        gdt[SPARE_GDT / 8 + 1] = 0;
+        for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+                gdt[SPARE_GDT / 8] = bad[i].descriptor;
+                switch (bad[i].how) {
+                case 'd':
+                        TRY("mov %w0, %%ds", "r"(SPARE_GDT));
+                        break;
+                case 's':
+                        TRY("mov %w0, %%ss", "r"(SPARE_GDT));
+                        break;
+                case 't':
+                        TRY("ltr %w0", "r"(SPARE_GDT));
+                        break;
+                case 'l':
+                        TRY("lldt %w0", "r"(SPARE_GDT));
+                        break;
+                default:
+                        TRY("ljmp *%0", "m"(far));
+                        break;
+                }
+                wrong |= outcome() != bad[i].wanted ? 1ul << i : 0;
+        }
+        check("bad-descriptors", wrong, 0);
+}
+
+#define BAD 0x800000000000ul
+
+/* Calls @at with RDI and RSI as given; a fault in it, wherever its stack is, comes back here. */
+static u64
+try_call(void *at, u64 rdi, u64 rsi)
+{
+        last = (struct fault){ 0 };
+        __asm__ volatile("lea 1f(%%rip), %%rax; mov %%rax, resume(%%rip); mov %%rsp, resume_sp(%%rip); mov %%rsp, %%rbx;"
+                         "call *%2; 1: mov %%rbx, %%rsp; movq $0, resume(%%rip); movq $0, resume_sp(%%rip)"
+                         : "+D"(rdi), "+S"(rsi) : "r"(at)
+                         : "rax", "rcx", "rdx", "rbx", "r8", "r9", "r10", "r11", "memory", "cc");
+        return outcome();
+}
+
+static u64
+run_code(const u8 *code, unsigned len, u64 rdi, u64 rsi)
+{
+        u8 *at = (u8 *)PAGE(20) + 0x100;
+
+        map(20, FRAME(20) | P | W);
+        for (unsigned i = 0; i < len; i++)
+                at[i] = code[i];
+        at[len] = 0xc3;
+        return try_call(at, rdi, rsi);
+}
+
+struct code {
+        u8 len, bytes[15];
+        u64 wanted;
+};
+
+static u64
+wrong_codes(const struct code *c, unsigned count, u64 rdi, u64 rsi)
+{
+        u64 wrong = 0;
+
+        for (unsigned i = 0; i < count; i++)
+                wrong |= run_code(c[i].bytes, c[i].len, rdi, rsi) != c[i].wanted ? 1ul << i : 0;
+        return wrong;
+}
+
+#define WRONG_CODES(table, rdi, rsi) wrong_codes(table, sizeof(table) / sizeof(table[0]), rdi, rsi)
+
+/* From now on #SS, #GP and #PF have a stack of their own: where they are raised there may be none. */
+static void
+use_fault_stack(void)
+{
+        static u8 stack[8192] __attribute__((aligned(16)));
+
+        *(u64 *)(tss + 44) = (u64)stack + sizeof(stack);
+        for (unsigned vector = 12; vector <= 14; vector++)
+                gate(vector, (u64)stubs + vector * 16, 0x8e, 2);
+}
+
+static void
+test_non_canonical(void)
+{
+        static const struct code codes[] = {
+                { 2, { 0x8a, 0x07 }, GP0 },                   /* mov (rdi), al */
+                { 2, { 0x88, 0x07 }, GP0 },                   /* mov al, (rdi) */
+                { 3, { 0xf0, 0xff, 0x07 }, GP0 },             /* lock inc (rdi) */
+                { 3, { 0x0f, 0xae, 0x07 }, GP0 },             /* fxsave */
+                { 3, { 0x0f, 0xae, 0x3f }, GP0 },             /* clflush */
+                { 3, { 0x0f, 0x18, 0x0f }, 0 },               /* prefetcht0 */
+                { 3, { 0x0f, 0x01, 0x3f }, 0 },               /* invlpg */
+                { 2, { 0xff, 0xe7 }, GP0 },                   /* jmp rdi */
+                { 2, { 0xff, 0xd7 }, GP0 },                   /* call rdi */
+                { 2, { 0x57, 0xc3 }, GP0 },                   /* push rdi; ret */
+                { 2, { 0xff, 0x27 }, GP0 },                   /* jmp *(rdi) */
+                { 5, { 0x48, 0x8d, 0x67, 0x08, 0x50 }, 12ul << 32 }, /* lea 8(rdi), rsp; push rax: #SS */
+                { 4, { 0x48, 0x89, 0xfc, 0x58 }, 12ul << 32 },       /* mov rdi, rsp; pop rax */
+                { 6, { 0x48, 0x8d, 0x67, 0x08, 0x0f, 0xa8 }, 12ul << 32 }, /* push gs */
+                { 3, { 0x0f, 0x01, 0x17 }, GP0 },             /* lgdt (rdi) */
+                { 3, { 0x0f, 0x01, 0x16 }, GP0 },             /* lgdt (rsi): a base that is not canonical */
+                { 3, { 0x0f, 0x01, 0x1e }, GP0 },             /* lidt (rsi) */
+                { 1, { 0xa4 }, GP0 },                         /* movsb */
+                { 1, { 0xaa }, GP0 },                         /* stosb */
+                { 4, { 0x48, 0x8b, 0x47, 0xfc }, GP0 },       /* mov -4(rdi), rax: across the end */
+                { 10, { 0x6a, 0x10, 0x54, 0x9c, 0x6a, 0x08, 0x57, 0x48, 0xcf, 0x90 }, GP0 }, /* iretq */
+        };
+        static struct {
+                u16 limit;
+                u64 base;
+        } __attribute__((packed)) pointer = { 0xfff, BAD };
+
+        use_fault_stack();
+        check("non-canonical", WRONG_CODES(codes, BAD, (u64)&pointer), 0);
+}
+
+/* SDM 2A, LOCK: only with what writes memory it read, of these instructions. */
+static void
+test_wrong_lock(void)
+{
+        static const struct code codes[] = {
+                { 2, { 0xf0, 0x90 }, 6ul << 32 },
+                { 3, { 0xf0, 0x89, 0x07 }, 6ul << 32 },             /* mov */
+                { 3, { 0xf0, 0x01, 0xc0 }, 6ul << 32 },             /* add eax, eax */
+                { 3, { 0xf0, 0x03, 0x07 }, 6ul << 32 },             /* add eax, (rdi) */
+                { 3, { 0xf0, 0x39, 0x07 }, 6ul << 32 },             /* cmp */
+                { 4, { 0xf0, 0x83, 0x3f, 0x00 }, 6ul << 32 },       /* cmp $0 */
+                { 3, { 0xf0, 0x85, 0x07 }, 6ul << 32 },             /* test */
+                { 3, { 0xf0, 0x8d, 0x07 }, 6ul << 32 },             /* lea */
+                { 3, { 0xf0, 0xd1, 0x27 }, 6ul << 32 },             /* shl */
+                { 4, { 0xf0, 0x0f, 0xa3, 0x07 }, 6ul << 32 },       /* bt */
+                { 5, { 0xf0, 0x0f, 0xba, 0x27, 0x01 }, 6ul << 32 }, /* bt $1 */
+                { 3, { 0xf0, 0xff, 0x37 }, 6ul << 32 },             /* push */
+                { 2, { 0xf0, 0xa4 }, 6ul << 32 },                   /* movsb */
+                { 3, { 0xf0, 0x0f, 0xa2 }, 6ul << 32 },             /* cpuid */
+                { 2, { 0xf0, 0xf4 }, 6ul << 32 },                   /* hlt */
+                { 5, { 0xf0, 0x0f, 0x6f, 0x07, 0x90 }, 6ul << 32 }, /* movq mm0 */
+                { 6, { 0xf0, 0xc5, 0xf8, 0x28, 0x07, 0x90 }, 6ul << 32 }, /* vmovaps */
+                { 3, { 0xf0, 0x01, 0x07 }, 0 },                     /* add (rdi), eax */
+                { 3, { 0xf0, 0x87, 0x07 }, 0 },                     /* xchg */
+                { 5, { 0xf0, 0x0f, 0xba, 0x2f, 0x01 }, 0 },         /* bts $1 */
+                { 4, { 0xf0, 0x0f, 0xc7, 0x0f }, 0 },               /* cmpxchg8b */
+        };
+
+        map(21, FRAME(21) | P | W);
+        check("wrong-lock", WRONG_CODES(codes, PAGE(21) + 0x800, PAGE(21)), 0);
+}
+
+/* Instructions of more than 15 bytes, and those that end in a page that is not there. */
+static void
+test_long_instructions(void)
+{
+        u8 *end = (u8 *)PAGE(23);
+        u64 wrong = 0;
+
+        map(22, FRAME(22) | P | W);
+        map(23, 0);
+        for (unsigned prefixes = 12; prefixes < 20; prefixes++) {
+                u8 *at = end - prefixes - 2;
+
+                for (unsigned i = 0; i < prefixes; i++)
+                        at[i] = 0x2e;
+                at[prefixes] = 0x90;
+                at[prefixes + 1] = 0xc3;
+                wrong |= try_call(at, 0, 0) != (prefixes < 15 ? 0 : GP0) ? 1ul << prefixes : 0;
+        }
+        check("instruction-length", wrong, 0);
+        end[-1] = end[-2] = 0x2e;
+        (void)try_call(end - 2, 0, 0);
+        check("instruction-ends-in-absent-page", outcome() | last.cr2 << 40, 14ul << 32 | 0x10 | (u64)end << 40);
+        check("instruction-ends-in-absent-page-rip", last.rip, (u64)end - 2);
+        for (unsigned i = 1; i <= 15; i++)
+                end[-(int)i] = 0x2e;
+        check("instruction-too-long-before-absent-page", try_call(end - 15, 0, 0), GP0);
+}
+
+/* SDM 3A table 6-5: what a second exception makes of the first. */
+static void
+test_fault_in_fault(void)
+{
+        u64 saved = idt[13 * 2], ist = *(u64 *)(tss + 44);
+
+        idt[13 * 2] &= ~(1ul << 47);
+        TRY("cmpb $0, (%0)", "r"(BAD));
+        check("gp-gate-absent-is-df", outcome(), 8ul << 32);
+        idt[13 * 2] = saved;
+        saved = idt[6 * 2];
+        idt[6 * 2] &= ~(1ul << 47);
+        TRY("ud2", "r"(0));
+        check("ud-gate-absent-is-np", outcome(), 11ul << 32 | 6 * 8 | 3);
+        idt[6 * 2] = saved ^ 1ul << 42; /* no gate at all */
+        TRY("ud2", "r"(0));
+        check("ud-gate-wrong-is-gp", outcome(), GP0 | 6 * 8 | 3);
+        idt[6 * 2] = saved;
+        saved = idt[0];
+        idt[0] &= ~(1ul << 47);
+        TRY("div %b0", "r"(0), "a"(1));
+        check("de-gate-absent-is-df", outcome(), 8ul << 32);
+        idt[0] = saved;
+        saved = idt[14 * 2];
+        idt[14 * 2] &= ~(1ul << 47);
+        map(12, 0);
+        TRY("cmpb $0, (%0)", "r"(PAGE(12)));
+        check("pf-gate-absent-is-df", outcome(), 8ul << 32);
+        idt[14 * 2] = saved;
+        saved = idt[13 * 2];
+        *(u64 *)(tss + 44) = PAGE(12) + 0x800; /* IST 2, in a page that is absent */
+        idt[13 * 2] |= 2ul << 32;
+        TRY("cmpb $0, (%0)", "r"(BAD));
+        check("gp-then-pf-is-pf", outcome(), 14ul << 32 | 2);
+        check("gp-then-pf-cr2", last.cr2 & ~0xffful, PAGE(12));
+        idt[13 * 2] = saved;
+        *(u64 *)(tss + 44) = ist;
+        TRY("int $0x90", "r"(0));
+        check("int-of-a-good-gate", outcome(), 0x90ul << 32);
+        saved = idt[0x90 * 2];
+        idt[0x90 * 2] &= ~(1ul << 47);
+        TRY("int $0x90", "r"(0));
+        check("int-gate-absent", outcome(), 11ul << 32 | 0x90 * 8 | 2);
+        idt[0x90 * 2] = saved;
+}
+
+/* From a good page (24) to one that is absent (25), or read-only; and down from the good one (26) to the absent one. */
+static void
+test_bad_pages(void)
+{
+        static const struct code up[] = {
+                { 4, { 0x48, 0x8b, 0x47, 0xfc }, 14ul << 32 },     /* mov -4(rdi), rax */
+                { 4, { 0x0f, 0x10, 0x47, 0xf8 }, 14ul << 32 },     /* movups -8(rdi), xmm0 */
+                { 4, { 0x48, 0x89, 0x47, 0xfc }, 14ul << 32 | 2 }, /* mov rax, -4(rdi) */
+                { 5, { 0xf0, 0x48, 0xff, 0x47, 0xfc }, 14ul << 32 | 2 }, /* lock incq -4(rdi) */
+                { 4, { 0x0f, 0xae, 0x47, 0x80 }, 14ul << 32 | 2 }, /* fxsave -128(rdi) */
+                { 3, { 0xdb, 0x7f, 0xfc }, 14ul << 32 | 2 },       /* fstpt -4(rdi) */
+                { 4, { 0x48, 0x89, 0xfc, 0x58 }, 14ul << 32 },     /* mov rdi, rsp; pop rax */
+                { 4, { 0x48, 0x89, 0xfc, 0xc3 }, 14ul << 32 },
+                { 5, { 0x48, 0x89, 0xfc, 0x48, 0xcf }, 14ul << 32 },
+        };
+        static const struct code down[] = {
+                { 4, { 0x48, 0x89, 0xfc, 0x50 }, 14ul << 32 | 2 }, /* push */
+                { 5, { 0x48, 0x89, 0xfc, 0xff, 0xd6 }, 14ul << 32 | 2 },    /* call */
+                { 7, { 0x48, 0x89, 0xfc, 0xc8, 0x10, 0, 0 }, 14ul << 32 | 2 }, /* enter */
+                { 4, { 0x48, 0x89, 0xfc, 0x9c }, 14ul << 32 | 2 }, /* pushf */
+        };
+
+        map(24, FRAME(24) | P | W);
+        map(25, 0);
+        map(26, FRAME(26) | P | W);
+        __asm__ volatile("fninit");
+        use_fault_stack();
+        check("up-into-absent-page", WRONG_CODES(up, PAGE(25), 0), 0);
+        check("up-into-absent-page-cr2", last.cr2, PAGE(25));
+        check("down-into-absent-page", WRONG_CODES(down, PAGE(26), (u64)stubs), 0);
+        check("down-into-absent-page-cr2", last.cr2, PAGE(26) - 8);
+        map(25, FRAME(25) | P);
+        check("up-into-read-only-page", run_code(up[2].bytes, up[2].len, PAGE(25), 0), 14ul << 32 | 3);
+        map(25, 0);
+        /* REP STOSB: what was done before the fault is done, and RCX and RDI say so */
+        {
+                u64 rcx = 100, rdi = PAGE(25) - 40;
+
+                last = (struct fault){ 0 };
+                __asm__ volatile("lea 1f(%%rip), %%r11; mov %%r11, resume(%%rip); rep stosb; 1: movq $0, resume(%%rip)"
+                                 : "+c"(rcx), "+D"(rdi) : "a"(0x5a) : "r11", "memory", "cc");
+                check("rep-into-absent-page", outcome() | rcx << 40, 14ul << 32 | 2 | 60ul << 40);
+                check("rep-into-absent-page-rdi", rdi, PAGE(25));
+                check("rep-into-absent-page-stored", *(volatile u8 *)(PAGE(25) - 1), 0x5a);
+        }
+}
+
 int
 main(void)
 {
@@ -506,6 +968,15 @@ main(void)
         test_alignment();
         test_double_fault();
         test_segments();
+        test_reserved_control();
+        test_reserved_msrs();
+        test_reserved_paging();
+        test_bad_descriptors();
+        test_wrong_lock();
+        test_long_instructions();
+        test_fault_in_fault();
+        test_non_canonical();
+        test_bad_pages();
         put(failures == 0 ? "all passed\r\n" : "failures\r\n");
         out8(EXIT_PORT, (u8)failures);
         for (;;)

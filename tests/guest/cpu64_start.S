@@ -112,6 +112,7 @@ gdt:    .quad 0
         .quad 0x00cff3000000ffff /* 20 user data */
         .quad 0x00affb000000ffff /* 28 user 64-bit code */
         .quad 0, 0               /* 30 TSS */
+        .quad 0, 0               /* 40 for a test */
 gdt_pointer:
         .word . - gdt - 1
         .quad gdt
