@@ -99,7 +99,7 @@ const struct config_key config_keys[] = {
         STRING("boot.cmdline", "", "command line for boot.kernel"),
         BOOL("debug.dump", "false", "print the processors' state when the VM ends by a fault"),
         STRING("debug.symbols", NULL, "ELF file of the guest's kernel, whose names soft.profile uses"),
-        BOOL("debug.trap", "false", "a fault that would end the VM stops it in the debugger (-G); SIGQUIT ends it with a dump"),
+        BOOL("debug.trap", "false", "a fault or halt that would end the VM stops it in the debugger (-G); SIGQUIT ends it with a dump"),
         BOOL("debug.bvmcons", "false", "low-level console at port 0x220"),
         UINT("debug.bvmdebug", "0", 0, 65535, "TCP port behind the debug port at 0x224; 0: none"),
         STRING("debug.bvmdebug_address", "127.0.0.1", "address that the debug port's TCP side listens on"),

@@ -92,6 +92,18 @@ vcpu_set_state(struct machine *machine, unsigned id, const struct x86_state *sta
 }
 
 /* Every vCPU that runs at all is halted with interrupts off: nothing can happen any more. */
+/* With debug.trap the debugger may look first. */
+static void
+vcpu_fatal(struct vcpu *vcpu, enum machine_end end)
+{
+        static const struct stub_stop fault = { .kind = STUB_STOP_FAULT };
+
+        if (vcpu->machine->config->debug_trap && debug_hold(vcpu, &fault))
+                vcpu->last = end;
+        else
+                machine_end(vcpu->machine, end);
+}
+
 static bool
 all_dead_halted(const struct machine *machine)
 {
@@ -119,8 +131,10 @@ vcpu_sleep(struct vcpu *vcpu, bool dead_halted, bool inactive)
         vcpu->inactive = inactive;
         all_dead = all_dead_halted(machine);
         pthread_mutex_unlock(&machine->park_lock);
-        if (all_dead && atomic_load_explicit(&vcpu->wake, memory_order_acquire) == 0)
-                machine_end(machine, MACHINE_END_HALT);
+        if (all_dead && atomic_load_explicit(&vcpu->wake, memory_order_acquire) == 0) {
+                vcpu_fatal(vcpu, MACHINE_END_HALT);
+                return;
+        }
         wait_for_wake(vcpu, lapic_idle_begin(lapic));
         lapic_idle_end(lapic);
         if (!dead_halted && !inactive)
@@ -187,7 +201,7 @@ watch_halts(void *ctx)
         if (!used) {
                 vcpus_park(machine);
                 if (are_dead_halted(machine))
-                        machine_end(machine, MACHINE_END_HALT);
+                        vcpu_fatal(&machine->vcpu[0], MACHINE_END_HALT);
                 vcpus_unpark(machine);
         }
         loop_timer_arm(machine->halt_watch, loop_now_ns() + HALT_WATCH_NS);
@@ -233,18 +247,6 @@ static void
 exit_pause(struct vcpu *vcpu, const struct cpu_exit *exit)
 {
         sched_yield();
-}
-
-/* With debug.trap the debugger may look first. */
-static void
-vcpu_fatal(struct vcpu *vcpu, enum machine_end end)
-{
-        static const struct stub_stop fault = { .kind = STUB_STOP_FAULT };
-
-        if (vcpu->machine->config->debug_trap && debug_hold(vcpu, &fault))
-                vcpu->last = end;
-        else
-                machine_end(vcpu->machine, end);
 }
 
 static void

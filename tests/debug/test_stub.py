@@ -396,6 +396,16 @@ def test_triple_fault_stops_in_the_debugger():
         assert m.p.wait(timeout=10) == 3
 
 
+def test_halt_for_good_stops_in_the_debugger():
+    with Machine('dead', '_start: movl $0x1234, %eax; cli; 1: hlt; jmp 1b', '-o', 'debug.trap=1') as m:
+        r = m.remote()
+        r.go()
+        assert r.receive().startswith('T0b')
+        assert r.reg(0) == 0x1234 and r.read(r.reg(RIP) - 1, 1) == b'\xf4'
+        r.detach()
+        assert m.p.wait(timeout=10) == 2
+
+
 def test_monitor_words():
     with Machine('monitor', BUSY) as m:
         r = m.remote()
@@ -406,8 +416,34 @@ def test_monitor_words():
         assert '0x0007040600070406' in r.monitor('msr 0x277')
         assert '-> 0x100000' in r.monitor('tlb 0x100000')
         assert r.monitor('inject-nmi') == ''
+        r.write(0x300000, b'physical')
+        r.monitor('phys on')
+        assert r.read(0x300000, 8) == b'physical'
+        r.write(0x300000, b'PHYSICAL')
+        r.monitor('phys off')
+        assert r.read(0x300000, 8) == b'PHYSICAL'
+        assert 'rip' in r.monitor('info registers') and 'eax' in r.monitor('cpuid 0x80000000')
         r.monitor('poweroff')
         assert m.p.wait(timeout=10) == 1
+    with Machine('reset', BUSY) as m:
+        m.remote().monitor('reset')
+        assert m.p.wait(timeout=10) == 0
+
+
+def test_gdb_knows_all_registers():
+    groups = {'general': 'rax rip eflags', 'segments': 'cs gs fs_base gs_base', 'x87': 'st0 fctrl ftag', 'vectors': 'xmm0 xmm15 mxcsr',
+              'system': 'cr0 cr2 cr3 cr4 cr8 efer k_gs_base'}
+    with Machine('names', BUSY) as m:
+        names = ' '.join(groups.values()).split()
+        m.remote().detach()
+        words = [w for name in names for w in ('-ex', f'print ${name}')]
+        out = subprocess.run(['gdb', '-q', '-nx', '-batch', '-ex', 'set tcp auto-retry on', '-ex', f'target remote 127.0.0.1:{PORT}', *words,
+                              '-ex', 'print $ymm3', '-ex', 'set $rbx = 0x5a5a', '-ex', 'info registers rbx', '-ex', 'detach'],
+                             stdin=subprocess.DEVNULL, capture_output=True, timeout=60).stdout.decode()
+        for i, name in enumerate(names, 1):
+            line = next(line for line in out.splitlines() if line.startswith(f'${i} = '))
+            assert not line.endswith('= void') and 'unavailable' not in line, f'{name}: {line}'
+        assert 'v8_int32' in out and '0x5a5a' in out, out
 
 
 def test_core_is_what_the_guest_held():
