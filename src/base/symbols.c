@@ -143,6 +143,7 @@ const char *
 symbols_at(const struct symbols *symbols, uint64_t address)
 {
         size_t low = 0, high = symbols->count;
+        const struct symbol *found;
 
         while (low < high) {
                 size_t middle = (low + high) / 2;
@@ -152,7 +153,13 @@ symbols_at(const struct symbols *symbols, uint64_t address)
                 else
                         high = middle;
         }
-        return low == 0 ? NULL : symbols->symbol[low - 1].name;
+        if (low == 0)
+                return NULL;
+        found = &symbols->symbol[low - 1];
+        /* Up to the next, for assembly often gives no sizes; the last has nothing else. */
+        if (low == symbols->count && address != found->address && address - found->address >= found->size)
+                return NULL;
+        return found->name;
 }
 
 bool

@@ -37,6 +37,7 @@ symbols_at_names_the_function_that_holds_an_address(void **state)
         assert_string_equal(symbols_at(symbols, address), "main");
         assert_string_equal(symbols_at(symbols, address + 1), "main");
         assert_null(symbols_at(symbols, 0));
+        assert_null(symbols_at(symbols, UINT64_MAX));
         assert_false(symbols_find(symbols, "no_such_function", &address));
         symbols_close(symbols);
 }
