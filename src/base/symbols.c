@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/symbols.h"
 
-#include <elf.h>
+#include "base/elf.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -19,15 +20,10 @@ struct symbol {
 struct symbols {
         const uint8_t *file;
         size_t bytes;
+        struct elf_image elf;
         struct symbol *symbol; /* by address */
         size_t count;
 };
-
-static const void *
-part(const struct symbols *s, uint64_t offset, uint64_t len)
-{
-        return offset > s->bytes || len > s->bytes - offset ? NULL : s->file + offset;
-}
 
 static int
 compare(const void *a, const void *b)
@@ -40,57 +36,38 @@ compare(const void *a, const void *b)
 }
 
 static void
-add_symbols(struct symbols *s, const Elf64_Sym *table, uint64_t count, const char *names, uint64_t names_len)
+add_symbol(struct symbols *s, const Elf64_Shdr *strings, const Elf64_Sym *sym)
 {
-        for (uint64_t i = 0; i < count; i++) {
-                Elf64_Sym sym;
+        unsigned type = ELF64_ST_TYPE(sym->st_info);
+        const char *name;
 
-                memcpy(&sym, &table[i], sizeof(sym));
-                if (ELF64_ST_TYPE(sym.st_info) != STT_FUNC && ELF64_ST_TYPE(sym.st_info) != STT_NOTYPE)
-                        continue;
-                if (sym.st_shndx == SHN_UNDEF || sym.st_name >= names_len || names[sym.st_name] == '\0')
-                        continue;
-                s->symbol[s->count++] = (struct symbol){ sym.st_value, sym.st_size, names + sym.st_name };
-        }
-        qsort(s->symbol, s->count, sizeof(s->symbol[0]), compare);
-}
-
-static bool
-section(const struct symbols *s, const Elf64_Ehdr *eh, uint64_t index, Elf64_Shdr *ret_section)
-{
-        const void *at = part(s, eh->e_shoff + index * sizeof(*ret_section), sizeof(*ret_section));
-
-        if (at == NULL || index >= eh->e_shnum)
-                return false;
-        memcpy(ret_section, at, sizeof(*ret_section));
-        return true;
+        if ((type != STT_FUNC && type != STT_NOTYPE) || sym->st_shndx == SHN_UNDEF)
+                return;
+        name = elf_string(&s->elf, strings, sym->st_name);
+        if (name != NULL && name[0] != '\0')
+                s->symbol[s->count++] = (struct symbol){ sym->st_value, sym->st_size, name };
 }
 
 static int
 read_table(struct symbols *s)
 {
         Elf64_Shdr table, strings;
-        Elf64_Ehdr eh;
-        const char *names;
-        const void *rows;
+        Elf64_Sym sym;
+        uint64_t count;
 
-        if (s->bytes < sizeof(eh))
+        if (elf_parse(s->file, s->bytes, &s->elf) != 0)
                 return -ENOEXEC;
-        memcpy(&eh, s->file, sizeof(eh));
-        if (memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
-            eh.e_shentsize != sizeof(Elf64_Shdr))
-                return -ENOEXEC;
-        for (uint64_t i = 0; section(s, &eh, i, &table); i++) {
-                if (table.sh_type != SHT_SYMTAB || !section(s, &eh, table.sh_link, &strings))
+        for (unsigned i = 0; elf_shdr(&s->elf, i, &table); i++) {
+                if (table.sh_type != SHT_SYMTAB || !elf_shdr(&s->elf, table.sh_link, &strings))
                         continue;
-                rows = part(s, table.sh_offset, table.sh_size);
-                names = part(s, strings.sh_offset, strings.sh_size);
-                if (rows == NULL || names == NULL || strings.sh_size == 0 || names[strings.sh_size - 1] != '\0')
-                        return -ENOEXEC;
-                s->symbol = malloc((table.sh_size / sizeof(Elf64_Sym) + 1) * sizeof(s->symbol[0]));
+                for (count = 0; elf_sym(&s->elf, &table, count, &sym); count++)
+                        continue;
+                s->symbol = malloc((count + 1) * sizeof(s->symbol[0]));
                 if (s->symbol == NULL)
                         return -ENOMEM;
-                add_symbols(s, rows, table.sh_size / sizeof(Elf64_Sym), names, strings.sh_size);
+                for (uint64_t n = 0; elf_sym(&s->elf, &table, n, &sym); n++)
+                        add_symbol(s, &strings, &sym);
+                qsort(s->symbol, s->count, sizeof(s->symbol[0]), compare);
                 return 0;
         }
         return -ENOEXEC;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The functions of a 64-bit ELF file, by address and by name.  The file is as
+ * The functions of an ELF file, by address and by name.  The file is as
  * untrusted as any: whatever is wrong with it, it only has fewer symbols.
  */
 #ifndef BASE_SYMBOLS_H
@@ -11,7 +11,7 @@
 
 struct symbols;
 
-/* -errno; -ENOEXEC if it is no 64-bit ELF file with a symbol table. */
+/* -errno; -ENOEXEC if it is no ELF file for x86 with a symbol table. */
 int symbols_open(const char *path, struct symbols **ret_symbols);
 /* NULL is allowed. */
 void symbols_close(struct symbols *symbols);

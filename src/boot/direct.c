@@ -2,7 +2,7 @@
 #include "boot/direct.h"
 #include "base/bytes.h"
 #include "base/util.h"
-#include "boot/elf.h"
+#include "base/elf.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,7 @@
 #include "base/bytes.h"
 #include "base/util.h"
 #include "boot/direct.h"
-#include "boot/elf.h"
+#include "base/elf.h"
 
 #include <errno.h>
 #include <string.h>

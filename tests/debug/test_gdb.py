@@ -4,8 +4,10 @@
 
 The kernel's debug package is large, so a small symbol file is made from what the
 running guest says in /proc/kallsyms, as if the kernel had not been moved.
-LINUX_DEBUG names a vmlinux with full symbols for one more test.
+More is tested with a vmlinux with full symbols: that of the kernel's package
+linux-image-VERSION-dbg where it is installed, or what LINUX_DEBUG names.
 """
+import glob
 import os
 import re
 import shutil
@@ -15,7 +17,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.harness import BHYVE, ENGINE, ENV, GUEST, Skip, file, main, path  # noqa: E402
+from lib.harness import BHYVE, BHYVECTL, ENGINE, ENV, GUEST, Skip, file, main, path, run  # noqa: E402
 from lib.rsp import RIP, Remote, stop_rip  # noqa: E402
 
 try:
@@ -31,18 +33,19 @@ NAMES = ('_text', '_etext', '__x64_sys_sethostname', '__do_sys_sethostname', 'in
 
 
 class Guest:
-    def __init__(self, gdb, mode='shell', cpus=2):
+    def __init__(self, gdb, mode='shell', cpus=2, cmdline=''):
         if pexpect is None or shutil.which('gdb') is None:
             raise Skip('python3-pexpect and gdb are needed')
         if not os.path.exists(f'{GUEST}/vmlinuz') or not os.path.exists(f'{GUEST}/initrd'):
             raise Skip('there is no kernel to boot (tools/guest.sh)')
+        self.name = f'gdb{os.getpid()}'
         disk = path('disk.img')
         subprocess.run(['cp', '--sparse=always', f'{GUEST}/disk.img', disk], check=True)
         self.p = pexpect.spawn(
             BHYVE, ['-c', str(cpus), '-m', '512M', '-H', '-s', '0,hostbridge', '-s', f'3,virtio-blk,{disk}', '-s', '4,virtio-rnd',
                     '-s', '31,lpc', '-l', 'com1,stdio', '-o', f'cpu.engine={ENGINE}', '-o', f'boot.kernel={GUEST}/vmlinuz',
-                    '-o', f'boot.initrd={GUEST}/initrd', '-o', f'boot.cmdline=console=ttyS0 quiet panic=-1 bhyve.mode={mode}',
-                    '-G', gdb, f'gdb{os.getpid()}'],
+                    '-o', f'boot.initrd={GUEST}/initrd', '-o', f'boot.cmdline=console=ttyS0 quiet panic=-1 bhyve.mode={mode} {cmdline}',
+                    '-G', gdb, self.name],
             env=ENV, timeout=TIMEOUT, echo=False, dimensions=(24, 200), logfile=open(path('console.log'), 'ab'))
 
     def __enter__(self):
@@ -181,19 +184,57 @@ def test_sixteen_megabytes_come_in_time():
         assert time.monotonic() - begin < 20
 
 
-def test_vmlinux_with_symbols():
-    vmlinux = os.environ.get('LINUX_DEBUG', '')
-    if not os.path.isfile(vmlinux):
-        raise Skip('there is no vmlinux with symbols (LINUX_DEBUG; package linux-image-cloud-amd64-dbg)')
-    with Guest(str(PORT), mode='shell') as guest:
+def vmlinux():
+    version = [os.path.basename(name)[len('vmlinuz-'):] for name in glob.glob(f'{GUEST}/kernel/boot/vmlinuz-*')]
+    name = os.environ.get('LINUX_DEBUG') or f'/usr/lib/debug/boot/vmlinux-{"".join(version)}'
+    if not os.path.isfile(name):
+        raise Skip(f'there is no {name} (LINUX_DEBUG; package linux-image-{"".join(version)}-dbg)')
+    return name
+
+
+def test_vmlinux_breaks_with_arguments_and_sources_lines():
+    elf = vmlinux()
+    with Guest(str(PORT)) as guest:
         guest.prompt()
         slide = guest.symbols()['_text'] - LINK
-        gdb = start_gdb(f'add-symbol-file {vmlinux} -o {slide:#x}', 'break do_sys_openat2', 'continue', 'backtrace 16', 'delete', 'detach')
+        gdb = start_gdb(f'add-symbol-file {elf} -o {slide:#x}', 'break do_sys_openat2', 'continue', 'backtrace 16', 'delete', 'detach')
         time.sleep(5)
         guest.command('cat /proc/version')
         out = finish(gdb)
-        assert 'do_sys_openat2 (dfd=' in out and 'do_syscall_64' in out, out
+        assert 'do_sys_openat2 (dfd=' in out and 'fs/open.c' in out and 'do_syscall_64' in out, out
         guest.powers_off()
+
+
+def test_vmlinux_breaks_before_the_kernel_is_unpacked():
+    elf = vmlinux()
+    with Guest(f'w{PORT}', mode='report', cmdline='nokaslr') as guest:
+        out = finish(start_gdb(f'file {elf}', 'hbreak start_kernel', 'continue', 'backtrace 3', 'stepi 1000', 'delete', 'break kernel_init', 'continue',
+                               'watch *(unsigned long *)&jiffies_64', 'continue', 'backtrace 8', 'delete',
+                               'set var init_uts_ns.name.sysname[0] = 88', 'detach'))
+        assert 'Breakpoint 1, start_kernel () at init/main.c' in out and 'Breakpoint 2, kernel_init (' in out, out
+        assert 'do_timer (ticks=' in out or 'tick_do_update_jiffies64' in out, out
+        guest.p.expect('uname: Xinux')
+        guest.p.expect(pexpect.EOF)
+        guest.p.close()
+        assert guest.p.exitstatus == 1, guest.p.exitstatus
+
+
+def test_crash_opens_a_core_of_a_kernel_that_moved_itself():
+    elf = vmlinux()
+    if shutil.which('crash') is None:
+        raise Skip('crash is not installed')
+    with Guest(str(PORT)) as guest:
+        guest.prompt()
+        symbols = guest.symbols()
+        status, out, err = run(BHYVECTL, f'--vm={guest.name}', f'--core={path("core")}')
+        assert status == 0, out + err
+        guest.powers_off()
+    words = 'sys\nsym _text\np init_uts_ns.name.sysname\nlist task_struct.tasks -s task_struct.comm -h init_task\nlog\nmod\nquit\n'
+    p = subprocess.run(['crash', elf, path('core')], input=words, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    out = p.stdout + p.stderr
+    os.unlink(path('core'))
+    for text in (f'{symbols["_text"]:x}', 'NODENAME: guest', 'CPUS: 2', '"Linux', 'kthreadd', 'Linux version', 'virtio_blk'):
+        assert text in out, f'{text}: {out}'
 
 
 if __name__ == '__main__':

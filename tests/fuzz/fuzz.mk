@@ -13,7 +13,7 @@ FUZZ_LIBS := -lz -lbz2 -lzstd -luring -lslirp -lnl-route-3 -lnl-3
 
 FUZZ_SRC_fs := tests/fuzz/fuzz_fs.c $(wildcard src/boot/fs/*.c)
 FUZZ_SRC_part := tests/fuzz/fuzz_part.c src/boot/fs/part.c src/boot/fs/blkdev.c
-FUZZ_SRC_elf := tests/fuzz/fuzz_elf.c src/boot/elf.c src/mem/mem.c \
+FUZZ_SRC_elf := tests/fuzz/fuzz_elf.c src/base/elf.c src/mem/mem.c \
     $(addprefix src/boot/fbsd/,env.c preload.c kernel.c kld.c modinfo.c metadata.c entry.c)
 FUZZ_SRC_conf := tests/fuzz/fuzz_conf.c src/boot/fbsd/conf.c src/boot/fbsd/words.c \
     src/boot/fbsd/env.c src/boot/fs/unpack.c
@@ -35,7 +35,7 @@ FUZZ_SRC_PLATFORM := tests/fuzz/fuzz_platform.c $(wildcard src/base/*.c src/conf
     isa/mc146818.c isa/ns16550.c isa/pc.c isa/serial.c isa/sysports.c pci/hostbridge.c pci/pcireg.c pci/uart.c)
 $(foreach f,uart pit ioapic lapic pci isa,$(eval FUZZ_SRC_$(f) := $(FUZZ_SRC_PLATFORM)))
 FUZZ_SRC_loader := tests/fuzz/fuzz_loader.c $(wildcard src/boot/fs/*.c) $(filter-out %/userboot.c,$(wildcard src/boot/fbsd/*.c)) \
-    $(wildcard src/boot/*.c) src/mem/mem.c src/config/config.c src/config/schema.c src/base/parse.c src/base/log.c \
+    $(wildcard src/boot/*.c) src/base/elf.c src/mem/mem.c src/config/config.c src/config/schema.c src/base/parse.c src/base/log.c \
     $(wildcard src/x86/state.c)
 
 FUZZ_DEF_fs_ufs := -DFUZZ_OPS=ufs_ops -DFUZZ_IMAGES='"ufs1.img.zst","ufs2.img.zst"'

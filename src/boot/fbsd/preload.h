@@ -11,7 +11,7 @@
 #ifndef BOOT_FBSD_PRELOAD_H
 #define BOOT_FBSD_PRELOAD_H
 
-#include "boot/elf.h"
+#include "base/elf.h"
 #include "mem/mem.h"
 
 /* Record types of the metadata, FreeBSD's sys/linker.h and machine/metadata.h. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ELF files in memory.  See elf.h. */
-#include "boot/elf.h"
+#include "base/elf.h"
 
 #include <errno.h>
 #include <string.h>

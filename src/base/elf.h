@@ -7,8 +7,8 @@
  * is trusted: each call checks what it touches.  The file's bytes stay the
  * caller's and must outlive the struct.
  */
-#ifndef BOOT_ELF_H
-#define BOOT_ELF_H
+#ifndef BASE_ELF_H
+#define BASE_ELF_H
 
 #include <elf.h>
 #include <stdbool.h>
