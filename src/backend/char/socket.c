@@ -34,6 +34,24 @@ refuse(int fd)
 }
 
 static void
+socket_hangup(struct chardev *dev)
+{
+        struct socket_state *state = dev->state;
+
+        close(state->client_fd);
+        state->client_fd = -1;
+}
+
+/* Who closed and comes again may be heard before the end of the first connection is. */
+static bool
+has_gone(int fd)
+{
+        char byte;
+
+        return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+static void
 client_waits(void *ctx, unsigned events)
 {
         struct chardev *dev = ctx;
@@ -43,6 +61,10 @@ client_waits(void *ctx, unsigned events)
 
         if (fd < 0)
                 return;
+        if (state->client_fd >= 0 && has_gone(state->client_fd)) {
+                chardev_detach(dev);
+                socket_hangup(dev);
+        }
         if (state->client_fd >= 0) {
                 refuse(fd);
                 return;
@@ -53,15 +75,6 @@ client_waits(void *ctx, unsigned events)
                 close(fd);
                 state->client_fd = -1;
         }
-}
-
-static void
-socket_hangup(struct chardev *dev)
-{
-        struct socket_state *state = dev->state;
-
-        close(state->client_fd);
-        state->client_fd = -1;
 }
 
 static int
