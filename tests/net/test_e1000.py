@@ -4,7 +4,7 @@
 
 FULL_KERNEL names a directory where the package that Debian's linux-image-amd64
 depends on is unpacked (apt-get download, dpkg-deb -x); the default is
-build/guest-full.  BYTES is as in test_guest.py.
+build/guest-full.  BYTES is as in test_guest_traffic.py.
 """
 import glob
 
