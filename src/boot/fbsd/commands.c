@@ -45,6 +45,7 @@ const struct command loader_commands[] = {
     {"beastie-start", NULL, cmd_nothing},
     {"bcachestat", NULL, cmd_nothing},
     {"dcachestat", NULL, cmd_nothing},
+    {"reloadbe", NULL, cmd_nothing},
     {NULL, NULL, NULL},
 };
 
