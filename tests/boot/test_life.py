@@ -4,6 +4,7 @@
 
 The guest is the project's own FreeBSD-like kernel; FREEBSD_DISK names a disk with FreeBSD,
 whose init carries out the kernel environment's init.cmd and lines of the console.
+Runs on software KVM too.
 """
 import os
 import signal
