@@ -21,6 +21,7 @@ mean.  Nothing here passes or fails by time.  Parts:
 --quick makes one round of smaller work: to see that a part runs, not to measure.
 """
 import argparse
+import contextlib
 import math
 import os
 import re
@@ -195,11 +196,18 @@ class Bench:
             print(f'  {"geometric mean":61} {cell(geomean(better), 2):>10} {cell(geomean(native), 0):>12}')
 
     def smp(self):
-        one = self.collect('bhyve', ['two'], 1)
-        two = self.collect('bhyve', ['two'], 2)
-        if 'two' in one and 'two' in two:
-            print('\ntwo busy processes: %.2f s on 1 vCPU, %.2f s on 2: %.2f times as fast' %
-                  (one['two'][0], two['two'][0], one['two'][0] / two['two'][0]))
+        """Two busy processes on one processor and on two; the host, held to as many, shows what its cores can give."""
+        times = {(m, cpus): [] for m in ['host'] + self.machines() for cpus in (1, 2)}
+        for _ in range(self.args.rounds):
+            for (machine, cpus), t in times.items():
+                with held_to(cpus if machine == 'host' else None):
+                    found = self.collect(machine, ['two'], cpus)
+                if 'two' in found:
+                    t.append(found['two'][0])
+        print('\ntwo busy processes, seconds on one processor and on two (median of %d)' % self.args.rounds)
+        for machine in ['host'] + self.machines():
+            one, two = (statistics.median(times[machine, cpus] or [float('nan')]) for cpus in (1, 2))
+            print(f'  {machine:8} {one:7.3f} {two:7.3f}   {ratio(one, two):.2f} times as fast')
 
     def disks(self):
         names = ['diskwrite', 'diskread']
@@ -229,6 +237,17 @@ class Bench:
 
     def close(self):
         shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held_to(cpus):
+    """Programs started meanwhile run on the first @cpus of the host's processors; None: on all."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, sorted(before)[:cpus])
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def geomean(values):
