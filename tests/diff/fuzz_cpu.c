@@ -294,7 +294,7 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
                 return true;
         /* A store that an unmasked x87 error suppresses may fault or not. */
         if (faulting_insn(c, b, &in) && b->vector != X86_VEC_BP && in.map == X86_MAP_X87 && (in.desc->rm_access & X86_ACC_W) &&
-            (a->vector != b->vector || a->rip != b->rip))
+            (a->vector != b->vector || a->rip != b->rip || memcmp(a->xsave, b->xsave, 2) != 0))
                 return true;
         /* Which operands of VCVTPH2PS and VCVTPS2PH must be aligned for RFLAGS.AC is the processor's choice. */
         if (faulting_insn(c, b, &in) && b->vector == X86_VEC_AC && in.desc->feature == X86_F_F16C)
@@ -305,7 +305,8 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (c->compat && !c->segments && (a->vector == X86_VEC_PF || a->vector == X86_VEC_AC) && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
                 return true;
         /* An operand that is misaligned and outside its stack segment may get #GP or #SS. */
-        if ((c->segments || in.desc->sys == X86_SYS_CMPXCHG8B) && a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
+        if ((c->segments || in.desc->sys == X86_SYS_CMPXCHG8B || in.desc->sys == X86_SYS_FXRSTOR) &&
+            a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
                 return true;
         /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
         if (in.desc->feature == X86_F_F16C && in.has_mem)
@@ -316,8 +317,9 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         /* The first bound may be judged before the second is read. */
         if (in.desc->sys == X86_SYS_BOUND && a->vector == X86_VEC_BR)
                 return true;
-        /* Operands of 10 bytes are 8 and 2, for the alignment and the segment's limit. */
-        if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == X86_VEC_AC && c->segments)
+        /* Operands of 10 bytes are 8 and 2, for the alignment and the segment's limit; larger ones are many pieces. */
+        if (a->vector == X86_VEC_AC && c->segments &&
+            ((in.map == X86_MAP_X87 && in.desc->mem_bytes == 10) || in.desc->sys == X86_SYS_FXRSTOR))
                 return true;
         /* Stores of 10 bytes may have written the first 8. */
         if (in.map == X86_MAP_X87 && in.desc->mem_bytes == 10 && a->vector == b->vector)

@@ -637,6 +637,7 @@ test_reserved_paging(void)
         }
         check("paging-beyond-physical", wrong, 0);
         top[1] |= 0x80;
+        __asm__ volatile("invlpg (%0)" : : "r"(1ul << 39) : "memory");
         TRY("cmpb $0, (%0)", "r"(1ul << 39));
         check("paging-large-page-at-the-top", outcome(), 14ul << 32 | 9);
         top[1] &= ~0x80ul;

@@ -122,7 +122,8 @@ def judge(name, result, note, out):
     if name in KNOWN:
         return ('skipped', 'known: ' + KNOWN[name]) if result == 'failed' else (result, note)
     if result == 'failed':
-        note += ''.join('\n    ' + line for line in out.splitlines() if line.startswith(('FAIL', 'Unhandled', 'bhyve:')))
+        bad = [line for line in out.splitlines() if line.startswith(('FAIL', 'Unhandled', 'bhyve:'))]
+        note += ''.join('\n    ' + line for line in bad[:10] + (['...'] if bad[10:] else []))
     return result, note
 
 

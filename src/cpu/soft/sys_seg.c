@@ -284,7 +284,8 @@ sys_pop_sreg(struct soft_cpu *v, const struct x86_insn *insn)
         uint64_t value;
 
         sys_stack_current(v, &stack);
-        value = sys_pop(v, &stack, insn->opsize);
+        value = sys_pop(v, &stack, 2); /* processors read no more, whatever the operand size */
+        stack.sp = (stack.sp & ~stack.mask) | ((stack.sp + insn->opsize - 2) & stack.mask);
         soft_load_sreg(v, sreg, (uint16_t)value);
         sys_stack_commit(v, &stack);
         shadow_after(v, sreg);
