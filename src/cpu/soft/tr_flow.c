@@ -282,12 +282,19 @@ tr_call_indirect(struct tr *t, const struct x86_insn *i)
         struct emit *e = &t->e;
         struct tr_cold *c;
 
-        tr_target(t, i);
-        emit_gs_store(e, EMIT_W, T0, OFF(scratch[1]));
-        c = tr_push_return(t, i);
-        if (c != NULL)
-                c->leave_in_scratch = true;
-        emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
+        if (!i->has_mem && i->opsize == 8 && regs_host[i->rm] >= 0 && i->rm != X86_RSP) { /* where the push leaves it */
+                c = tr_push_return(t, i);
+                if (c != NULL)
+                        c->leave_in = (int8_t)regs_host[i->rm];
+                tr_target(t, i);
+        } else {
+                tr_target(t, i);
+                emit_gs_store(e, EMIT_W, T0, OFF(scratch[1]));
+                c = tr_push_return(t, i);
+                if (c != NULL)
+                        c->leave_in = TR_LEAVE_SCRATCH;
+                emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
+        }
         tr_exit_indirect(t, i->opsize);
 }
 

@@ -300,8 +300,10 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         t->rip = c->rip;
         t->next = c->next;
         c->access(t, c->insn);
-        if (c->leave_in_scratch)
+        if (c->leave_in == TR_LEAVE_SCRATCH)
                 emit_gs_load(e, EMIT_W, T1, OFF(scratch[1]));
+        else if (c->leave_in >= 0)
+                emit_mov_rr(e, EMIT_W, T1, (unsigned)c->leave_in);
         else
                 emit_mov_imm(e, T1, c->leave_at);
         emit_call_to(e, th->commit[t->flags != TR_FLAGS_HOST]);

@@ -83,7 +83,7 @@ tr_cold_add(struct tr *t, int kind, uint8_t *from)
         struct tr_cold *c = &t->cold[t->cold_count++];
 
         *c = (struct tr_cold){ .kind = kind, .from = from, .insn = &t->insn[t->at], .rip = t->rip,
-                .next = t->next, .leave_at = t->next, .flags = t->flags };
+                .next = t->next, .leave_at = t->next, .leave_in = -1, .flags = t->flags };
         return c;
 }
 

@@ -30,7 +30,7 @@ struct tr_cold {
         const struct x86_insn *insn;
         gva_t rip, next;
         gva_t leave_at;    /* where execution goes on if the commit of a store leaves the block */
-        bool leave_in_scratch; /* in scratch[1] instead: an indirect call */
+        int8_t leave_in;   /* or in this host register, or TR_LEAVE_SCRATCH: an indirect call; -1: leave_at */
         uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at; sys: insn;
                               lookup: what undoes the effect on RSP; stack: bytes */
         tr_access_fn *access;
@@ -54,6 +54,8 @@ struct tr_group {
 
 #define TR_GROUPS 8
 _Static_assert(TR_GROUPS == sizeof(((struct soft_cpu *)NULL)->group_host) / sizeof(uint64_t), "a slot for each");
+
+#define TR_LEAVE_SCRATCH 16 /* in scratch[1] */
 
 #define TR_COLD_MAX (SOFT_BLOCK_INSNS * 4 + 8)
 
