@@ -272,7 +272,8 @@ gen_mem_segment(struct gen *g, struct enc *e, unsigned size)
 static void
 gen_mem(struct gen *g, struct enc *e, unsigned size)
 {
-        uint32_t address = pick_address(g, size, e->lock || is_atomic(&e->leaf->row->desc));
+        bool locked = e->lock || is_atomic(&e->leaf->row->desc);
+        uint32_t address = pick_address(g, size, locked);
         int base = -1, index = -1;
         unsigned scale = 0;
         int64_t disp;
@@ -290,6 +291,12 @@ gen_mem(struct gen *g, struct enc *e, unsigned size)
                 gen_random_mem(g, e);
                 return;
         }
+        /* Off the same register, a little away, as accesses that share one check are. */
+        if (g->base >= 0 && !locked && (g->known >> g->base & 1) && diff_chance(&g->rng, 40)) {
+                g->near += (uint32_t)((int8_t)diff_random(&g->rng) & -(int)(1 << diff_below(&g->rng, 6)));
+                use_base(g, e, (unsigned)g->base, -1, 0, (int64_t)g->near - (int64_t)g->c->gpr[g->base]);
+                return;
+        }
         if (diff_chance(&g->rng, 80))
                 base = pick_known(g, 0x1ffff000, 0x2000ffff, false);
         if (base < 0) {
@@ -305,6 +312,8 @@ gen_mem(struct gen *g, struct enc *e, unsigned size)
         }
         if (diff_chance(&g->rng, 30) && !e->lock) /* near the base, as compiled code does */
                 disp = (int64_t)(int8_t)diff_random(&g->rng) & -8;
+        g->base = index < 0 ? base : -1;
+        g->near = (uint32_t)(g->c->gpr[base] + (uint64_t)disp);
         use_base(g, e, (unsigned)base, index, scale, disp);
 }
 
@@ -870,7 +879,7 @@ void
 diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
 {
         const struct diff_options *o = &gen->options;
-        struct gen g = { .c = c, .options = o, .known = 0xffff & ~(1u << X86_RSP) };
+        struct gen g = { .c = c, .options = o, .known = 0xffff & ~(1u << X86_RSP), .base = -1 };
 
         g.rng.state = seed * 0x9e3779b97f4a7c15 + 0x1234567;
         for (unsigned i = 0; i < 4; i++)

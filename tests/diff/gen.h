@@ -36,6 +36,8 @@ struct gen {
         const struct diff_options *options;
         struct leaves *leaves;
         uint32_t known; /* registers that still hold c->gpr[] */
+        int base;       /* of the last memory operand without an index, and its address; -1: none */
+        uint32_t near;
         unsigned fn_prefix; /* 66 for the 16-bit format of FNSAVE and its kin */
         unsigned saved; /* SAVED_*: state that an earlier instruction stored */
 };
