@@ -155,20 +155,20 @@ net_pairs_are_used_when_the_driver_asks(void **state)
         start(&r, F_MQ);
         assert_int_equal(modern_get(&r, 0x2008, 2), PAIRS);
         assert_int_equal(tap.used, 1);
-        /* Before: the second pair is not looked at, its frame waits. */
+        /* Before: a frame of the second pair goes out by the first queue, and nothing comes in. */
         put_frame(&r, 1, 0x11);
         put_buffer(&r, 1);
-        put_frame(&r, 0, 0x22);
-        rig_take_used(&r, TX(0), NULL);
+        rig_take_used(&r, TX(1), NULL);
         assert_int_equal(tap.sent[0], 1);
-        assert_int_equal(tap.last[0], 0x22);
+        assert_int_equal(tap.last[0], 0x11);
         assert_int_equal(tap.sent[1], 0);
         assert_false(tap.listening[1]);
 
         assert_int_equal(set_pairs(&r, CTRL, 64, "\x04\x00\x02\x00", 4), 0);
         assert_int_equal(tap.used, 2);
+        put_frame(&r, 1, 0x22);
         rig_take_used(&r, TX(1), NULL);
-        assert_int_equal(tap.last[1], 0x11);
+        assert_int_equal(tap.last[1], 0x22);
         assert_int_equal(tap.sent[0], 1);
         assert_false(tap.listening[2]);
         pci_rig_finish(&r);

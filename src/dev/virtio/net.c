@@ -5,7 +5,8 @@
  * and segmentation offloads where the back end carries their header.
  *
  * Pair i goes with queue i of the back end.  The driver uses the first at once,
- * others when it has asked for them (VIRTIO_NET_F_MQ).
+ * others when it has asked for them (VIRTIO_NET_F_MQ); frames that it puts into
+ * the others' transmit queues nevertheless go out by the first.
  *
  * Transmit: chains go to the back end as they are.  Receive: a frame is taken
  * into the pair's `frame`, then spread over the driver's buffers; a frame for
@@ -267,6 +268,7 @@ static int
 tx_send(struct virtio_net *net, unsigned i, unsigned *ret_sent)
 {
         struct virtq *q = &net->dev.queue[QUEUE_TX(i)];
+        unsigned queue = i < net->pairs_used ? i : 0;
         unsigned sent = 0;
         int got = 0;
 
@@ -275,7 +277,7 @@ tx_send(struct virtio_net *net, unsigned i, unsigned *ret_sent)
                 unsigned count;
 
                 if (tx_trim(net, &net->chain, &iov, &count))
-                        net->nb->ops->send(net->nb, i, iov, count);
+                        net->nb->ops->send(net->nb, queue, iov, count);
                 virtq_push(q, &net->chain, 0);
                 sent++;
         }
@@ -345,17 +347,7 @@ set_offloads(struct virtio_net *net, uint64_t features)
                 (void)net->nb->ops->set_vnet_hdr(net->nb, net->header_bytes, tun_offloads(features));
 }
 
-static void
-pair_stop(struct net_pair *pair)
-{
-        pair->frame_len = 0;
-        loop_timer_cancel(pair->tx_poll);
-}
-
-/*
- * The first @count pairs are in use from now on.  A frame that waits at another
- * is lost; the driver may have filled queues before it asked for them.
- */
+/* The first @count pairs are in use from now on.  A frame that waits at another is lost. */
 static int
 use_pairs(struct virtio_net *net, unsigned count)
 {
@@ -369,11 +361,9 @@ use_pairs(struct virtio_net *net, unsigned count)
         }
         net->pairs_used = count;
         for (unsigned i = count; i < before; i++)
-                pair_stop(&net->pair[i]);
-        for (unsigned i = before; i < count; i++) {
+                net->pair[i].frame_len = 0;
+        for (unsigned i = before; i < count; i++)
                 ops->listen(net->nb, i, true);
-                virtio_ring_bell(&net->dev, QUEUE_TX(i));
-        }
         return 0;
 }
 
@@ -446,12 +436,12 @@ net_notify(struct virtio_device *dev, unsigned queue)
 
         if (queue == control_queue(net))
                 control_notify(net);
-        else if (!net->running || queue / 2 >= net->pairs_used)
+        else if (!net->running || queue / 2 >= net->nb->queues)
                 return;
-        else if (queue == QUEUE_RX(queue / 2))
-                rx_notify(net, queue / 2);
-        else
+        else if (queue == QUEUE_TX(queue / 2))
                 tx_run(net, queue / 2);
+        else if (queue / 2 < net->pairs_used)
+                rx_notify(net, queue / 2);
 }
 
 static void
@@ -463,8 +453,9 @@ net_start(struct virtio_device *dev)
         net->header_bytes = long_header ? NET_HEADER_BYTES : NET_HEADER_OLD_BYTES;
         set_offloads(net, dev->features);
         net->running = true;
-        /* Old drivers may have put frames there already. */
         (void)use_pairs(net, 1);
+        /* Old drivers may have put frames there already. */
+        virtio_ring_bell(dev, QUEUE_TX(0));
 }
 
 static void
@@ -474,10 +465,13 @@ net_reset(struct virtio_device *dev)
 
         net->running = false;
         net->nb->ops->listen(net->nb, 0, false);
-        pair_stop(&net->pair[0]);
         if (net->pairs_used > 1)
                 (void)use_pairs(net, 1);
         net->pairs_used = 0;
+        for (unsigned i = 0; i < net->nb->queues; i++) {
+                net->pair[i].frame_len = 0;
+                loop_timer_cancel(net->pair[i].tx_poll);
+        }
 }
 
 /* Old drivers set the address by writing it (5.1.4, legacy). */
