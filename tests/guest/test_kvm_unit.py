@@ -22,7 +22,7 @@ TREE = os.environ.get('KVM_UNIT_TESTS')
 TIMEOUT = int(os.environ.get('KUT_TIMEOUT', '90'))
 
 # Seconds for tests of millions of cases.
-SLOW = {'access': 1800, 'x2apic': 300, 'xapic': 300}
+SLOW = {'access': 1800, 'x2apic': 300, 'xapic': 300, 'sieve': 600}
 
 # The exit port's status: (code << 1) | 1.
 PASSED, SKIPPED = 1, 77
