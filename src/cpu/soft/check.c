@@ -11,7 +11,8 @@
  * Not judged: what cannot be done twice (devices, time, random numbers, changes of paging), blocks left in the
  * middle because something asked for it, and differences in what came from memory that a device changed meanwhile.
  * Other vCPUs are kept out of translated code.  A block that is still to be checked is neither linked nor in a jump
- * cache.  Page walks see memory itself, not the overlay.
+ * cache.  Page walks see memory itself, not the overlay: page faults that follow a write are not judged where the
+ * two ways differ in them.
  */
 #include "cpu/soft/run.h"
 #include "base/log.h"
@@ -439,6 +440,20 @@ report(struct soft_cpu *v, const struct soft_block *b, const char *what, const s
                     find_page(c, gpa)->data[gpa & (MEM_PAGE_SIZE - 1)]);
 }
 
+/*
+ * Whether one way alone raised a page fault, after a write: it may have been to a page table, and walks of the
+ * plain run do not see the overlay.
+ */
+static bool
+may_have_mapped(const struct soft_cpu *v, enum soft_left left)
+{
+        const struct soft_check *c = v->check;
+        bool block = left == SOFT_LEFT_EVENT && v->event.vector == X86_VEC_PF;
+        bool plain = c->plain_left == SOFT_LEFT_EVENT && c->plain_event.vector == X86_VEC_PF;
+
+        return (block != plain || (block && v->event.error != c->plain_event.error)) && c->page_count != 0;
+}
+
 /* False: they differ, and v->exit says so. */
 static bool
 judge(struct soft_cpu *v, const struct soft_block *b, enum soft_left left)
@@ -456,7 +471,7 @@ judge(struct soft_cpu *v, const struct soft_block *b, enum soft_left left)
         normalize(&now, flags);
         normalize(&c->plain, flags);
         what = difference(v, left, &now, &c->plain);
-        if (what == NULL || reads_changed(v)) {
+        if (what == NULL || may_have_mapped(v, left) || reads_changed(v)) {
                 v->count[what == NULL ? SOFT_COUNT_CHECKED : SOFT_COUNT_NOT_JUDGED]++;
                 return true;
         }
