@@ -41,7 +41,7 @@ from lib import debian  # noqa: E402
 from lib.harness import kvm_kind  # noqa: E402
 from parts import Skip  # noqa: E402
 
-WORKLOADS = ['integer', 'sort', 'chase', 'scalar', 'packed', 'x87', 'memory', 'syscalls', 'faults',
+WORKLOADS = ['integer', 'queens', 'sort', 'chase', 'scalar', 'bodies', 'packed', 'x87', 'memory', 'syscalls', 'faults',
              'switches', 'forkexec']
 LINE = re.compile(r'bench (\w+) ([0-9.]+) (\d+)')
 

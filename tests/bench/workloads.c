@@ -11,6 +11,7 @@
  * With -t it times one shell command; the result is a sum over its output.
  */
 #define _GNU_SOURCE
+#include <emmintrin.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
@@ -56,6 +57,30 @@ run_integer(void)
                         x = x & 1 ? 3 * x + 1 : x / 2;
         }
         return total;
+}
+
+/* Places of queens that attack nobody: bit operations, and branches that are hard to foretell. */
+static uint64_t
+place_queens(uint32_t free, uint32_t left, uint32_t down, uint32_t right)
+{
+        uint32_t open = free & ~(left | down | right);
+        uint64_t total = 0;
+
+        if (down == free)
+                return 1;
+        while (open != 0) {
+                uint32_t queen = open & -open;
+
+                open ^= queen;
+                total += place_queens(free, (left | queen) << 1, down | queen, (right | queen) >> 1);
+        }
+        return total;
+}
+
+static uint64_t
+run_queens(void)
+{
+        return place_queens((1u << 13) - 1, 0, 0, 0);
 }
 
 static int
@@ -115,6 +140,46 @@ run_scalar(void)
                 sum += x / (double)i;
         }
         return (uint64_t)(sum * 1e9);
+}
+
+/* Five bodies under gravity; their energy at the end. */
+static uint64_t
+run_bodies(void)
+{
+        enum { COUNT = 5 };
+        static const double start[COUNT][7] = { /* place, speed, mass */
+                { 0, 0, 0, 0, 0, 0, 39.5 }, { 4.8, -1.2, -0.1, 0.6, 2.8, -0.02, 0.04 },
+                { 8.3, 4.1, -0.4, -1.0, 1.8, 0.01, 0.01 }, { 12.9, -15.1, -0.2, 1.1, 0.9, -0.01, 0.002 },
+                { 15.4, -25.9, 0.2, 1.0, 0.6, -0.03, 0.002 },
+        };
+        double b[COUNT][7], energy = 0;
+
+        memcpy(b, start, sizeof(b));
+        for (unsigned step = 0; step < 100000; step++) {
+                for (unsigned i = 0; i < COUNT; i++) {
+                        for (unsigned j = i + 1; j < COUNT; j++) {
+                                double x = b[i][0] - b[j][0], y = b[i][1] - b[j][1], z = b[i][2] - b[j][2];
+                                double square = x * x + y * y + z * z;
+                                __m128d s = _mm_set_sd(square);
+                                double pull = 0.001 / (square * _mm_cvtsd_f64(_mm_sqrt_sd(s, s)));
+                                double from = b[j][6] * pull, to = b[i][6] * pull;
+
+                                b[i][3] -= x * from;
+                                b[i][4] -= y * from;
+                                b[i][5] -= z * from;
+                                b[j][3] += x * to;
+                                b[j][4] += y * to;
+                                b[j][5] += z * to;
+                        }
+                }
+                for (unsigned i = 0; i < COUNT; i++) {
+                        for (unsigned k = 0; k < 3; k++)
+                                b[i][k] += 0.001 * b[i][k + 3];
+                }
+        }
+        for (unsigned i = 0; i < COUNT; i++)
+                energy += b[i][6] * (b[i][3] * b[i][3] + b[i][4] * b[i][4] + b[i][5] * b[i][5]);
+        return (uint64_t)(energy * 1e6);
 }
 
 /* 64x64 single-precision products: four lanes at a time. */
@@ -352,9 +417,11 @@ static const struct workload {
         int optional;      /* only when named */
 } workloads[] = {
         { "integer", run_integer, 22938473, 0 },
+        { "queens", run_queens, 73712, 0 },
         { "sort", run_sort, 0, 0 },
         { "chase", run_chase, 0, 0 },
         { "scalar", run_scalar, 0, 0 },
+        { "bodies", run_bodies, 0, 0 },
         { "packed", run_packed, 0, 0 },
         { "x87", run_x87, 0, 0 },
         { "memory", run_memory, 30ull * 4 * MIB, 0 },
