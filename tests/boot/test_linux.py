@@ -144,6 +144,25 @@ def test_disk_survives_reboot():
     assert subprocess.run(['e2fsck', '-fn', disk], capture_output=True, env=env, check=False).returncode == 0
 
 
+def test_flushed_writes_outlive_sigkill():
+    disk = new_disk()
+    console = Console('killed', disk)
+    try:
+        console.command('mount /dev/vda /mnt')
+        console.command('seq 1 50000 >/mnt/kept; sync')
+        console.p.kill(signal.SIGKILL)
+        console.end()
+    finally:
+        console.kill()
+    assert run(BHYVECTL, '--vm=killed', '--destroy')[0] == 0
+    assert instances() == [], instances()
+    env = dict(os.environ, PATH=os.environ['PATH'] + ':/sbin:/usr/sbin')
+    replayed = subprocess.run(['e2fsck', '-fy', disk], capture_output=True, env=env, check=False)
+    assert replayed.returncode in (0, 1), replayed.stdout
+    kept = subprocess.run(['debugfs', '-R', 'cat /kept', disk], capture_output=True, check=True, env=env).stdout
+    assert kept == ''.join(f'{i}\n' for i in range(1, 50001)).encode(), kept[-100:]
+
+
 def test_sigterm_is_power_button():
     console = Console('button', new_disk())
     try:
