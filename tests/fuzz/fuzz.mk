@@ -42,7 +42,7 @@ FUZZ_DEF_fs_ufs := -DFUZZ_OPS=ufs_ops -DFUZZ_IMAGES='"ufs1.img.zst","ufs2.img.zs
 FUZZ_DEF_fs_cd9660 := -DFUZZ_OPS=cd9660_ops -DFUZZ_IMAGES='"rr.iso.zst","plain.iso.zst"'
 FUZZ_DEF_fs_fat := -DFUZZ_OPS=fat_ops -DFUZZ_IMAGES='"fat12.img.zst","fat32.img.zst"'
 FUZZ_DEF_fs_ext := -DFUZZ_OPS=ext_ops -DFUZZ_IMAGES='"ext2.img.zst","ext4.img.zst"'
-FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst"'
+FUZZ_DEF_fs_zfs := -DFUZZ_OPS=zfs_ops -DFUZZ_IMAGES='"zfs.img.zst","zfs_sa.img.zst"'
 FUZZ_DEF_virtio_blk := -DFUZZ_DEVICE='"virtio-blk"'
 FUZZ_DEF_virtio_net := -DFUZZ_DEVICE='"virtio-net"'
 FUZZ_DEF_virtio_console := -DFUZZ_DEVICE='"virtio-console"'

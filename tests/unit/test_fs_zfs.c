@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The ZFS reader on a pool of our own, tests/fuzz/images/zfs.img.zst: zt/ROOT/default with gzip,
- * zt/other with lzjb, each with a kernel of repeated text, links, a sparse file and long names.
+ * zt/other with lzjb, each with a kernel of repeated text, links, a sparse file and long names;
+ * and zfs_sa.img.zst, which OpenZFS 2.1 made: zs/ROOT/default with system attributes, lz4, dnodes of
+ * 1 KiB, and links whose text lies in the first slot, in the second, and in a block of its own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,11 +25,11 @@ struct pool {
 };
 
 static int
-open_pool(void **state)
+open_image(void **state, const char *path)
 {
         static char packed[1 << 20];
         struct pool *p = calloc(1, sizeof(*p));
-        FILE *f = fopen("tests/fuzz/images/zfs.img.zst", "r");
+        FILE *f = fopen(path, "r");
         void *bytes;
 
         assert_non_null(f);
@@ -38,6 +40,18 @@ open_pool(void **state)
         blkdev_from_memory(&p->mem, true, &p->dev);
         *state = p;
         return 0;
+}
+
+static int
+open_pool(void **state)
+{
+        return open_image(state, "tests/fuzz/images/zfs.img.zst");
+}
+
+static int
+open_sa_pool(void **state)
+{
+        return open_image(state, "tests/fuzz/images/zfs_sa.img.zst");
 }
 
 static int
@@ -171,11 +185,55 @@ zfs_unpack_lz4_follows_matches_and_refuses_wild_ones(void **state)
         assert_int_equal(zfs_unpack(99, good, 8, out, 9), -ENOTSUP);
 }
 
+static void
+links_of_large_dnodes_are_read(void **state)
+{
+        static const struct {
+                const char *name, *start;
+                char fill;
+                size_t len;
+        } links[] = {
+                { "link", "short", '\0', 5 },
+                { "longlink", "/a/very/long/target/", 'x', 200 },
+                { "hugelink", "", 'y', 900 },
+        };
+        struct pool *p = *state;
+        struct fs_cursor cur = { 0 };
+        struct fs_dirent ent;
+        struct fs_file dir;
+        struct fs *fs;
+        char text[1000];
+        unsigned seen = 0;
+
+        assert_int_equal(zfs_mount_dataset(&p->dev, NULL, &fs), 0);
+        check_text(fs, "/etc/link", "short\n");
+        assert_int_equal(fs_open(fs, "/etc", &dir), 0);
+        while (fs_readdir(&dir, &cur, &ent) == 1) {
+                for (unsigned i = 0; i < 3; i++) {
+                        struct fs_node node;
+                        size_t start = strlen(links[i].start);
+                        if (strcmp(ent.name, links[i].name) != 0)
+                                continue;
+                        assert_int_equal(fs->ops->node(fs, &ent, &node), 0);
+                        assert_int_equal(fs->ops->readlink(fs, &node, text, sizeof(text)), (int)links[i].len);
+                        assert_memory_equal(text, links[i].start, start);
+                        for (size_t at = start; at < links[i].len; at++)
+                                assert_int_equal(text[at], links[i].fill);
+                        seen++;
+                }
+        }
+        fs_end_readdir(&dir, &cur);
+        fs_close(&dir);
+        assert_int_equal(seen, 3);
+        fs_unmount(fs);
+}
+
 int
 main(void)
 {
 #define POOL_TEST(t) cmocka_unit_test_setup_teardown(t, open_pool, close_pool)
         const struct CMUnitTest tests[] = {
+            cmocka_unit_test_setup_teardown(links_of_large_dnodes_are_read, open_sa_pool, close_pool),
             POOL_TEST(zfs_reads_files_links_and_large_tables),
             POOL_TEST(zfs_mount_takes_the_root_dataset_when_none_is_named),
             POOL_TEST(fs_mount_names_zfs_when_it_refuses_it),

@@ -266,7 +266,7 @@ bonus_u64(struct zfs *z, uint64_t object, size_t at, uint64_t *ret)
 
         if (err)
                 return err;
-        const unsigned char *bonus = zfs_bonus(dnode, &len);
+        const unsigned char *bonus = zfs_bonus(dnode, ZFS_DNODE, &len);
         if (at + 8 > len)
                 return -EIO;
         *ret = get_le64(bonus + at);
@@ -361,7 +361,7 @@ open_dataset(struct zfs *z, uint64_t dataset)
 
         if (err)
                 return err;
-        const unsigned char *bonus = zfs_bonus(dnode, &len);
+        const unsigned char *bonus = zfs_bonus(dnode, ZFS_DNODE, &len);
         if (len < DATASET_BP + ZFS_BLKPTR || zfs_hole(bonus + DATASET_BP))
                 return -EIO;
         err = zfs_objset_open(z, bonus + DATASET_BP, &z->os);
@@ -516,7 +516,7 @@ load_node(struct zfs *z, uint64_t object, struct fs_node *node)
         int err = zfs_dnode_get(z, &z->os, object, node->priv.bytes);
         if (err)
                 return err;
-        const unsigned char *bonus = zfs_bonus(node->priv.bytes, &len);
+        const unsigned char *bonus = zfs_bonus(node->priv.bytes, ZFS_DNODE, &len);
         unsigned type = node->priv.bytes[4];
         if (type == BONUS_ZNODE && len >= ZNODE_BYTES) {
                 mode = get_le64(bonus + 72);
@@ -567,14 +567,14 @@ zfs_map(struct fs *fs, const struct fs_node *node, uint64_t off, uint64_t *ret_d
 
 /* The text of a link whose attributes spilled into a block of their own. */
 static int
-read_spilled(struct zfs *z, const unsigned char *dnode, char *buf, size_t len)
+read_spilled(struct zfs *z, const unsigned char *dnode, size_t dnode_len, char *buf, size_t len)
 {
         const unsigned char *bytes;
         size_t have;
 
         if (!(dnode[7] & DNODE_SPILL))
                 return -EIO;
-        int err = zfs_block_read(z, dnode + ZFS_DNODE - ZFS_BLKPTR, &bytes, &have);
+        int err = zfs_block_read(z, dnode + dnode_len - ZFS_BLKPTR, &bytes, &have);
         if (err)
                 return err;
         size_t head = sa_header(bytes, have);
@@ -587,20 +587,23 @@ read_spilled(struct zfs *z, const unsigned char *dnode, char *buf, size_t len)
 static ssize_t
 zfs_readlink(struct fs *fs, const struct fs_node *node, char *buf, size_t size)
 {
-        const unsigned char *dnode = node->priv.bytes;
+        unsigned char dnode[ZFS_DNODE_MAX];
         struct zfs *z = to_zfs(fs);
-        size_t have, len = (size_t)node->size_bytes;
-        const unsigned char *bonus = zfs_bonus(dnode, &have);
+        size_t dnode_len, have, len = (size_t)node->size_bytes;
 
         if (node->size_bytes > size)
                 return -ENAMETOOLONG;
+        int err = zfs_dnode_get_whole(z, &z->os, node->ino, dnode, &dnode_len);
+        if (err)
+                return err;
+        const unsigned char *bonus = zfs_bonus(dnode, dnode_len, &have);
         size_t at = dnode[4] == BONUS_SA ? sa_header(bonus, have) + SA_SYMLINK : ZNODE_BYTES;
         if (at <= have && len <= have - at) {
                 memcpy(buf, bonus + at, len);
                 return (ssize_t)len;
         }
-        int err = dnode[4] == BONUS_SA ? read_spilled(z, dnode, buf, len)
-                                       : zfs_dnode_read(z, dnode, 0, buf, len);
+        err = dnode[4] == BONUS_SA ? read_spilled(z, dnode, dnode_len, buf, len)
+                                   : zfs_dnode_read(z, dnode, 0, buf, len);
         return err ? err : (ssize_t)len;
 }
 

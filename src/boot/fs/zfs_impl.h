@@ -11,6 +11,7 @@
 
 #define ZFS_BLKPTR     128u
 #define ZFS_DNODE      512u
+#define ZFS_DNODE_MAX  (32 * ZFS_DNODE) /* a large one takes several slots */
 #define ZFS_BLOCK_MAX  (32u << 20)
 #define ZFS_CACHE      8u
 
@@ -59,8 +60,11 @@ int zfs_dnode_get(struct zfs *z, const struct zfs_objset *os, uint64_t object,
     unsigned char dnode[ZFS_DNODE]);
 /* Contents of an object: @len bytes at @off; holes read as zeros. */
 int zfs_dnode_read(struct zfs *z, const unsigned char *dnode, uint64_t off, void *buf, size_t len);
-/* The bonus area and its length. */
-const unsigned char *zfs_bonus(const unsigned char *dnode, size_t *ret_len);
+/* The same with all of a large dnode's slots, @dnode of ZFS_DNODE_MAX bytes; its length goes to *@ret_len. */
+int zfs_dnode_get_whole(struct zfs *z, const struct zfs_objset *os, uint64_t object, unsigned char *dnode,
+    size_t *ret_len);
+/* The bonus area of a dnode of which @dnode_len bytes are there, and its length. */
+const unsigned char *zfs_bonus(const unsigned char *dnode, size_t dnode_len, size_t *ret_len);
 
 struct zfs_zap_entry {
         char name[FS_NAME_MAX + 1];

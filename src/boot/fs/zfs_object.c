@@ -4,7 +4,7 @@
  *
  * A dnode (512 bytes): type 0, log2 of the indirect blocks' size 1, levels 2,
  * pointers 3, bonus type 4, flags 7, block size / 512 at 8, bonus length 10,
- * last block 16, pointers from 64 on, then the bonus.
+ * further slots of 512 bytes 12, last block 16, pointers from 64 on, then the bonus.
  */
 #include "boot/fs/zfs_impl.h"
 
@@ -35,13 +35,13 @@ block_len(const unsigned char *dnode)
 }
 
 const unsigned char *
-zfs_bonus(const unsigned char *dnode, size_t *ret_len)
+zfs_bonus(const unsigned char *dnode, size_t dnode_len, size_t *ret_len)
 {
         size_t at = 64 + (size_t)dnode[3] * ZFS_BLKPTR, len = get_le16(dnode + 10);
 
-        if (at > ZFS_DNODE)
-                at = ZFS_DNODE;
-        *ret_len = len < ZFS_DNODE - at ? len : ZFS_DNODE - at;
+        if (at > dnode_len)
+                at = dnode_len;
+        *ret_len = len < dnode_len - at ? len : dnode_len - at;
         return dnode + at;
 }
 
@@ -150,6 +150,23 @@ zfs_dnode_get(struct zfs *z, const struct zfs_objset *os, uint64_t object,
                 return -EIO;
         int err = zfs_dnode_read(z, os->meta, object * ZFS_DNODE, dnode, ZFS_DNODE);
         return !err && dnode[0] == 0 ? -EIO : err; /* type 0: a free one */
+}
+
+int
+zfs_dnode_get_whole(struct zfs *z, const struct zfs_objset *os, uint64_t object, unsigned char *dnode,
+    size_t *ret_len)
+{
+        int err = zfs_dnode_get(z, os, object, dnode);
+
+        if (err)
+                return err;
+        size_t len = (dnode[12] + 1u) * ZFS_DNODE;
+        if (len > ZFS_DNODE_MAX)
+                return -EIO;
+        err = zfs_dnode_read(z, os->meta, object * ZFS_DNODE, dnode, len);
+        if (!err)
+                *ret_len = len;
+        return err;
 }
 
 /* --- ZAP --- */
