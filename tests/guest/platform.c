@@ -166,6 +166,7 @@ set_up(void)
         load_idt();
         out8(0x21, 0xff);
         out8(0xa1, 0xff);
+        out8(0x43, 0x30); /* mode 0, and no count: the timer that firmware started stops */
         APIC[APIC_SVR] = 0x1ff;
         APIC[APIC_LINT0] = MASKED;
         APIC[APIC_DIVIDE] = 0xb; /* by 1 */
