@@ -13,7 +13,6 @@
 #include "base/bytes.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 
 #define RX_BATCH     256u  /* frames before others get their turn */
 #define FRAME_NORMAL 1518u /* without CRC, with a VLAN tag; longer ones need RCTL.LPE */
@@ -147,17 +146,18 @@ fill_descriptor(struct e1000 *nic, struct e1000_ring *ring, const uint8_t *bytes
             (last && nic->rx.tagged ? STATUS_VP : 0));
         uint8_t desc[E1000_DESC_BYTES];
         int error = mem_read(nic->mem, at, desc, sizeof(desc));
+        uint8_t *done = mem_at(nic->mem, at + 12, 1);
 
-        if (error != 0)
-                return error;
+        if (error != 0 || done == NULL)
+                return error != 0 ? error : -EFAULT;
         (void)mem_write(nic->mem, get_le64(desc), bytes, len);
         memset(desc + 8, 0, 8);
         put_le16(desc + 8, (uint16_t)len);
         put_le16(desc + 14, last && nic->rx.tagged ? nic->rx.tag : 0);
         (void)mem_write(nic->mem, at + 8, desc + 8, 8);
         /* Pairs with the driver's reading of the status before the rest. */
-        atomic_thread_fence(memory_order_release);
-        (void)mem_write(nic->mem, at + 12, &status, 1);
+        __atomic_store_n(done, status, __ATOMIC_RELEASE);
+        mem_written(nic->mem, at + 12, 1);
         ring->head = ring->head + 1 == ring->count ? 0 : ring->head + 1;
         return 0;
 }
