@@ -146,9 +146,11 @@ vcpu_sleep(struct vcpu *vcpu, bool dead_halted, bool inactive)
 
 /*
  * An engine with local APICs of its own halts vCPUs itself, and does not say that one is halted
- * with interrupts off.  So when no vCPU has used its thread for a while, all are looked at.
+ * with interrupts off.  So when no vCPU has used its thread much for a while, all are looked at:
+ * a timer that nobody answers still brings a halted one out for a moment at each tick.
  */
 #define HALT_WATCH_NS (500 * NSEC_PER_MSEC)
+#define HALT_USED_NS  (HALT_WATCH_NS / 10)
 
 static bool
 thread_was_used(struct vcpu *vcpu)
@@ -160,7 +162,7 @@ thread_was_used(struct vcpu *vcpu)
         if (pthread_getcpuclockid(vcpu->thread, &clock) != 0 || clock_gettime(clock, &ts) != 0)
                 return false;
         vcpu->cpu_ns = (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-        return vcpu->cpu_ns != before;
+        return vcpu->cpu_ns - before > HALT_USED_NS;
 }
 
 /* All parked. */

@@ -397,8 +397,6 @@ def test_triple_fault_stops_in_the_debugger():
 
 
 def test_halt_for_good_stops_in_the_debugger():
-    if ENGINE == 'kvm' and kvm_kind() == 'software':
-        raise Skip('software KVM does not sleep in HLT once a debugger has been there')
     with Machine('dead', '_start: movl $0x1234, %eax; cli; 1: hlt; jmp 1b', '-o', 'debug.trap=1') as m:
         r = m.remote()
         r.go()
