@@ -287,7 +287,7 @@ void soft_thunks_emit(struct soft_engine *e);
 
 /* ---- between mmu.c and run.c ---- */
 struct soft_tlb_entry {
-        uint64_t tag_read;  /* linear page address; see soft_tlb_empty */
+        uint64_t tag_read;  /* linear page address, or one that nothing matches */
         uint64_t tag_write;
         uint64_t host;      /* host address of the page */
         uint64_t info;      /* SOFT_TLB_* */
@@ -317,7 +317,7 @@ void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
 /* Called when @gpa's page gets its first code: writes to it must be seen from now on. */
 void soft_mmu_watch(struct soft_cpu *v);
 
-/* C sides of the thunks. */
+/* C sides of the thunks: access.c (soft_slow_*), run.c. */
 void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);
 int soft_slow_commit(struct soft_cpu *v);
 void *soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write);

@@ -182,9 +182,9 @@ deliver_long(struct soft_cpu *v, struct delivery *d)
         else if (d->cpl < cpl)
                 sp = sys_tss_rsp(v, d->cpl, d->ext);
         sp = (sp & ~0xfull) - words * 8;
-        if (!sys_canonical(v, sp) || !sys_canonical(v, sp + words * 8 - 1))
+        if (!soft_canonical(v, sp) || !soft_canonical(v, sp + words * 8 - 1))
                 soft_raise_error(v, X86_VEC_SS, d->ext);
-        if (!sys_canonical(v, d->offset))
+        if (!soft_canonical(v, d->offset))
                 soft_raise_error(v, X86_VEC_GP, d->ext);
         if (d->event->has_error)
                 *f++ = d->event->error;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The soft MMU: TLBs that translated code checks inline, and what happens when
- * they miss.
+ * The soft MMU: TLBs that translated code checks inline, how they are filled
+ * and flushed, jump caches, and code fetch.  Accesses by C, and those of
+ * translated code that miss, are in access.c.
  *
  * A vCPU has one TLB for supervisor accesses, shared by all address spaces
  * (global pages survive a switch, the others are dropped), and for each of the
@@ -13,102 +14,17 @@
  * Only the vCPU's own thread touches its TLBs.
  */
 #include "base/util.h"
-#include "cpu/soft/code.h"
+#include "cpu/soft/mmu.h"
 #include "x86/paging.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define PAGE_MASK      ((uint64_t)MEM_PAGE_SIZE - 1)
-#define SOFT_ASPACES   8
-#define ITLB_BITS      10
-#define ITLB_COUNT     (1u << ITLB_BITS)
-#define TLB_CHUNK_BITS 4 /* entries that one bit of the used map stands for */
-#define JUMP_CHUNK_BITS 6
-#define TLB_MAP_WORDS  (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
-
-#define NONGLOBAL_MAX  256u
-
 /* info of an entry */
 #define SOFT_TLB_NONGLOBAL 0x1u
 #define SOFT_TLB_LARGE     0x2u
 #define SOFT_TLB_USER      0x4u
-
-struct tlb {
-        struct soft_tlb_entry *entry;
-        unsigned bits;
-        bool large;                    /* may hold pieces of large pages */
-        /* Of the supervisor's: where non-global entries are, to be dropped at a switch. */
-        uint16_t nonglobal[NONGLOBAL_MAX];
-        unsigned nonglobal_count;      /* NONGLOBAL_MAX + 1: more than there is room for */
-        uint64_t used[TLB_MAP_WORDS];  /* chunks that are not empty */
-};
-
-/* A cache of indirect jumps.  Most of it stays untouched in most address spaces. */
-struct jumps {
-        struct soft_jump *slot;
-        uint64_t used[(SOFT_JUMP_COUNT >> JUMP_CHUNK_BITS) / 64]; /* chunks that are not empty */
-};
-
-/* What is cached of one PCID. */
-struct aspace {
-        struct tlb user;
-        struct tlb access;             /* supervisor with SMAP suspended */
-        struct jumps jumps;            /* at CPL 3 */
-        unsigned pcid;
-        uint64_t space;                /* changes with every flush: ITLB entries of before are void */
-        bool valid;
-        uint64_t last_used;
-};
-
-struct itlb_entry {
-        uint64_t tag; /* page address | user bit; ~0 if empty */
-        gpa_t gpa;    /* page, or ~0 if it is not RAM */
-        uint64_t space; /* of the address space it belongs to; SPACE_GLOBAL: every */
-        bool global;
-        bool large;   /* 2 MiB or more */
-};
-
-/* A slow store waits here until the instruction has written it. */
-enum bounce_kind {
-        BOUNCE_NONE,
-        BOUNCE_COPY, /* to copy out to piece[] */
-        BOUNCE_CODE, /* written in place, over translated code */
-};
-
-struct bounce_piece {
-        gpa_t gpa;
-        unsigned len;
-        enum mem_kind kind;
-};
-
-struct stack_window {
-        uint64_t tag, host;
-};
-
-struct soft_mmu {
-        struct stack_window stack_other; /* of the privilege that is not current: supervisor or user */
-        bool stack_user;
-        struct stack_window check_windows[2]; /* the current one and the other, and whose they are, from before */
-        bool check_user;
-        struct tlb kernel;
-        struct tlb watched;            /* always empty: what is looked into while v->watching or v->checking */
-        struct aspace aspace[SOFT_ASPACES];
-        struct aspace *current;
-        struct jumps kernel_jumps;
-        bool kernel_jumps_nonglobal;
-        uint32_t kernel_jump_mode, user_jump_mode;
-        uint64_t clock;
-        uint64_t last_space;           /* SPACE_GLOBAL is 0 */
-        struct itlb_entry itlb[ITLB_COUNT];
-        uint64_t large_filter[8];      /* 2 MiB regions with code in large pages that jump caches know, hashed */
-        uint64_t code_filter[64];      /* linear pages that jump caches or the ITLB know, hashed */
-        struct bounce_piece piece[2];
-        unsigned pieces;
-        uint8_t bounce[128] __attribute__((aligned(64)));
-        uint8_t *bounce_at;
-};
 
 /* ---- tables ---- */
 
@@ -120,10 +36,16 @@ tlb_empty_tag(uint64_t index)
 }
 
 static void
+tlb_clear_entry(struct tlb *t, uint64_t index)
+{
+        t->entry[index] = (struct soft_tlb_entry){ tlb_empty_tag(index), tlb_empty_tag(index), 0, 0 };
+}
+
+static void
 tlb_clear_chunk(struct tlb *t, unsigned chunk)
 {
         for (unsigned i = chunk << TLB_CHUNK_BITS; i < (chunk + 1) << TLB_CHUNK_BITS; i++)
-                t->entry[i] = (struct soft_tlb_entry){ tlb_empty_tag(i), tlb_empty_tag(i), 0, 0 };
+                tlb_clear_entry(t, i);
 }
 
 static void
@@ -135,12 +57,6 @@ tlb_flush(struct tlb *t)
                 t->used[w] = 0;
         }
         t->large = false;
-}
-
-static void
-tlb_clear_entry(struct tlb *t, uint64_t index)
-{
-        t->entry[index] = (struct soft_tlb_entry){ tlb_empty_tag(index), tlb_empty_tag(index), 0, 0 };
 }
 
 /* Whether the page that an entry or a stack window maps holds code. */
@@ -447,34 +363,6 @@ soft_mmu_destroy(struct soft_cpu *v)
         v->mmu = NULL;
 }
 
-/* Explicit supervisor accesses go by RFLAGS.AC; without SMAP there is only one kind. */
-static bool
-smap_suspended(const struct soft_cpu *v)
-{
-        return (v->st.cr4 & X86_CR4_SMAP) && (v->st.rflags & X86_FL_AC);
-}
-
-static bool
-is_user(const struct soft_cpu *v, enum soft_access how)
-{
-        return how == SOFT_ACC_USER || (how == SOFT_ACC_DATA && x86_cpl(&v->st) == 3);
-}
-
-/* The TLB for an access of kind @how, as the mode stands. */
-static struct tlb *
-tlb_for(struct soft_cpu *v, enum soft_access how)
-{
-        struct soft_mmu *m = v->mmu;
-
-        if (v->checking)
-                return &m->watched;
-        if (is_user(v, how))
-                return &m->current->user;
-        if (how == SOFT_ACC_DATA && smap_suspended(v))
-                return &m->current->access;
-        return &m->kernel;
-}
-
 void
 soft_mmu_select(struct soft_cpu *v)
 {
@@ -484,7 +372,7 @@ soft_mmu_select(struct soft_cpu *v)
 
         v->tlb_kernel = m->kernel.entry;
         v->tlb_access = v->st.cr4 & X86_CR4_SMAP ? m->current->access.entry : m->kernel.entry;
-        t = v->watching ? &m->watched : tlb_for(v, SOFT_ACC_DATA);
+        t = v->watching ? &m->watched : mmu_tlb_for(v, SOFT_ACC_DATA);
         if (t == &m->watched)
                 stack_forget(v);
         v->tlb = t->entry;
@@ -730,18 +618,10 @@ soft_mmu_watch(struct soft_cpu *v)
 
 /* ---- translation ---- */
 
-static bool
-canonical(const struct soft_cpu *v, gva_t address)
-{
-        unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
-
-        return (gva_t)((int64_t)(address << shift) >> shift) == address;
-}
-
 static unsigned
 walk_flags(struct soft_cpu *v, bool user, bool write, enum soft_access how)
 {
-        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && smap_suspended(v));
+        bool smap_off = !(v->st.cr4 & X86_CR4_SMAP) || (how == SOFT_ACC_DATA && mmu_smap_suspended(v));
 
         return (write ? X86_WALK_WRITE : 0) | (user ? X86_WALK_USER : 0) | (smap_off ? X86_WALK_AC : 0);
 }
@@ -754,8 +634,8 @@ static uint8_t *
 tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, const struct x86_walk *w,
     enum mem_kind kind)
 {
-        struct tlb *t = tlb_for(v, how);
-        bool user = is_user(v, how);
+        struct tlb *t = mmu_tlb_for(v, how);
+        bool user = mmu_is_user(v, how);
         struct soft_tlb_entry *entry;
         uint64_t index, page = address & ~PAGE_MASK;
         bool writable;
@@ -784,423 +664,27 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         return v->mem_base + w->gpa;
 }
 
-/* Walks for one page and fills the TLB.  Raises #PF.  As tlb_enter, with the guest-physical address in *ret_gpa. */
-static uint8_t *
-tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
+uint8_t *
+mmu_tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
     enum mem_kind *ret_kind)
 {
         struct x86_walk w;
 
         v->count[SOFT_COUNT_FILLS]++;
-        if (x86_walk(v->mem, &v->st, address, walk_flags(v, is_user(v, how), write, how) | X86_WALK_SET, &w) != 0)
+        if (x86_walk(v->mem, &v->st, address, walk_flags(v, mmu_is_user(v, how), write, how) | X86_WALK_SET, &w) != 0)
                 soft_raise_pf(v, address, w.error);
         *ret_gpa = w.gpa;
         *ret_kind = mem_kind(v->mem, w.gpa);
         return tlb_enter(v, address, write, how, &w, *ret_kind);
 }
 
-/* A host address if the access is to RAM within one page and needs no more than being made. */
-static uint8_t *
-mmu_translate(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
-    enum mem_kind *ret_kind)
-{
-        struct tlb *t = tlb_for(v, how);
-        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
-        uint64_t tag = write ? entry->tag_write : entry->tag_read;
-
-        if (tag == (address & ~PAGE_MASK))
-                return (uint8_t *)(uintptr_t)entry->host + (address & PAGE_MASK);
-        return tlb_fill(v, address, write, how, ret_gpa, ret_kind);
-}
-
-/* ---- physical accesses that may be MMIO ---- */
-
-static uint64_t
-phys_read(struct soft_cpu *v, gpa_t gpa, unsigned size)
-{
-        if (v->checking)
-                soft_check_give_up(v);
-        v->count[SOFT_COUNT_MMIO]++;
-        soft_fpu_put(v);
-        return v->env->ops->mmio_read(v->env->ctx, v->id, gpa, size);
-}
-
-static void
-phys_write(struct soft_cpu *v, gpa_t gpa, unsigned size, uint64_t value)
-{
-        if (v->checking)
-                soft_check_give_up(v);
-        v->count[SOFT_COUNT_MMIO]++;
-        soft_fpu_put(v);
-        v->env->ops->mmio_write(v->env->ctx, v->id, gpa, size, value);
-}
-
-/* The largest power of two up to 8 that @len and @gpa allow. */
-static unsigned
-mmio_step(gpa_t gpa, unsigned len)
-{
-        unsigned step = 8;
-
-        while (step > len || (gpa & (step - 1)))
-                step /= 2;
-        return step;
-}
-
-static void
-piece_read(struct soft_cpu *v, const struct bounce_piece *p, uint8_t *buf)
-{
-        if (p->kind != MEM_NONE && v->checking) {
-                soft_check_read(v, p->gpa, buf, p->len);
-                return;
-        }
-        if (p->kind != MEM_NONE) {
-                memcpy(buf, v->mem_base + p->gpa, p->len);
-                return;
-        }
-        for (unsigned done = 0; done < p->len;) {
-                unsigned step = mmio_step(p->gpa + done, p->len - done);
-                uint64_t value = phys_read(v, p->gpa + done, step);
-
-                memcpy(buf + done, &value, step);
-                done += step;
-        }
-}
-
-static void
-piece_write(struct soft_cpu *v, const struct bounce_piece *p, const uint8_t *buf)
-{
-        if (p->kind == MEM_ROM)
-                return;
-        if (p->kind == MEM_RAM && v->checking) {
-                soft_check_write(v, p->gpa, buf, p->len);
-                return;
-        }
-        if (p->kind == MEM_RAM) {
-                memcpy(v->mem_base + p->gpa, buf, p->len);
-                if (soft_code_page(v->engine, p->gpa))
-                        soft_code_written(v->engine, p->gpa, p->len);
-                return;
-        }
-        for (unsigned done = 0; done < p->len;) {
-                unsigned step = mmio_step(p->gpa + done, p->len - done);
-                uint64_t value = 0;
-
-                memcpy(&value, buf + done, step);
-                phys_write(v, p->gpa + done, step, value);
-                done += step;
-        }
-}
-
-/* The one or two physical pieces of [address, address + len); every fault is raised here. */
-static unsigned
-mmu_pieces(struct soft_cpu *v, gva_t address, unsigned len, bool write, enum soft_access how,
-    struct bounce_piece piece[2])
-{
-        unsigned first = MEM_PAGE_SIZE - (unsigned)(address & PAGE_MASK);
-        unsigned n = 0;
-
-        for (unsigned done = 0; done < len; n++) {
-                unsigned part = n == 0 && first < len ? first : len - done;
-                gva_t at = address + done;
-                uint8_t *host;
-
-                if (!x86_code64(&v->st) && !(how == SOFT_ACC_SYS && x86_long_mode(&v->st)))
-                        at = (uint32_t)at;
-                piece[n].kind = MEM_RAM;
-                host = mmu_translate(v, at, write, how, &piece[n].gpa, &piece[n].kind);
-                if (host != NULL)
-                        piece[n].gpa = (gpa_t)(host - v->mem_base);
-                piece[n].len = part;
-                done += part;
-        }
-        return n;
-}
-
-/* ---- C access by linear address ---- */
-
-void
-soft_check_alignment(struct soft_cpu *v, gva_t address, unsigned alignment)
-{
-        if (v->align_checks && (address & (alignment - 1)))
-                soft_raise_error(v, X86_VEC_AC, 0);
-}
-
-/* SDM 3A table 6-7; operands of 16 bytes and more go unchecked, or raise #GP without RFLAGS.AC. */
-static void
-check_natural_alignment(struct soft_cpu *v, gva_t address, size_t len, enum soft_access how)
-{
-        if (how == SOFT_ACC_SYS)
-                return;
-        if (len == 2 || len == 4 || len == 8)
-                soft_check_alignment(v, address, (unsigned)len);
-        else if (len == 10)
-                soft_check_alignment(v, address, 8);
-}
-
-/* What every access does while v->watching. */
-static void
-observe(struct soft_cpu *v, gva_t address, size_t len, bool write, enum soft_access how)
-{
-        check_natural_alignment(v, address, len, how);
-        soft_watch(v, address, len, write);
-}
-
-static void
-check_canonical(struct soft_cpu *v, gva_t address, size_t len)
-{
-        if (!x86_long_mode(&v->st))
-                return;
-        if (!canonical(v, address) || !canonical(v, address + len - 1))
-                soft_raise_error(v, X86_VEC_GP, 0);
-}
-
-uint64_t
-soft_ld(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how)
-{
-        struct tlb *t = tlb_for(v, how);
-        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
-        uint64_t offset = address - entry->tag_read;
-        uint64_t value = 0;
-
-        if (v->watching)
-                observe(v, address, size, false, how);
-        if (offset <= MEM_PAGE_SIZE - size) {
-                const uint8_t *p = (const uint8_t *)(uintptr_t)entry->host + offset;
-
-                switch (size) {
-                case 1:
-                        return *p;
-                case 2:
-                        return *(const uint16_t *)(const void *)p;
-                case 4:
-                        return *(const uint32_t *)(const void *)p;
-                default:
-                        return *(const uint64_t *)(const void *)p;
-                }
-        }
-        soft_ld_bytes(v, address, &value, size, how);
-        return value;
-}
-
-void
-soft_st(struct soft_cpu *v, gva_t address, unsigned size, uint64_t value, enum soft_access how)
-{
-        struct tlb *t = tlb_for(v, how);
-        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
-        uint64_t offset = address - entry->tag_write;
-
-        if (v->watching)
-                observe(v, address, size, true, how);
-        if (offset <= MEM_PAGE_SIZE - size) {
-                uint8_t *p = (uint8_t *)(uintptr_t)entry->host + offset;
-
-                switch (size) {
-                case 1:
-                        *p = (uint8_t)value;
-                        return;
-                case 2:
-                        *(uint16_t *)(void *)p = (uint16_t)value;
-                        return;
-                case 4:
-                        *(uint32_t *)(void *)p = (uint32_t)value;
-                        return;
-                default:
-                        *(uint64_t *)(void *)p = value;
-                        return;
-                }
-        }
-        soft_st_bytes(v, address, &value, size, how);
-}
-
-void
-soft_ld_bytes(struct soft_cpu *v, gva_t address, void *buf, size_t len, enum soft_access how)
-{
-        uint8_t *to = buf;
-
-        check_canonical(v, address, len);
-        if (v->watching)
-                soft_watch(v, address, len, false);
-        while (len > 0) {
-                struct bounce_piece piece[2];
-                unsigned part = len < MEM_PAGE_SIZE ? (unsigned)len : MEM_PAGE_SIZE;
-                unsigned n = mmu_pieces(v, address, part, false, how, piece);
-
-                for (unsigned i = 0; i < n; i++) {
-                        piece_read(v, &piece[i], to);
-                        to += piece[i].len;
-                }
-                address += part;
-                len -= part;
-        }
-}
-
-void
-soft_probe_write(struct soft_cpu *v, gva_t address, size_t len, enum soft_access how)
-{
-        struct bounce_piece piece[2];
-
-        check_canonical(v, address, len);
-        check_natural_alignment(v, address, len, how);
-        for (size_t done = 0; done < len;) {
-                unsigned part = len - done < MEM_PAGE_SIZE ? (unsigned)(len - done) : MEM_PAGE_SIZE;
-
-                mmu_pieces(v, address + done, part, true, how, piece);
-                done += part;
-        }
-}
-
-void
-soft_st_bytes(struct soft_cpu *v, gva_t address, const void *buf, size_t len, enum soft_access how)
-{
-        const uint8_t *from = buf;
-
-        soft_probe_write(v, address, len, how);
-        if (v->watching)
-                soft_watch(v, address, len, true);
-        while (len > 0) {
-                struct bounce_piece piece[2];
-                unsigned part = len < MEM_PAGE_SIZE ? (unsigned)len : MEM_PAGE_SIZE;
-                unsigned n = mmu_pieces(v, address, part, true, how, piece);
-
-                for (unsigned i = 0; i < n; i++) {
-                        piece_write(v, &piece[i], from);
-                        from += piece[i].len;
-                }
-                address += part;
-                len -= part;
-        }
-}
-
 void *
-soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how)
-{
-        enum mem_kind kind;
-        gpa_t gpa;
-
-        check_canonical(v, address, size);
-        if (v->checking || (address & PAGE_MASK) + size > MEM_PAGE_SIZE)
-                return NULL;
-        if (v->watching)
-                observe(v, address, size, true, how);
-        return mmu_translate(v, address, true, how, &gpa, &kind);
-}
-
-void *
-soft_host_read(struct soft_cpu *v, gva_t address, unsigned size)
-{
-        enum mem_kind kind;
-        gpa_t gpa;
-
-        check_canonical(v, address, size);
-        if (v->checking || (address & PAGE_MASK) + size > MEM_PAGE_SIZE)
-                return NULL;
-        if (v->watching)
-                observe(v, address, size, false, SOFT_ACC_DATA);
-        return mmu_translate(v, address, false, SOFT_ACC_DATA, &gpa, &kind);
-}
-
-/* ---- slow accesses of translated code ---- */
-
-static void
-slow_check_canonical(struct soft_cpu *v, gva_t address, unsigned info)
-{
-        unsigned size = info & 0xff;
-
-        if (!x86_code64(&v->st) || (canonical(v, address) && canonical(v, address + size - 1)))
-                return;
-        soft_raise_error(v, info & SOFT_SLOW_STACK ? X86_VEC_SS : X86_VEC_GP, 0);
-}
-
-/* Remembers the page that a stack access hit, so that the next needs no lookup. */
-static void
-stack_remember(struct soft_cpu *v, gva_t address)
-{
-        struct tlb *t = tlb_for(v, SOFT_ACC_DATA);
-        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
-        uint64_t page = address & ~PAGE_MASK;
-
-        if (v->watching || entry->tag_read != page || entry->tag_write != page)
-                return;
-        if (entry->info & v->window_refused)
-                return;
-        v->stack_tag = page;
-        v->stack_host = entry->host;
-        v->stack_delta = v->stack_host - v->stack_tag;
-}
-
-/* Gathers what cannot be accessed in place into the bounce buffer. */
-static void *
-slow_bounce(struct soft_cpu *v, gva_t address, unsigned info)
-{
-        struct soft_mmu *m = v->mmu;
-        unsigned size = info & 0xff;
-        uint8_t *to;
-
-        v->count[SOFT_COUNT_BOUNCES]++;
-        m->pieces = mmu_pieces(v, address, size, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, m->piece);
-        if (m->pieces == 1 && m->piece[0].kind == MEM_RAM && (info & SOFT_SLOW_WRITE) && !v->checking) {
-                v->bounce_kind = BOUNCE_CODE;
-                return v->mem_base + m->piece[0].gpa;
-        }
-        /* The same alignment, for instructions that check it. */
-        m->bounce_at = to = m->bounce + (address & 31);
-        if (info & SOFT_SLOW_READ) {
-                for (unsigned i = 0; i < m->pieces; i++) {
-                        piece_read(v, &m->piece[i], to);
-                        to += m->piece[i].len;
-                }
-        }
-        if (info & SOFT_SLOW_WRITE)
-                v->bounce_kind = BOUNCE_COPY;
-        soft_fpu_get(v);
-        return m->bounce_at;
-}
-
-/*
- * Translated code missed the TLB.  Returns where to make the access; with
- * v->bounce_kind set, soft_slow_commit must follow it.
- */
-void *
-soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info)
-{
-        unsigned size = info & 0xff;
-        enum mem_kind kind;
-        uint8_t *host;
-        gpa_t gpa;
-
-        v->bounce_kind = BOUNCE_NONE;
-        v->count[info & SOFT_SLOW_WINDOW ? SOFT_COUNT_SLOW_STACK :
-                info & SOFT_SLOW_WRITE       ? SOFT_COUNT_SLOW_WRITE :
-                                               SOFT_COUNT_SLOW_READ]++;
-        slow_check_canonical(v, address, info);
-        if (v->watching) {
-                if (info & SOFT_SLOW_READ)
-                        observe(v, address, size, false, SOFT_ACC_DATA);
-                if (info & SOFT_SLOW_WRITE)
-                        observe(v, address, size, true, SOFT_ACC_DATA);
-        }
-        if (!v->checking && (address & PAGE_MASK) + size <= MEM_PAGE_SIZE) {
-                host = mmu_translate(v, address, info & SOFT_SLOW_WRITE, SOFT_ACC_DATA, &gpa, &kind);
-                if (host != NULL) {
-                        if (info & SOFT_SLOW_WINDOW)
-                                stack_remember(v, address);
-                        return host;
-                }
-        }
-        return slow_bounce(v, address, info);
-}
-
-/*
- * The host address of @address, in the TLB afterwards, if all of its page can be read (and written, if @write)
- * without a fault and without setting a dirty bit; else NULL.
- */
-static void *
-tlb_enter_quietly(struct soft_cpu *v, gva_t address, bool write)
+mmu_tlb_enter_quietly(struct soft_cpu *v, gva_t address, bool write)
 {
         unsigned flags = walk_flags(v, x86_cpl(&v->st) == 3, write, SOFT_ACC_DATA);
         struct x86_walk w;
 
-        if (v->watching || (x86_code64(&v->st) && !canonical(v, address)))
+        if (v->watching || (x86_code64(&v->st) && !soft_canonical(v, address)))
                 return NULL;
         if (x86_walk(v->mem, &v->st, address, flags, &w) != 0 || (write && !w.dirty))
                 return NULL;
@@ -1208,65 +692,6 @@ tlb_enter_quietly(struct soft_cpu *v, gva_t address, bool write)
         if (x86_walk(v->mem, &v->st, address, flags | X86_WALK_SET, &w) != 0)
                 return NULL;
         return tlb_enter(v, address, write, SOFT_ACC_DATA, &w, mem_kind(v->mem, w.gpa));
-}
-
-/* The check of a whole group of accesses failed; see tr_group.c. */
-void *
-soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write)
-{
-        v->count[write ? SOFT_COUNT_SLOW_WRITE : SOFT_COUNT_SLOW_READ]++;
-        return tlb_enter_quietly(v, address, write);
-}
-
-/*
- * A check of a whole range of the stack failed: makes its page the window, if that can be done without
- * a fault and without setting a dirty bit.  The host address of @address, or NULL.
- */
-void *
-soft_slow_stack(struct soft_cpu *v, gva_t address, unsigned unused)
-{
-        struct tlb *t = tlb_for(v, SOFT_ACC_DATA);
-        const struct soft_tlb_entry *entry = &t->entry[(address >> MEM_PAGE_SHIFT) & ((1ull << t->bits) - 1)];
-        uint64_t page = address & ~PAGE_MASK;
-
-        v->count[SOFT_COUNT_SLOW_STACK]++;
-        if (v->watching || !canonical(v, address))
-                return NULL;
-        if ((entry->tag_read != page || entry->tag_write != page) && tlb_enter_quietly(v, address, true) == NULL)
-                return NULL;
-        stack_remember(v, address);
-        return v->stack_tag == page ? (void *)(uintptr_t)(v->stack_host + (address & PAGE_MASK)) : NULL;
-}
-
-/* Non-zero: the block itself may have been overwritten; leave it. */
-int
-soft_slow_commit(struct soft_cpu *v)
-{
-        struct soft_mmu *m = v->mmu;
-        const uint8_t *from = m->bounce_at;
-
-        if (v->bounce_kind == BOUNCE_CODE) {
-                if (!soft_code_written(v->engine, m->piece[0].gpa, m->piece[0].len))
-                        return 0;
-                soft_check_interrupted(v);
-                return 1;
-        }
-        for (unsigned i = 0; i < m->pieces; i++) {
-                piece_write(v, &m->piece[i], from);
-                from += m->piece[i].len;
-        }
-        soft_fpu_get(v);
-        /* A device may have asked for something; code that straddles pages may have been hit. */
-        if (m->pieces == 1 && !v->kick)
-                return 0;
-        soft_check_interrupted(v);
-        return 1;
-}
-
-gva_t
-soft_slow_seg(struct soft_cpu *v, uint64_t offset, unsigned info)
-{
-        return soft_linear(v, info >> 8 & 0xff, offset, info & 0xff, info >> 16);
 }
 
 /* ---- code fetch ---- */
@@ -1304,7 +729,7 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
 gpa_t
 soft_fetch(struct soft_cpu *v, gva_t address)
 {
-        if (x86_code64(&v->st) && !canonical(v, address))
+        if (x86_code64(&v->st) && !soft_canonical(v, address))
                 soft_raise_error(v, X86_VEC_GP, 0);
         return fetch_walk(v, address, true);
 }
@@ -1318,7 +743,7 @@ soft_fetch_was_large(const struct soft_cpu *v, gva_t address)
 gpa_t
 soft_fetch_try(struct soft_cpu *v, gva_t address)
 {
-        if (x86_code64(&v->st) && !canonical(v, address))
+        if (x86_code64(&v->st) && !soft_canonical(v, address))
                 return ~(gpa_t)0;
         return fetch_walk(v, address, false);
 }

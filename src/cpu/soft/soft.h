@@ -96,7 +96,7 @@ struct soft_cpu {
         struct soft_jump *jumps;      /* of the current address space and privilege */
         uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */
         uint32_t mode;        /* key of blocks that fit the present mode: SOFT_MODE_* */
-        uint32_t bounce_kind; /* how the last slow access ends, enum in mmu.c; 0: at the pointer returned */
+        uint32_t bounce_kind; /* how the last slow access ends, enum in access.c; 0: at the pointer returned */
         uint32_t intr_hint;   /* an interrupt may be waiting (any thread sets it) */
         uint64_t scratch[4];
         uint64_t group_host[8]; /* host addresses that a block has checked, see tr_group.c */
@@ -122,7 +122,7 @@ struct soft_cpu {
         const struct cpu_env *env;
         const struct x86_cpu_model *model;
         uint64_t features; /* what instructions the model offers, 1 << enum x86_feature */
-        struct soft_mmu *mmu;   /* private to mmu.c */
+        struct soft_mmu *mmu;   /* private to mmu.c and access.c */
         struct soft_run *run;   /* private to run.c */
         struct soft_check *check; /* private to check.c; NULL without soft.check */
         struct tr *tr;          /* the translator's working state */
@@ -138,7 +138,7 @@ _Noreturn void soft_raise_pf(struct soft_cpu *v, gva_t address, uint32_t error);
 /* Leaves cpu_run() with v->exit, which the caller has filled in; st is what the guest resumes with. */
 _Noreturn void soft_exit(struct soft_cpu *v);
 
-/* ---- memory, mmu.c: by linear address; they raise #PF, and reach MMIO ---- */
+/* ---- memory, access.c: by linear address; they raise #PF, and reach MMIO ---- */
 
 /* How an access is checked. */
 enum soft_access {
@@ -146,6 +146,14 @@ enum soft_access {
         SOFT_ACC_SYS,  /* implicit supervisor access: GDT, IDT, TSS; SMAP applies whatever AC says */
         SOFT_ACC_USER, /* as CPL 3 */
 };
+
+static inline bool
+soft_canonical(const struct soft_cpu *v, gva_t address)
+{
+        unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
+
+        return (gva_t)((int64_t)(address << shift) >> shift) == address;
+}
 
 uint64_t soft_ld(struct soft_cpu *v, gva_t address, unsigned size, enum soft_access how);
 void soft_st(struct soft_cpu *v, gva_t address, unsigned size, uint64_t value, enum soft_access how);

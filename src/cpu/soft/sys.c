@@ -43,7 +43,7 @@ soft_linear(struct soft_cpu *v, unsigned seg, uint64_t offset, unsigned size, un
         if (x86_code64(&v->st)) {
                 uint64_t linear = offset + (seg >= X86_FS ? s->base : 0);
 
-                if (!sys_canonical(v, linear) || !sys_canonical(v, linear + size - 1))
+                if (!soft_canonical(v, linear) || !soft_canonical(v, linear + size - 1))
                         raise_segment(v, seg);
                 return linear;
         }
@@ -120,7 +120,7 @@ static gva_t
 stack_linear(struct soft_cpu *v, const struct sys_stack *stack, uint64_t sp, unsigned size)
 {
         if (stack->long_mode) {
-                if (!sys_canonical(v, sp) || !sys_canonical(v, sp + size - 1))
+                if (!soft_canonical(v, sp) || !soft_canonical(v, sp + size - 1))
                         soft_raise_error(v, X86_VEC_SS, stack->error);
                 return sp;
         }

@@ -151,14 +151,6 @@ void sys_drop_segments(struct soft_cpu *v, unsigned cpl);
 
 /* ---- operands ---- */
 
-static inline bool
-sys_canonical(const struct soft_cpu *v, uint64_t address)
-{
-        unsigned shift = v->st.cr4 & X86_CR4_LA57 ? 7 : 16;
-
-        return (uint64_t)((int64_t)(address << shift) >> shift) == address;
-}
-
 /* What base registers are checked for: the widest that the model has, whatever CR4.LA57 says. */
 static inline bool
 sys_canonical_base(const struct soft_cpu *v, uint64_t address)

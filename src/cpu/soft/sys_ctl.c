@@ -283,7 +283,7 @@ sys_invlpg(struct soft_cpu *v, const struct x86_insn *insn)
         if (x86_code64(&v->st)) {
                 if (insn->mem_seg >= X86_FS)
                         address += v->st.seg[insn->mem_seg].base;
-                if (!sys_canonical(v, address))
+                if (!soft_canonical(v, address))
                         return;
         } else {
                 address = (uint32_t)(address + v->st.seg[insn->mem_seg].base);

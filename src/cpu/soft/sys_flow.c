@@ -25,7 +25,7 @@ is_code64(const struct soft_cpu *v, uint64_t code)
 static void
 check_offset(struct soft_cpu *v, uint64_t code, uint64_t rip)
 {
-        if (is_code64(v, code) ? !sys_canonical(v, rip) : rip > desc_limit(code))
+        if (is_code64(v, code) ? !soft_canonical(v, rip) : rip > desc_limit(code))
                 soft_raise_error(v, X86_VEC_GP, 0);
 }
 
@@ -657,7 +657,7 @@ sys_sysret(struct soft_cpu *v, const struct x86_insn *insn)
                 sysret_legacy(v);
                 return;
         }
-        if (to64 && !sys_canonical(v, v->st.gpr[X86_RCX]))
+        if (to64 && !soft_canonical(v, v->st.gpr[X86_RCX]))
                 soft_raise_error(v, X86_VEC_GP, 0);
         v->st.rflags = (v->st.gpr[X86_R11] & SYSRET_FLAGS) | X86_FL_FIXED;
         step_by_new_flags(v);
@@ -693,7 +693,7 @@ sys_sysexit(struct soft_cpu *v, const struct x86_insn *insn)
                 soft_raise(v, X86_VEC_UD);
         if (!sys_protected(v) || cs == 0 || x86_cpl(&v->st) != 0)
                 soft_raise_error(v, X86_VEC_GP, 0);
-        if (to64 && (!sys_canonical(v, v->st.gpr[X86_RCX]) || !sys_canonical(v, v->st.gpr[X86_RDX])))
+        if (to64 && (!soft_canonical(v, v->st.gpr[X86_RCX]) || !soft_canonical(v, v->st.gpr[X86_RDX])))
                 soft_raise_error(v, X86_VEC_GP, 0);
         set_flat(v, X86_CS, (cs + (to64 ? 32 : 16)) | 3, to64 ? ATTR_CODE64 : ATTR_CODE32, 3);
         set_flat(v, X86_SS, (cs + (to64 ? 40 : 24)) | 3, ATTR_DATA, 3);

@@ -61,7 +61,8 @@ thunk_align(struct emit *e)
 
 /*
  * Makes the page of r11 the stack window if the TLB says that it may be written, and returns; else goes on
- * behind, with r11 as it was.  The same as stack_remember() in mmu.c, for stacks that go to and fro between two pages.
+ * behind, with r11 as it was.  The same as stack_remember() in access.c, for stacks that go to and fro between two
+ * pages.
  */
 static void
 thunk_window(struct emit *e, unsigned bytes)
