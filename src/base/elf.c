@@ -29,12 +29,7 @@ parse_64(struct elf_image *elf)
         elf->phentsize = h.e_phentsize;
         elf->shentsize = h.e_shentsize;
         elf->shstrndx = h.e_shstrndx;
-        if (h.e_machine != EM_X86_64)
-                return -ENOEXEC;
-        return table_ok(elf, elf->phoff, elf->phnum, elf->phentsize, sizeof(Elf64_Phdr)) &&
-                       table_ok(elf, elf->shoff, elf->shnum, elf->shentsize, sizeof(Elf64_Shdr))
-                   ? 0
-                   : -EINVAL;
+        return 0;
 }
 
 static int
@@ -55,12 +50,7 @@ parse_32(struct elf_image *elf)
         elf->phentsize = h.e_phentsize;
         elf->shentsize = h.e_shentsize;
         elf->shstrndx = h.e_shstrndx;
-        if (h.e_machine != EM_386)
-                return -ENOEXEC;
-        return table_ok(elf, elf->phoff, elf->phnum, elf->phentsize, sizeof(Elf32_Phdr)) &&
-                       table_ok(elf, elf->shoff, elf->shnum, elf->shentsize, sizeof(Elf32_Shdr))
-                   ? 0
-                   : -EINVAL;
+        return 0;
 }
 
 int
@@ -75,9 +65,15 @@ elf_parse(const void *bytes, size_t len, struct elf_image *ret_elf)
         if (!elf.is_64 && elf.bytes[EI_CLASS] != ELFCLASS32)
                 return -ENOEXEC;
         int err = elf.is_64 ? parse_64(&elf) : parse_32(&elf);
-        if (!err)
-                *ret_elf = elf;
-        return err;
+        if (err)
+                return err;
+        if (elf.machine != (elf.is_64 ? EM_X86_64 : EM_386))
+                return -ENOEXEC;
+        if (!table_ok(&elf, elf.phoff, elf.phnum, elf.phentsize, elf.is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) ||
+            !table_ok(&elf, elf.shoff, elf.shnum, elf.shentsize, elf.is_64 ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr)))
+                return -EINVAL;
+        *ret_elf = elf;
+        return 0;
 }
 
 const unsigned char *
