@@ -6,6 +6,7 @@ the test names.  An archive added to its initramfs brings an init that loads
 the modules, brings lo and eth0 up, and runs the test's shell script; then the
 guest powers off.  What it prints as "key: value" comes back as a dictionary.
 """
+import contextlib
 import os
 import subprocess
 
@@ -131,6 +132,18 @@ def need_guest():
     need("cpio")
     if not os.path.exists(os.path.join(GUEST, "initrd")):
         raise Skip("there is no guest in %s (tools/guest.sh makes it)" % GUEST)
+
+
+@contextlib.contextmanager
+def private_network(conf=PRIVATE):
+    """A world and its host, which has the private network up; taken down again after what succeeded."""
+    need("dnsmasq")
+    need_guest()
+    with World() as world:
+        host, _router, _server = world.lan()
+        host.bhyvenet("up", "-f", host.conf(conf))
+        yield world, host
+        host.bhyvenet("down")
 
 
 def archive(files):

@@ -40,11 +40,7 @@ def stock_linux_guest_is_on_the_network():
 
 
 def one_queue_where_the_tap_has_no_more():
-    need("dnsmasq")
-    need_guest()
-    with World() as world:
-        host, router, server = world.lan()
-        host.bhyvenet("up", "-f", host.conf(PRIVATE))
+    with private_network() as (world, host):
         guest = Guest(world, host, "lease\necho \"queues: $(ls /sys/class/net/eth0/queues | tr '\\n' ' ')\"\n",
                       nic="virtio-net,tap0,queues=2", cpus=2)
         said = guest.finish()
@@ -52,7 +48,6 @@ def one_queue_where_the_tap_has_no_more():
         check(said.get("address", "").startswith("192.168.16."), "no address by DHCP: %s" % said)
         contains(guest.console, "tap0 has one queue, not 2", "the console")
         contains(guest.console, "tap_multiqueue_enable", "the console")
-        host.bhyvenet("down")
 
 
 def tap_that_disappears_takes_the_link_only():
@@ -70,17 +65,13 @@ echo "large: $(ping -c 2 -q -s 3972 192.168.16.1 | sed -n 's/^.*transmitted, \\(
 
 
 def mtu_and_mac_are_as_asked_for():
-    need("dnsmasq")
-    need_guest()
-    with World() as world:
-        host, router, server = world.lan()
-        host.bhyvenet("up", "-f", host.conf(PRIVATE.replace('"inet 192.168.16.1/24"', '"inet 192.168.16.1/24 mtu 4000"')))
+    conf = PRIVATE.replace('"inet 192.168.16.1/24"', '"inet 192.168.16.1/24 mtu 4000"')
+    with private_network(conf) as (world, host):
         host("ip", "link", "set", "tap0", "mtu", "4000")
         said = Guest(world, host, ADDRESS, nic="virtio-net,tap0,mac=02:00:00:aa:bb:cc,mtu=4000").finish()
         equal(said["mtu"], "4000", "MTU")
         equal(said["mac"], "02:00:00:aa:bb:cc", "Ethernet address")
         equal(said["large"], "2", "answers to packets of 4,000 bytes")
-        host.bhyvenet("down")
 
 
 CABLE = """

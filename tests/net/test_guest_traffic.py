@@ -8,16 +8,11 @@ from guestlib import *
 
 
 def moves_bytes(kind):
-    need("dnsmasq")
-    need_guest()
-    with World() as world:
-        host, router, server = world.lan()
-        host.bhyvenet("up", "-f", host.conf(PRIVATE))
+    with private_network() as (world, host):
         traffic = Traffic(host)
         said = Guest(world, host, "lease\ntraffic 192.168.16.1 %d\n" % traffic.blocks, words="test=" + kind).finish()
         traffic.check(said)
         traffic.end()
-        host.bhyvenet("down")
 
 
 def bytes_arrive_with_offloads():
@@ -37,18 +32,13 @@ echo "irq: $(grep virtio /proc/interrupts)"
 
 
 def old_interface_and_the_interrupt_line_serve_too():
-    need("dnsmasq")
-    need_guest()
-    with World() as world:
-        host, router, server = world.lan()
-        host.bhyvenet("up", "-f", host.conf(PRIVATE))
+    with private_network() as (world, host):
         traffic = Traffic(host)
         said = Guest(world, host, OLD % traffic.blocks, words="test=old pci=nomsi").finish()
         equal(said.get("version"), "0", "VIRTIO_F_VERSION_1")
         contains(said["irq"], "IO-APIC", "the interrupt")
         traffic.check(said)
         traffic.end()
-        host.bhyvenet("down")
 
 
 # Each processor has a pair of its own: one flow from each, one after the other.
@@ -65,11 +55,7 @@ grep virtio /proc/interrupts | sed 's/.* \\([a-z0-9]*-[a-z]*[.][0-9]*\\|[a-z0-9]
 
 
 def two_queue_pairs_carry_traffic():
-    need("dnsmasq")
-    need_guest()
-    with World() as world:
-        host, router, server = world.lan()
-        host.bhyvenet("up", "-f", host.conf(PRIVATE + 'tap_multiqueue_enable="YES"\n'))
+    with private_network(PRIVATE + 'tap_multiqueue_enable="YES"\n') as (world, host):
         traffic = Traffic(host, 2)
         said = Guest(world, host, TWO_PAIRS % traffic.blocks, nic="virtio-net,tap0,queues=2", cpus=2).finish()
         equal(said.get("queues"), "rx-0 rx-1 tx-0 tx-1 ", "queues of eth0")
@@ -77,7 +63,6 @@ def two_queue_pairs_carry_traffic():
             traffic.check(said, cpu, "pair %s: " % cpu)
             check(int(said["irq-input." + cpu]) > 100, "interrupts of the pair %s: %s" % (cpu, said))
         traffic.end()
-        host.bhyvenet("down")
 
 
 main(bytes_arrive_with_offloads, bytes_arrive_without_offloads, old_interface_and_the_interrupt_line_serve_too,
