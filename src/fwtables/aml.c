@@ -7,7 +7,6 @@
 #define OP_BYTE       0x0a
 #define OP_WORD       0x0b
 #define OP_DWORD      0x0c
-#define OP_STRING     0x0d
 #define OP_QWORD      0x0e
 #define OP_SCOPE      0x10
 #define OP_BUFFER     0x11
@@ -116,13 +115,6 @@ aml_eisaid(struct blob *b, const char *id)
         blob_u8(b, (uint8_t)letters);
         blob_u8(b, (uint8_t)(hex_digit(id[3]) << 4 | hex_digit(id[4])));
         blob_u8(b, (uint8_t)(hex_digit(id[5]) << 4 | hex_digit(id[6])));
-}
-
-void
-aml_string(struct blob *b, const char *text)
-{
-        blob_u8(b, OP_STRING);
-        blob_bytes(b, text, strlen(text) + 1);
 }
 
 void

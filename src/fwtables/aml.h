@@ -29,7 +29,6 @@ void aml_op(struct blob *b, enum aml_op op);
 void aml_path(struct blob *b, const char *path);
 void aml_int(struct blob *b, uint64_t value);
 void aml_eisaid(struct blob *b, const char *id); /* "PNP0A03" */
-void aml_string(struct blob *b, const char *text);
 
 /* Name (@name, ...): the object follows. */
 void aml_name(struct blob *b, const char *name);

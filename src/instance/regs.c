@@ -135,15 +135,6 @@ regs_for_each(void (*fn)(void *ctx, const char *name), void *ctx)
 }
 
 void
-regs_for_each_desc(void (*fn)(void *ctx, const char *name), void *ctx)
-{
-        for (size_t i = 0; i < ARRAY_LEN(seg_rows); i++)
-                fn(ctx, seg_rows[i].name);
-        for (size_t i = 0; i < ARRAY_LEN(dtable_rows); i++)
-                fn(ctx, dtable_rows[i].name);
-}
-
-void
 regs_print(FILE *out, unsigned vcpu, const struct x86_state *st)
 {
         fprintf(out, "virtual CPU %u (%s, CPL %u)\n", vcpu,

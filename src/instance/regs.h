@@ -20,7 +20,6 @@ int regs_set_desc(struct x86_state *st, const char *name, const struct x86_seg *
 
 /* Calls @fn with every name that regs_get knows, in the order of --get-all. */
 void regs_for_each(void (*fn)(void *ctx, const char *name), void *ctx);
-void regs_for_each_desc(void (*fn)(void *ctx, const char *name), void *ctx);
 
 /* Everything as text, for -o debug.dump and bhyvectl --get-all. */
 void regs_print(FILE *out, unsigned vcpu, const struct x86_state *st);

@@ -169,12 +169,6 @@ i8259_ack(struct i8259_pair *pic)
         return vector;
 }
 
-bool
-i8259_intr(const struct i8259_pair *pic)
-{
-        return pic->out;
-}
-
 static void
 begin_init(struct i8259 *c, uint8_t icw1)
 {

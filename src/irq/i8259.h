@@ -25,7 +25,6 @@ void i8259_set_irq(struct i8259_pair *pic, unsigned irq, bool level);
 void i8259_set_elcr(struct i8259_pair *pic, uint16_t elcr);
 /* INTA: the vector, a spurious one (IRQ 7 or 15) if nothing is pending. */
 int i8259_ack(struct i8259_pair *pic);
-bool i8259_intr(const struct i8259_pair *pic);
 
 /* Claims the ports. */
 int i8259_attach(struct i8259_pair *pic, struct io_space *ports);
