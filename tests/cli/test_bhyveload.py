@@ -7,7 +7,9 @@ Runs on software KVM too.
 import os
 import pty
 import select
+import shutil
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -15,7 +17,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'lib'))
 import harness  # noqa: E402
-from harness import BUILD, ENGINE, ENV, TOP, instances, path  # noqa: E402
+from harness import BUILD, ENGINE, ENV, TOP, Skip, instances, path  # noqa: E402
 
 BHYVELOAD = os.path.join(BUILD, 'bhyveload')
 
@@ -95,6 +97,60 @@ def test_an_image_without_file_system_leads_to_the_prompt():
         f.truncate(1 << 20)
     status, out, _ = load('-d', disk, keys='ls\rlsdev\r')
     assert status == 1 and "can't find 'kernel'" in out and 'Device not configured' in out and 'disk0:' in out, out
+
+
+def ufs2_image():
+    """A UFS2 of makefs with a file and two symbolic links that lead to each other."""
+    makefs = shutil.which('makefs', path=os.environ['PATH'] + ':/usr/sbin')
+    if makefs is None:
+        raise Skip('makefs is not installed')
+    tree, image = path('tree'), path('ufs2.img')
+    os.makedirs(tree, exist_ok=True)
+    with open(f'{tree}/note', 'w') as f:
+        f.write('read from UFS2\n')
+    for name, to in (('one', 'two'), ('two', 'one')):
+        if not os.path.islink(f'{tree}/{name}'):
+            os.symlink(to, f'{tree}/{name}')
+    subprocess.run([makefs, '-t', 'ffs', '-o', 'version=2', '-s', '8m', image, tree], check=True, stdout=subprocess.DEVNULL)
+    return image
+
+
+def test_ufs2_superblock_is_found_at_each_of_its_places():
+    image, magic = ufs2_image(), (0x19540119).to_bytes(4, 'little')
+    with open(image, 'rb') as f:
+        data = f.read()
+    first = next(p for p in (65536, 8192) if data[p + 1372:p + 1376] == magic)
+    for place in 65536, 8192, 0, 262144:
+        block = bytearray(data[first:first + 1376])
+        block[1000:1008] = place.to_bytes(8, 'little')  # fs_sblockloc
+        moved = bytearray(data)
+        moved[first:first + 1376] = bytes(1376)
+        moved[place:place + 1376] = block
+        with open(path('moved.img'), 'wb') as f:
+            f.write(moved)
+        out = load('-d', path('moved.img'), keys='more disk0:/note\r')[1]
+        assert 'read from UFS2' in out, (place, out)
+
+
+def test_links_without_an_end_are_an_error():
+    for name, to in (('a', 'b'), ('b', 'a')):
+        if not os.path.islink(f'{host()}/{name}'):
+            os.symlink(to, f'{host()}/{name}')
+    out = load('-h', host(), keys='load host0:/a\rmore host0:/b\r')[1]
+    assert out.count('Too many levels of symbolic links') >= 1 or out.count("can't") >= 2, out
+    out = load('-d', ufs2_image(), keys='more disk0:/one\rmore disk0:/note\r')[1]
+    assert 'read from UFS2' in out and ('symbolic links' in out or "can't" in out), out
+
+
+def test_a_kernel_beyond_memory_is_refused():
+    kernel = os.path.join(host(), 'large')
+    with open(kernel, 'wb') as f:  # an amd64 kernel with one segment of 64 MiB at 2 MiB
+        ident = b'\x7fELF\x02\x01\x01\x09' + bytes(8)
+        f.write(ident + struct.pack('<HHIQQQIHHHHHH', 2, 62, 1, 0xffffffff80200000, 64, 0, 0, 64, 56, 1, 64, 0, 0))
+        f.write(struct.pack('<IIQQQQQQ', 1, 7, 0x1000, 0xffffffff80200000, 0x200000, 64 << 20, 64 << 20, 0x1000))
+        f.truncate(0x1000 + (64 << 20))
+    out = load('-m', '32M', '-h', host(), keys='load host0:/large\rlsmod\r')[1]
+    assert 'large' in out and "can't" in out, out
 
 
 def test_signals_restore_the_terminal():
