@@ -142,10 +142,10 @@ fs_mount_names_zfs_when_it_refuses_it(void **state)
 
         for (size_t i = 0; i + 20 < 512 * 1024; i++) {
                 if (memcmp(p->mem.bytes + i, "type\0\0\0\x09\0\0\0\x01\0\0\0\x04" "file", 20) == 0)
-                        memcpy(p->mem.bytes + i + 16, "raid", 4);
+                        memcpy(p->mem.bytes + i + 16, "hole", 4);
         }
         assert_int_equal(fs_mount(&p->dev, &fs, &why), -ENOTSUP);
-        assert_string_equal(why, "zfs");
+        assert_string_equal(why, "zfs (neither one disk nor a mirror)");
 }
 
 static void

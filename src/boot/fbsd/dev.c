@@ -306,7 +306,7 @@ mount_zfs(struct devs *devs, const char *name, struct fs **ret_fs)
                         if (!err)
                                 return keep_mount(devs, name, &c.list[j].dev, *ret_fs);
                         if (err == -ENOTSUP) {
-                                devs->why = "zfs";
+                                devs->why = zfs_refusal(&c.list[j].dev);
                                 result = err;
                         }
                 }

@@ -35,7 +35,7 @@ fs_mount(const struct blkdev *dev, struct fs **ret_fs, const char **ret_why)
                         continue;
                 result = err;
                 if (ret_why)
-                        *ret_why = all_fs[i]->name;
+                        *ret_why = all_fs[i]->refusal ? all_fs[i]->refusal(dev) : all_fs[i]->name;
         }
         return result;
 }

@@ -72,6 +72,8 @@ struct fs_ops {
         /* -EINVAL when the device does not hold this file system; -ENOTSUP when an unreadable kind.
          */
         int (*mount)(const struct blkdev *dev, struct fs **ret_fs);
+        /* After -ENOTSUP: what the unreadable kind is called, static text; NULL: by the name. */
+        const char *(*refusal)(const struct blkdev *dev);
         void (*unmount)(struct fs *fs);
         int (*root)(struct fs *fs, struct fs_node *ret_node);
         /* 1 with an entry, 0 at the end, -errno.  Never "." or "..". */

@@ -117,7 +117,7 @@ struct label {
         uint64_t ashift;
         uint64_t tops; /* top-level devices */
         uint64_t state;
-        bool supported;
+        const char *refused; /* what of it cannot be read, or NULL */
 };
 
 /* What the reader knows of the features that a pool may need for reading. */
@@ -178,8 +178,10 @@ read_vdev_tree(struct xdr list, struct label *label)
                 if (strcmp(p.name, "type") == 0 && p.type == XDR_STRING)
                         xdr_text(&p.value, type, sizeof(type));
         }
-        if (strcmp(type, "disk") != 0 && strcmp(type, "file") != 0 && strcmp(type, "mirror") != 0)
-                label->supported = false;
+        if (strcmp(type, "raidz") == 0 || strcmp(type, "draid") == 0)
+                label->refused = "zfs (RAID-Z)";
+        else if (strcmp(type, "disk") != 0 && strcmp(type, "file") != 0 && strcmp(type, "mirror") != 0)
+                label->refused = "zfs (neither one disk nor a mirror)";
 }
 
 static void
@@ -189,8 +191,10 @@ read_features(struct xdr list, struct label *label)
 
         if (!skip_list_head(&list))
                 return;
-        while (next_pair(&list, &p))
-                label->supported &= feature_known(p.name);
+        while (next_pair(&list, &p)) {
+                if (!feature_known(p.name))
+                        label->refused = "zfs (with features not known here)";
+        }
 }
 
 static int
@@ -201,7 +205,7 @@ read_label(const struct blkdev *dev, uint64_t at, struct label *label)
 
         if (!bytes)
                 return -ENOMEM;
-        *label = (struct label){.supported = true, .tops = 1};
+        *label = (struct label){.tops = 1};
         int err = blkdev_read(dev, at + CONFIG_OFF, bytes, CONFIG_BYTES);
         struct xdr list = {bytes + 4, bytes + CONFIG_BYTES};
         if (!err && (bytes[0] != 1 || !skip_list_head(&list)))
@@ -217,6 +221,8 @@ read_label(const struct blkdev *dev, uint64_t at, struct label *label)
                         read_features(p.value, label);
         }
         free(bytes);
+        if (!err && label->refused == NULL && label->tops > 1)
+                label->refused = "zfs (striped over several disks)";
         if (!err && (label->pool[0] == '\0' || label->ashift > 16))
                 err = -EINVAL;
         return err;
@@ -425,17 +431,33 @@ zfs_unmount(struct fs *fs)
         free(z);
 }
 
+static int
+read_either_label(const struct blkdev *dev, struct label *label)
+{
+        int err = read_label(dev, 0, label);
+
+        return err ? read_label(dev, LABEL_BYTES, label) : 0;
+}
+
+const char *
+zfs_refusal(const struct blkdev *dev)
+{
+        struct label label;
+
+        if (read_either_label(dev, &label) != 0 || label.refused == NULL)
+                return "zfs (damaged, or encrypted)";
+        return label.refused;
+}
+
 int
 zfs_mount_dataset(const struct blkdev *dev, const char *name, struct fs **ret_fs)
 {
         struct label label;
+        int err = read_either_label(dev, &label);
 
-        int err = read_label(dev, 0, &label);
-        if (err)
-                err = read_label(dev, LABEL_BYTES, &label);
         if (err)
                 return err == -ENOMEM ? err : -EINVAL;
-        if (!label.supported || label.tops > 1)
+        if (label.refused != NULL)
                 return -ENOTSUP;
         struct zfs *z = calloc(1, sizeof(*z));
         if (!z)
@@ -628,6 +650,7 @@ zfs_readdir(
 const struct fs_ops zfs_ops = {
     .name = "zfs",
     .mount = zfs_mount,
+    .refusal = zfs_refusal,
     .unmount = zfs_unmount,
     .root = zfs_root,
     .readdir = zfs_readdir,

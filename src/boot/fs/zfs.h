@@ -13,6 +13,9 @@
 /* "pool/ROOT/default" for a mounted ZFS; false when @fs is another file system. */
 bool zfs_dataset_name(struct fs *fs, char name[ZFS_NAME_MAX]);
 
+/* What keeps the pool on @dev from being read, after -ENOTSUP: static text, "zfs (RAID-Z)" for one. */
+const char *zfs_refusal(const struct blkdev *dev);
+
 /* Mounts the dataset @name, the pool's name in front, of the pool on @dev.  -ENOENT; as fs_mount().
  */
 int zfs_mount_dataset(const struct blkdev *dev, const char *name, struct fs **ret_fs);
