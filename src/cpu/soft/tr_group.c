@@ -237,23 +237,9 @@ tr_group_access(struct tr *t, int32_t *ret_disp)
         return true;
 }
 
-/* The check failed: C looks the page up if the range lies in one; else the variant that checks each access goes on. */
 void
 tr_group_emit_cold(struct tr *t, struct tr_cold *c)
 {
-        struct emit *e = &t->e;
-        uint8_t *straddles, *f;
-
-        emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
-        emit_mov_rr(e, EMIT_D, T1, T0);
-        emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);
-        emit_alu_imm(e, EMIT_D, ALU_CMP, T1, (int32_t)MEM_PAGE_SIZE - (int32_t)c->arg);
-        straddles = emit_jcc32(e, CC_A);
-        emit_mov_imm(e, T1, c->rip);
-        emit_call_to(e, t->eng->thunks.group[(c->acc & X86_ACC_W) != 0]);
-        emit_rr(e, EMIT_W, 0x85, T0, T0); /* test: the host address, or NULL */
-        f = emit_jcc32(e, CC_NE);
-        emit_fix32(f, c->back);
-        emit_fix32(straddles, e->p);
-        tr_emit_noshare_exit(t, c->rip);
+        emit_rm(&t->e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
+        tr_emit_range_cold(t, c, t->eng->thunks.group[(c->acc & X86_ACC_W) != 0]);
 }

@@ -228,7 +228,8 @@ tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
         return tr_stack_check(t, size, acc);
 }
 
-void
+/* The exit to the variant of the block that checks each access, at the instruction at @rip. */
+static void
 tr_emit_noshare_exit(struct tr *t, gva_t rip)
 {
         struct emit *e = &t->e;
@@ -243,26 +244,28 @@ tr_emit_noshare_exit(struct tr *t, gva_t rip)
         emit_jmp_to(e, t->eng->thunks.link);
 }
 
-/*
- * The shared check failed.  If the range lies in one page, C looks the page up
- * and execution goes on; otherwise in the variant without shared checks.
- */
 void
-tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
+tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk)
 {
         struct emit *e = &t->e;
         uint8_t *straddles, *f;
 
-        emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         emit_mov_rr(e, EMIT_D, T1, T0);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);
         emit_alu_imm(e, EMIT_D, ALU_CMP, T1, (int32_t)MEM_PAGE_SIZE - (int32_t)c->arg);
         straddles = emit_jcc32(e, CC_A);
         emit_mov_imm(e, T1, c->rip);
-        emit_call_to(e, t->eng->thunks.stack);
+        emit_call_to(e, thunk);
         emit_rr(e, EMIT_W, 0x85, T0, T0); /* test: the host address, or NULL */
         f = emit_jcc32(e, CC_NE);
         emit_fix32(f, c->back);
         emit_fix32(straddles, e->p);
         tr_emit_noshare_exit(t, c->rip);
+}
+
+void
+tr_stack_emit_cold(struct tr *t, struct tr_cold *c)
+{
+        emit_gs(&t->e, EMIT_W, 0x03, T0, OFF(stack_tag));
+        tr_emit_range_cold(t, c, t->eng->thunks.stack);
 }

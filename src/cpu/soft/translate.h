@@ -145,8 +145,11 @@ bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
 void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
 
-/* The exit to the variant of the block that checks each access, at the instruction at @rip. */
-void tr_emit_noshare_exit(struct tr *t, gva_t rip);
+/*
+ * A shared check failed; T0: linear address of the range, c->arg bytes.  If it lies in one page, C looks the page up by
+ * @thunk and execution goes on; otherwise in the variant of the block that checks each access.
+ */
+void tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk);
 
 /* tr_group.c */
 void tr_group_plan(struct tr *t);
