@@ -137,9 +137,9 @@ def test_links_without_an_end_are_an_error():
         if not os.path.islink(f'{host()}/{name}'):
             os.symlink(to, f'{host()}/{name}')
     out = load('-h', host(), keys='load host0:/a\rmore host0:/b\r')[1]
-    assert out.count('Too many levels of symbolic links') >= 1 or out.count("can't") >= 2, out
+    assert "can't find 'host0:/a'" in out and "can't open 'host0:/b': Too many levels of symbolic links" in out, out
     out = load('-d', ufs2_image(), keys='more disk0:/one\rmore disk0:/note\r')[1]
-    assert 'read from UFS2' in out and ('symbolic links' in out or "can't" in out), out
+    assert "can't open 'disk0:/one': Too many levels of symbolic links" in out and 'read from UFS2' in out, out
 
 
 def test_a_kernel_beyond_memory_is_refused():
