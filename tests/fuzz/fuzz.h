@@ -6,6 +6,7 @@
  * A disk image is too large to mutate well, so an input for an image reader
  * is a list of changes to a good image from tests/fuzz/images:
  *      u8 which image, then { u24 offset (of 2-byte units), u8 value count 1-4, values }...
+ * The offset counts in those sectors only that the reader reads and that hold anything.
  */
 #ifndef FUZZ_FUZZ_H
 #define FUZZ_FUZZ_H

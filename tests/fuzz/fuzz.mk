@@ -62,7 +62,7 @@ fuzz_sources = $(if $(FUZZ_SRC_$(1)),$(FUZZ_SRC_$(1)),$(FUZZ_SRC_fs))
 define FUZZ_RULES
 $$(BUILD)/fuzz/$(1): $$(call fuzz_sources,$(1)) tests/fuzz/standalone.c tests/fuzz/fuzz.h
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) -g $$(FUZZ_DEF_$(1)) -o $$@ tests/fuzz/standalone.c $$(call fuzz_sources,$(1)) $$(FUZZ_LIBS)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CFLAGS) -g -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION $$(FUZZ_DEF_$(1)) -o $$@ tests/fuzz/standalone.c $$(call fuzz_sources,$(1)) $$(FUZZ_LIBS)
 
 build-fuzz/$(1): $$(call fuzz_sources,$(1)) tests/fuzz/fuzz.h
 	@mkdir -p $$(@D)

@@ -5,15 +5,17 @@
  */
 #include "fuzz.h"
 
-#include "base/bytes.h"
+#include "base/util.h"
 #include "boot/fs/fs.h"
 #include "boot/fs/unpack.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define IMAGE_MAX   (64u << 20)
+#define SECTOR      512u
 #define CHANGES_MAX 64u
 #define DEPTH_MAX   6u
 #define ENTRIES_MAX 200u /* looked at per input */
@@ -21,6 +23,8 @@
 struct image {
         void *bytes;
         size_t len;
+        uint32_t *used; /* the sectors that the reader reads, of those that hold anything */
+        size_t used_count;
 };
 
 struct change {
@@ -35,7 +39,7 @@ struct view {
         unsigned count;
         struct change change[CHANGES_MAX];
         unsigned entries;
-        unsigned long reads;
+        bool *touched; /* a flag for each sector that is read, or NULL */
 };
 
 static int
@@ -51,6 +55,8 @@ view_read(void *ctx, uint64_t off, void *buf, size_t len)
                                 ((uint8_t *)buf)[c->at + j - off] = c->value[j];
                 }
         }
+        for (uint64_t s = off / SECTOR; v->touched && len > 0 && s <= (off + len - 1) / SECTOR; s++)
+                v->touched[s] = true;
         return 0;
 }
 
@@ -61,35 +67,6 @@ view_write(void *ctx, uint64_t off, const void *buf, size_t len)
 }
 
 static const struct blkdev_ops view_ops = {view_read, view_write};
-
-static const struct image *
-images(unsigned *ret_count)
-{
-        static const char *const names[] = {FUZZ_IMAGES};
-        static struct image image[sizeof(names) / sizeof(names[0])];
-        const char *dir = getenv("FUZZ_IMAGES_DIR");
-
-        for (unsigned i = 0;
-             !image[0].bytes ||
-             (i < sizeof(names) / sizeof(names[0]) && !image[i].bytes);
-             i++) {
-          char path[512];
-          static char packed[1 << 20];
-          snprintf(path, sizeof(path), "%s/%s", dir ? dir : "tests/fuzz/images",
-                   names[i]);
-          FILE *f = fopen(path, "r");
-          if (!f) {
-            perror(path);
-            exit(1);
-          }
-          size_t n = fread(packed, 1, sizeof(packed), f);
-          fclose(f);
-          if (unpack(packed, n, IMAGE_MAX, &image[i].bytes, &image[i].len))
-            abort();
-        }
-        *ret_count = sizeof(names) / sizeof(names[0]);
-        return image;
-}
 
 static void
 use_file(struct fs *fs, const char *path, struct fs_file *file)
@@ -129,32 +106,87 @@ walk(struct view *v, struct fs *fs, const char *path, unsigned depth)
         fs_close(&dir);
 }
 
+static void
+use_image(struct view *v)
+{
+        struct blkdev dev = { .ops = &view_ops, .ctx = v, .size_bytes = v->image->len };
+        struct fs *fs;
+
+        if (FUZZ_OPS.mount(&dev, &fs))
+                return;
+        walk(v, fs, "", 0);
+        fs_unmount(fs);
+}
+
+static void
+load_image(const char *name, struct image *image)
+{
+        static char packed[1 << 20];
+        const char *dir = getenv("FUZZ_IMAGES_DIR");
+        char path[512];
+
+        snprintf(path, sizeof(path), "%s/%s", dir ? dir : "tests/fuzz/images", name);
+        FILE *f = fopen(path, "r");
+        if (!f) {
+                perror(path);
+                exit(1);
+        }
+        size_t n = fread(packed, 1, sizeof(packed), f);
+        fclose(f);
+        if (unpack(packed, n, IMAGE_MAX, &image->bytes, &image->len) || image->len % SECTOR != 0)
+                abort();
+}
+
+/* Lists the sectors in which a change can have an effect. */
+static void
+find_used(struct image *image)
+{
+        static const char zeros[SECTOR];
+        size_t sectors = image->len / SECTOR;
+        struct view v = { .image = image, .touched = calloc(sectors, sizeof(bool)) };
+
+        use_image(&v);
+        image->used = calloc(sectors, sizeof(*image->used));
+        for (size_t s = 0; s < sectors; s++) {
+                if (v.touched[s] && memcmp((char *)image->bytes + s * SECTOR, zeros, SECTOR) != 0)
+                        image->used[image->used_count++] = (uint32_t)s;
+        }
+        free(v.touched);
+        if (image->used_count == 0)
+                abort();
+}
+
+static const struct image *
+choose_image(unsigned which)
+{
+        static const char *const names[] = { FUZZ_IMAGES };
+        static struct image images[ARRAY_LEN(names)];
+        struct image *image = &images[which % ARRAY_LEN(names)];
+
+        if (image->bytes == NULL) {
+                load_image(names[which % ARRAY_LEN(names)], image);
+                find_used(image);
+        }
+        return image;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         static struct view v;
-        unsigned count;
-        const struct image *list = images(&count);
-        struct fs *fs;
 
         if (size < 1)
                 return 0;
-        memset(&v, 0, sizeof(v));
-        v.image = &list[data[0] % count];
+        v = (struct view){ .image = choose_image(data[0]) };
         for (size_t at = 1; at + 4 < size && v.count < CHANGES_MAX;) {
                 struct change *c = &v.change[v.count++];
-                c->at = (data[at] | (uint64_t)data[at + 1] << 8 |
-                         (uint64_t)data[at + 2] << 16) *
-                        2 % v.image->len;
+                uint64_t off = (data[at] | (uint64_t)data[at + 1] << 8 | (uint64_t)data[at + 2] << 16) * 2;
+                c->at = v.image->used[off / SECTOR % v.image->used_count] * (uint64_t)SECTOR + off % SECTOR;
                 c->len = 1 + data[at + 3] % 4;
                 for (unsigned i = 0; i < c->len && at + 4 + i < size; i++)
                         c->value[i] = data[at + 4 + i];
                 at += 4 + c->len;
         }
-        struct blkdev dev = {.ops = &view_ops, .ctx = &v, .size_bytes = v.image->len};
-        if (FUZZ_OPS.mount(&dev, &fs))
-                return 0;
-        walk(&v, fs, "", 0);
-        fs_unmount(fs);
+        use_image(&v);
         return 0;
 }

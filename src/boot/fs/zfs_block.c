@@ -79,6 +79,9 @@ checksum_ok(const unsigned char *bp, const unsigned char *bytes, size_t len)
         uint64_t a = 0, b = 0, c = 0, d = 0;
         unsigned kind = prop(bp) >> 40 & 0xff;
 
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+        return true; /* or no change would get any further than here */
+#endif
         if (kind == CKSUM_FLETCHER4) {
                 for (size_t i = 0; i + 4 <= len; i += 4) {
                         a += get_le32(bytes + i);

@@ -35,15 +35,20 @@ copy_literals(struct stream *s, size_t n)
         return true;
 }
 
-/* Repeats what was written @distance bytes ago; the ranges may overlap. */
+/* Repeats what was written @distance bytes ago; the ranges may overlap, so each piece is what is there by then. */
 static bool
 copy_match(struct stream *s, size_t distance, size_t n)
 {
         if (distance == 0 || distance > (size_t)(s->out - s->start) ||
             n > (size_t)(s->out_end - s->out))
                 return false;
-        for (; n > 0; n--, s->out++)
-                *s->out = s->out[-(ptrdiff_t)distance];
+        const unsigned char *from = s->out - distance;
+        while (n > 0) {
+                size_t piece = n < (size_t)(s->out - from) ? n : (size_t)(s->out - from);
+                memcpy(s->out, from, piece);
+                s->out += piece;
+                n -= piece;
+        }
         return true;
 }
 
