@@ -103,30 +103,6 @@ mem_find(const struct guest_mem *mem, gpa_t gpa, uint64_t len)
         return NULL;
 }
 
-int
-mem_add_area(struct guest_mem *mem, gpa_t gpa, uint64_t len, enum mem_kind kind, void **ret_host)
-{
-        uint64_t end;
-
-        if (mem->area_count == MEM_AREAS_MAX)
-                return -ENOSPC;
-        if (len == 0 || (gpa | len) % MEM_PAGE_SIZE != 0 || __builtin_add_overflow(gpa, len, &end) ||
-            end > mem->reserved)
-                return -EINVAL;
-        for (unsigned i = 0; i < mem->area_count; i++) {
-                const struct mem_area *a = &mem->area[i];
-
-                if (gpa < a->gpa + a->len && a->gpa < end)
-                        return -EEXIST;
-        }
-        if (mmap(mem->base + gpa, len, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                0) == MAP_FAILED)
-                return -errno;
-        mem->area[mem->area_count++] = (struct mem_area){ gpa, len, kind };
-        *ret_host = mem->base + gpa;
-        return 0;
-}
-
 enum mem_kind
 mem_kind(const struct guest_mem *mem, gpa_t gpa)
 {

@@ -4,9 +4,9 @@
  *
  * RAM is [0, lowmem) and [4 GiB, 4 GiB + highmem), backed by one file that may
  * outlive the process (the instance's memory file: byte 0 of highmem follows
- * the last byte of lowmem), plus a few ROM and RAM areas elsewhere.
- * Everything is mapped into one reservation, so the host address of a
- * guest-physical address is always base + gpa; holes are inaccessible.
+ * the last byte of lowmem).  Everything is mapped into one reservation, so the
+ * host address of a guest-physical address is always base + gpa; holes are
+ * inaccessible.
  *
  * Guest addresses are checked here and nowhere else.  Readers and writers
  * other than the CPU engines use mem_read/mem_write or mem_at, and say with
@@ -34,7 +34,7 @@ enum mem_kind {
 
 typedef void mem_written_fn(void *ctx, gpa_t gpa, uint64_t len);
 
-#define MEM_AREAS_MAX 16
+#define MEM_AREAS_MAX 2 /* below and above 4 GiB */
 
 struct mem_area {
         gpa_t gpa;
@@ -48,7 +48,7 @@ struct guest_mem {
         uint64_t reserved;     /* bytes of address space from base */
         uint64_t low_bytes;
         uint64_t high_bytes;
-        struct mem_area area[MEM_AREAS_MAX]; /* RAM first */
+        struct mem_area area[MEM_AREAS_MAX];
         unsigned area_count;
         mem_written_fn *written; /* set before any vCPU runs */
         void *written_ctx;
@@ -63,9 +63,6 @@ void mem_destroy(struct guest_mem *mem);
 
 uint64_t mem_low_bytes(const struct guest_mem *mem);
 uint64_t mem_high_bytes(const struct guest_mem *mem);
-
-/* Adds an area outside RAM (a boot ROM, a frame buffer), page aligned.  Before any vCPU runs. */
-int mem_add_area(struct guest_mem *mem, gpa_t gpa, uint64_t len, enum mem_kind kind, void **ret_host);
 
 /* The kind of the page that holds @gpa. */
 enum mem_kind mem_kind(const struct guest_mem *mem, gpa_t gpa);

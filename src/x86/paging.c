@@ -47,57 +47,19 @@ enum step {
         STEP_RETRY, /* an entry changed under us */
 };
 
-static void *
-entry_at(const struct walk *w, gpa_t gpa)
-{
-        void *p = mem_ram(w->mem, gpa);
-
-        if (p != NULL)
-                return p;
-        for (unsigned i = 0; i < w->mem->area_count; i++) {
-                const struct mem_area *a = &w->mem->area[i];
-
-                if (gpa >= a->gpa && gpa - a->gpa < a->len)
-                        return a->kind == MEM_RAM ? w->mem->base + gpa : NULL;
-        }
-        return NULL;
-}
-
-/* Tables in a ROM are read only: their accessed bits cannot be set. */
-static const void *
-rom_entry_at(const struct walk *w, gpa_t gpa)
-{
-        for (unsigned i = 0; i < w->mem->area_count; i++) {
-                const struct mem_area *a = &w->mem->area[i];
-
-                if (gpa >= a->gpa && gpa - a->gpa < a->len)
-                        return w->mem->base + gpa;
-        }
-        return NULL;
-}
-
+/* What lies outside memory reads as ones. */
 static uint64_t
 load64(const struct walk *w, gpa_t gpa, uint64_t **ret_entry)
 {
-        const uint64_t *p;
-
-        *ret_entry = entry_at(w, gpa);
-        if (*ret_entry != NULL)
-                return __atomic_load_n(*ret_entry, __ATOMIC_ACQUIRE);
-        p = rom_entry_at(w, gpa);
-        return p == NULL ? ~0ull : *p;
+        *ret_entry = mem_ram(w->mem, gpa);
+        return *ret_entry == NULL ? ~0ull : __atomic_load_n(*ret_entry, __ATOMIC_ACQUIRE);
 }
 
 static uint32_t
 load32(const struct walk *w, gpa_t gpa, uint32_t **ret_entry)
 {
-        const uint32_t *p;
-
-        *ret_entry = entry_at(w, gpa);
-        if (*ret_entry != NULL)
-                return __atomic_load_n(*ret_entry, __ATOMIC_ACQUIRE);
-        p = rom_entry_at(w, gpa);
-        return p == NULL ? ~0u : *p;
+        *ret_entry = mem_ram(w->mem, gpa);
+        return *ret_entry == NULL ? ~0u : __atomic_load_n(*ret_entry, __ATOMIC_ACQUIRE);
 }
 
 static bool
