@@ -5,72 +5,88 @@
 #include <errno.h>
 #include <string.h>
 
+/* Where a field lies in the forms of both widths. */
+struct field {
+        uint8_t at_32, bytes_32, at_64;
+};
+
+/* An entry of a table. */
+struct record {
+        uint8_t bytes_32, bytes_64;
+        struct field field[11]; /* a width of 0 ends them */
+};
+
+#define FIELD(type, name) \
+        { offsetof(Elf32_##type, name), sizeof(((Elf32_##type *)0)->name), offsetof(Elf64_##type, name) }
+#define RECORD(type) .bytes_32 = sizeof(Elf32_##type), .bytes_64 = sizeof(Elf64_##type)
+
+static const struct record ehdr = { RECORD(Ehdr), {
+        FIELD(Ehdr, e_type), FIELD(Ehdr, e_machine), FIELD(Ehdr, e_entry), FIELD(Ehdr, e_phoff), FIELD(Ehdr, e_shoff),
+        FIELD(Ehdr, e_phentsize), FIELD(Ehdr, e_phnum), FIELD(Ehdr, e_shentsize), FIELD(Ehdr, e_shnum),
+        FIELD(Ehdr, e_shstrndx) } };
+static const struct record phdr = { RECORD(Phdr), {
+        FIELD(Phdr, p_type), FIELD(Phdr, p_flags), FIELD(Phdr, p_offset), FIELD(Phdr, p_vaddr), FIELD(Phdr, p_paddr),
+        FIELD(Phdr, p_filesz), FIELD(Phdr, p_memsz), FIELD(Phdr, p_align) } };
+static const struct record shdr = { RECORD(Shdr), {
+        FIELD(Shdr, sh_name), FIELD(Shdr, sh_type), FIELD(Shdr, sh_flags), FIELD(Shdr, sh_addr), FIELD(Shdr, sh_offset),
+        FIELD(Shdr, sh_size), FIELD(Shdr, sh_link), FIELD(Shdr, sh_info), FIELD(Shdr, sh_addralign),
+        FIELD(Shdr, sh_entsize) } };
+static const struct record sym = { RECORD(Sym), {
+        FIELD(Sym, st_name), FIELD(Sym, st_info), FIELD(Sym, st_other), FIELD(Sym, st_shndx), FIELD(Sym, st_value),
+        FIELD(Sym, st_size) } };
+
+static size_t
+record_bytes(const struct elf_image *elf, const struct record *record)
+{
+        return elf->is_64 ? record->bytes_64 : record->bytes_32;
+}
+
+/* The record at @from in its 64-bit form; all numbers are little-endian. */
+static void
+read_record(const struct elf_image *elf, const struct record *record, const unsigned char *from, void *ret_64)
+{
+        if (elf->is_64) {
+                memcpy(ret_64, from, record->bytes_64);
+                return;
+        }
+        memset(ret_64, 0, record->bytes_64);
+        for (const struct field *f = record->field; f->bytes_32 != 0; f++)
+                memcpy((char *)ret_64 + f->at_64, from + f->at_32, f->bytes_32);
+}
+
 static bool
-table_ok(const struct elf_image *elf, uint64_t off, unsigned count, unsigned size, size_t entry)
+table_ok(const struct elf_image *elf, const struct record *record, uint64_t off, unsigned count, unsigned size)
 {
-        return count == 0 || (size >= entry && elf_bytes(elf, off, (uint64_t)count * size));
-}
-
-static int
-parse_64(struct elf_image *elf)
-{
-        Elf64_Ehdr h;
-
-        if (elf->len < sizeof(h))
-                return -ENOEXEC;
-        memcpy(&h, elf->bytes, sizeof(h));
-        elf->type = h.e_type;
-        elf->machine = h.e_machine;
-        elf->entry = h.e_entry;
-        elf->phoff = h.e_phoff;
-        elf->shoff = h.e_shoff;
-        elf->phnum = h.e_phnum;
-        elf->shnum = h.e_shoff ? h.e_shnum : 0;
-        elf->phentsize = h.e_phentsize;
-        elf->shentsize = h.e_shentsize;
-        elf->shstrndx = h.e_shstrndx;
-        return 0;
-}
-
-static int
-parse_32(struct elf_image *elf)
-{
-        Elf32_Ehdr h;
-
-        if (elf->len < sizeof(h))
-                return -ENOEXEC;
-        memcpy(&h, elf->bytes, sizeof(h));
-        elf->type = h.e_type;
-        elf->machine = h.e_machine;
-        elf->entry = h.e_entry;
-        elf->phoff = h.e_phoff;
-        elf->shoff = h.e_shoff;
-        elf->phnum = h.e_phnum;
-        elf->shnum = h.e_shoff ? h.e_shnum : 0;
-        elf->phentsize = h.e_phentsize;
-        elf->shentsize = h.e_shentsize;
-        elf->shstrndx = h.e_shstrndx;
-        return 0;
+        return count == 0 || (size >= record_bytes(elf, record) && elf_bytes(elf, off, (uint64_t)count * size));
 }
 
 int
 elf_parse(const void *bytes, size_t len, struct elf_image *ret_elf)
 {
         struct elf_image elf = {.bytes = bytes, .len = len};
+        Elf64_Ehdr h;
 
         if (len < EI_NIDENT || memcmp(bytes, ELFMAG, SELFMAG) != 0 ||
             elf.bytes[EI_DATA] != ELFDATA2LSB || elf.bytes[EI_VERSION] != EV_CURRENT)
                 return -ENOEXEC;
         elf.is_64 = elf.bytes[EI_CLASS] == ELFCLASS64;
-        if (!elf.is_64 && elf.bytes[EI_CLASS] != ELFCLASS32)
+        if ((!elf.is_64 && elf.bytes[EI_CLASS] != ELFCLASS32) || len < elf_header_bytes(&elf))
                 return -ENOEXEC;
-        int err = elf.is_64 ? parse_64(&elf) : parse_32(&elf);
-        if (err)
-                return err;
-        if (elf.machine != (elf.is_64 ? EM_X86_64 : EM_386))
+        read_record(&elf, &ehdr, bytes, &h);
+        if (h.e_machine != (elf.is_64 ? EM_X86_64 : EM_386))
                 return -ENOEXEC;
-        if (!table_ok(&elf, elf.phoff, elf.phnum, elf.phentsize, elf.is_64 ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) ||
-            !table_ok(&elf, elf.shoff, elf.shnum, elf.shentsize, elf.is_64 ? sizeof(Elf64_Shdr) : sizeof(Elf32_Shdr)))
+        elf.type = h.e_type;
+        elf.machine = h.e_machine;
+        elf.entry = h.e_entry;
+        elf.phoff = h.e_phoff;
+        elf.shoff = h.e_shoff;
+        elf.phnum = h.e_phnum;
+        elf.shnum = h.e_shoff ? h.e_shnum : 0;
+        elf.phentsize = h.e_phentsize;
+        elf.shentsize = h.e_shentsize;
+        elf.shstrndx = h.e_shstrndx;
+        if (!table_ok(&elf, &phdr, elf.phoff, elf.phnum, elf.phentsize) ||
+            !table_ok(&elf, &shdr, elf.shoff, elf.shnum, elf.shentsize))
                 return -EINVAL;
         *ret_elf = elf;
         return 0;
@@ -89,23 +105,7 @@ elf_phdr(const struct elf_image *elf, unsigned i, Elf64_Phdr *ret_ph)
 {
         if (i >= elf->phnum)
                 return false;
-        const unsigned char *p = elf->bytes + elf->phoff + (uint64_t)i * elf->phentsize;
-        if (elf->is_64) {
-                memcpy(ret_ph, p, sizeof(*ret_ph));
-                return true;
-        }
-        Elf32_Phdr h;
-        memcpy(&h, p, sizeof(h));
-        *ret_ph = (Elf64_Phdr){
-            .p_type = h.p_type,
-            .p_flags = h.p_flags,
-            .p_offset = h.p_offset,
-            .p_vaddr = h.p_vaddr,
-            .p_paddr = h.p_paddr,
-            .p_filesz = h.p_filesz,
-            .p_memsz = h.p_memsz,
-            .p_align = h.p_align,
-        };
+        read_record(elf, &phdr, elf->bytes + elf->phoff + (uint64_t)i * elf->phentsize, ret_ph);
         return true;
 }
 
@@ -114,53 +114,18 @@ elf_shdr(const struct elf_image *elf, unsigned i, Elf64_Shdr *ret_sh)
 {
         if (i >= elf->shnum)
                 return false;
-        const unsigned char *p = elf->bytes + elf->shoff + (uint64_t)i * elf->shentsize;
-        if (elf->is_64) {
-                memcpy(ret_sh, p, sizeof(*ret_sh));
-                return true;
-        }
-        Elf32_Shdr h;
-        memcpy(&h, p, sizeof(h));
-        *ret_sh = (Elf64_Shdr){
-            .sh_name = h.sh_name,
-            .sh_type = h.sh_type,
-            .sh_flags = h.sh_flags,
-            .sh_addr = h.sh_addr,
-            .sh_offset = h.sh_offset,
-            .sh_size = h.sh_size,
-            .sh_link = h.sh_link,
-            .sh_info = h.sh_info,
-            .sh_addralign = h.sh_addralign,
-            .sh_entsize = h.sh_entsize,
-        };
+        read_record(elf, &shdr, elf->bytes + elf->shoff + (uint64_t)i * elf->shentsize, ret_sh);
         return true;
 }
 
 bool
 elf_sym(const struct elf_image *elf, const Elf64_Shdr *symtab, uint64_t i, Elf64_Sym *ret_sym)
 {
-        size_t entry = elf->is_64 ? sizeof(Elf64_Sym) : sizeof(Elf32_Sym);
-
-        if (i >= symtab->sh_size / entry)
-                return false;
         const unsigned char *p = elf_bytes(elf, symtab->sh_offset, symtab->sh_size);
-        if (!p)
+
+        if (!p || i >= symtab->sh_size / record_bytes(elf, &sym))
                 return false;
-        p += i * entry;
-        if (elf->is_64) {
-                memcpy(ret_sym, p, sizeof(*ret_sym));
-                return true;
-        }
-        Elf32_Sym s;
-        memcpy(&s, p, sizeof(s));
-        *ret_sym = (Elf64_Sym){
-            .st_name = s.st_name,
-            .st_info = s.st_info,
-            .st_other = s.st_other,
-            .st_shndx = s.st_shndx,
-            .st_value = s.st_value,
-            .st_size = s.st_size,
-        };
+        read_record(elf, &sym, p + i * record_bytes(elf, &sym), ret_sym);
         return true;
 }
 
@@ -177,7 +142,7 @@ elf_string(const struct elf_image *elf, const Elf64_Shdr *strtab, uint64_t index
 size_t
 elf_header_bytes(const struct elf_image *elf)
 {
-        return elf->is_64 ? sizeof(Elf64_Ehdr) : sizeof(Elf32_Ehdr);
+        return record_bytes(elf, &ehdr);
 }
 
 size_t
