@@ -14,7 +14,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.harness import BHYVE, BUILD, ENGINE, ENV, WORK, Skip, assemble, main, path, run, start  # noqa: E402
+from lib.harness import BHYVE, BUILD, ENGINE, ENV, GOOD, VERDICT, WORK, Skip, assemble, main, path, run, start  # noqa: E402
 
 NMDM = os.path.join(BUILD, 'nmdm')
 PATIENCE = 30
@@ -79,12 +79,7 @@ _start: xorl %esi, %esi         # sent
         roll $8, %ebx
         incl %esi
         jmp 1b
-good:   movb $0x10, %al
-        outb %al, $0xf4
-bad:    movb $0x20, %al
-        outb %al, $0xf4
-'''
-GOOD = 0x10 << 1 | 1
+''' + VERDICT
 
 
 class VM:

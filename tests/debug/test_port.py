@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.harness import BHYVE, ENGINE, ENV, assemble, main, path, run  # noqa: E402
+from lib.harness import BHYVE, ENGINE, ENV, GOOD, VERDICT, assemble, main, path, run  # noqa: E402
 
 PORT = int(os.environ.get('DEBUG_PORT', '7470'))
 
@@ -27,12 +27,7 @@ _start: movw $0x224, %dx
         movzbl %al, %eax
         outl %eax, %dx
         jmp 1b
-good:   movb $0x10, %al
-        outb %al, $0xf4
-bad:    movb $0x20, %al
-        outb %al, $0xf4
-'''
-GOOD = 0x10 << 1 | 1
+''' + VERDICT
 
 # The console's signature, and what its other widths say (bvm_console.c); then "ok" on it.
 CONSOLE = '''
@@ -50,11 +45,7 @@ _start: movw $0x220, %dx
         outl %eax, %dx
         movl $'k', %eax
         outl %eax, %dx
-        movb $0x10, %al
-        outb %al, $0xf4
-bad:    movb $0x20, %al
-        outb %al, $0xf4
-'''
+''' + VERDICT
 
 
 def words(name, source):

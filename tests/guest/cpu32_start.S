@@ -39,20 +39,7 @@ common: pushal
         add $8, %esp
         iret
 
-        .set vector, 0
-        .rept 256
-        .balign 16
-        .if vector == 0
-        .globl stubs
-stubs:
-        .endif
-        .if vector != 8 && vector != 10 && vector != 11 && vector != 12 && vector != 13 && vector != 14 && vector != 17
-        push $0
-        .endif
-        push $vector
-        jmp common
-        .set vector, vector + 1
-        .endr
+#include "stubs.inc"
 
 /*
  * u32 run_at(u32 *frame, u32 words): enters what an IRET frame of so many words

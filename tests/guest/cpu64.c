@@ -381,12 +381,6 @@ user(const u8 *from, const u8 *end, u64 cs)
 }
 
 static void
-wrmsr(u32 msr, u64 value)
-{
-        __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)));
-}
-
-static void
 test_user_mode(void)
 {
         map(10, FRAME(10) | P | W | U);
@@ -584,15 +578,6 @@ static u64
 try_efer(u64 value)
 {
         return try_wrmsr(0xc0000080, value);
-}
-
-static u64
-rdmsr(u32 msr)
-{
-        u32 low, high;
-
-        __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-        return low | (u64)high << 32;
 }
 
 static void

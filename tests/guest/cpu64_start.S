@@ -64,20 +64,7 @@ common: push %rax; push %rcx; push %rdx; push %rbx; push %rbp; push %rsi; push %
         add $16, %rsp
         iretq
 
-        .set vector, 0
-        .rept 256
-        .balign 16
-        .if vector == 0
-        .globl stubs
-stubs:
-        .endif
-        .if vector != 8 && vector != 10 && vector != 11 && vector != 12 && vector != 13 && vector != 14 && vector != 17
-        push $0
-        .endif
-        push $vector
-        jmp common
-        .set vector, vector + 1
-        .endr
+#include "stubs.inc"
 
 /* uint64_t run_user(void *code, uint64_t cs, uint64_t stack): at CPL 3 until it does INT 0x80; its RAX. */
         .globl run_user, user_back

@@ -10,7 +10,8 @@
  * It takes its arguments as locore does: from the stack, then from bootinfo.
  * Each line is "name: values", which tests/boot/test_fbsd_kernel compares.
  */
-#define COM1       0x3f8
+#include "guest.h"
+
 #define PM1A_CNT   0x404
 #define SLEEP_S5   0x3400
 #define PM1A_STS   0x400
@@ -18,12 +19,6 @@
 #define SMI_CMD    0xb2
 #define ACPI_ON    0xa0
 #define RESET      0xcf9
-
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef unsigned long word;
 
 #ifdef __x86_64__
 #define KERNBASE 0xffffffff80000000ul
@@ -79,29 +74,6 @@ __asm__(".text\n.globl _start\n_start:\n"
 
 /* --- Output --- */
 
-static void
-out8(u16 port, u8 v)
-{
-        __asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
-}
-
-static u8
-in8(u16 port)
-{
-        u8 v;
-
-        __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
-        return v;
-}
-
-static void
-put_char(char c)
-{
-        while (!(in8(COM1 + 5) & 0x20))
-                ;
-        out8(COM1, (u8)c);
-}
-
 static char
 get_char(void)
 {
@@ -111,29 +83,7 @@ get_char(void)
 }
 
 static void
-out16(u16 port, u16 v)
-{
-        __asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
-}
-
-static u16
-in16(u16 port)
-{
-        u16 v;
-
-        __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
-        return v;
-}
-
-static void
-put_text(const char *s)
-{
-        while (*s)
-                put_char(*s++);
-}
-
-static void
-put_hex(u64 v)
+put_number(u64 v)
 {
         int shift = 60;
 
@@ -149,15 +99,15 @@ static void
 put_field(const char *name, u64 v)
 {
         put_char(' ');
-        put_text(name);
+        put(name);
         put_char('=');
-        put_hex(v);
+        put_number(v);
 }
 
 static void
 put_line(void)
 {
-        put_text("\r\n");
+        put("\r\n");
 }
 
 /* --- Memory, by physical address --- */
@@ -183,7 +133,7 @@ read_n(u64 gpa, u32 bytes)
 static void
 show_entry(const struct entry *e)
 {
-        put_text("entry:");
+        put("entry:");
         put_field("sp", e->sp);
         put_field("cr0", e->cr0);
         put_field("cr3", e->cr3);
@@ -209,7 +159,7 @@ check_page_tables(void)
                 bad += (read_n(0x3000 + 8 * i, 8) & ~0x64ull) != 0x4003;
                 bad += (read_n(0x4000 + 8 * i, 8) & ~0x64ull) != ((u64)i << 21 | 0x83);
         }
-        put_text("pagetables:");
+        put("pagetables:");
         put_field("bad", bad);
         put_line();
 }
@@ -222,7 +172,7 @@ check_image(void)
 
         for (u32 i = 0; i < 64; i++)
                 sum += zeroed[i];
-        put_text("image:");
+        put("image:");
         put_field("bss", sum);
         put_field("data", initialised[0]);
         put_line();
@@ -246,8 +196,8 @@ show_env(u64 envp)
 
         while (*at(envp)) {
                 ask |= same_start((const char *)at(envp), "test.ask=");
-                put_text("env: ");
-                put_text((const char *)at(envp));
+                put("env: ");
+                put((const char *)at(envp));
                 put_line();
                 while (*at(envp++))
                         ;
@@ -259,7 +209,7 @@ static void
 show_smap(u64 gpa, u32 len)
 {
         for (u32 i = 0; i + 20 <= len; i += 20) {
-                put_text("smap:");
+                put("smap:");
                 put_field("base", read_n(gpa + i, 8));
                 put_field("len", read_n(gpa + i + 8, 8));
                 put_field("type", read_n(gpa + i + 16, 4));
@@ -285,7 +235,7 @@ check_symbols(u64 ssym, u64 esym)
         }
         u64 end =
             strings + sizeof(word) + ((strings_len + sizeof(word) - 1) & ~(u64)(sizeof(word) - 1));
-        put_text("symbols:");
+        put("symbols:");
         put_field("symtab", len != 0);
         put_field("found", found);
         put_field("end", end == esym);
@@ -300,12 +250,12 @@ struct found {
 static void
 show_record(u32 type, u32 len, u64 data, struct found *f)
 {
-        put_text("record:");
+        put("record:");
         put_field("type", type);
         put_field("len", len);
         if (type == 1 || type == 2 || type == 6) {
                 put_char(' ');
-                put_text((const char *)at(data));
+                put((const char *)at(data));
         } else if (len <= 8) {
                 put_field("value", read_n(data, len));
         }
@@ -327,7 +277,7 @@ show_record(u32 type, u32 len, u64 data, struct found *f)
 static void
 show_first_bytes(u64 addr)
 {
-        put_text("bytes:");
+        put("bytes:");
         put_field("at", read_n(addr, 4));
         put_line();
 }
@@ -346,7 +296,7 @@ show_metadata(u64 modulep, struct found *f)
                         show_first_bytes(read_n(p + 8, len));
                 p += 8 + ((len + sizeof(word) - 1) & ~(word)(sizeof(word) - 1));
         }
-        put_text("end:");
+        put("end:");
         put_field("kernend", f->kernend == ((p + 8 + 4095) & ~4095ull));
         put_line();
 }
@@ -364,23 +314,23 @@ arguments(const struct entry *e, u64 *modulep, u64 *kernend)
 {
         u64 info = read_n(e->sp + 24, 4);
 
-        put_text("stack:");
+        put("stack:");
         put_field("return", read_n(e->sp, 4));
         put_field("howto", read_n(e->sp + 4, 4));
         put_field("bootdev", read_n(e->sp + 8, 4));
         put_field("fifth", read_n(e->sp + 20, 4));
         put_line();
-        put_text("bootinfo:");
+        put("bootinfo:");
         put_field("version", read_n(info, 4));
         put_field("size", read_n(info + 48, 4));
         put_field("basemem", read_n(info + 56, 4));
         put_field("extmem", read_n(info + 60, 4));
         put_char(' ');
-        put_text((const char *)at(read_n(info + 4, 4)));
+        put((const char *)at(read_n(info + 4, 4)));
         put_line();
         *modulep = read_n(info + 80, 4);
         *kernend = read_n(info + 72, 4);
-        put_text("same:");
+        put("same:");
         put_field("modulep", *modulep == read_n(e->sp + 28, 4));
         put_field("kernend", *kernend == read_n(e->sp + 32, 4));
         put_line();
@@ -394,12 +344,12 @@ static void
 wait_for_buttons(u32 presses)
 {
         out8(SMI_CMD, ACPI_ON);
-        put_text("waiting for the button\r\n");
+        put("waiting for the button\r\n");
         while (presses--) {
                 while (!(in16(PM1A_STS) & PM1_BUTTON))
                         ;
                 out16(PM1A_STS, PM1_BUTTON);
-                put_text("button\r\n");
+                put("button\r\n");
         }
 }
 
@@ -407,7 +357,7 @@ static void
 end(int ask)
 {
         while (ask) {
-                put_text("end? ");
+                put("end? ");
                 switch (get_char()) {
                 case 'r':
                         out8(RESET, 6);
@@ -443,7 +393,7 @@ kernel_main(word slide)
         u64 modulep, kernend;
         int ask;
 
-        put_text("width:");
+        put("width:");
         put_field("bits", sizeof(word) * 8);
         put_line();
         show_entry(&entry_state);
@@ -453,14 +403,14 @@ kernel_main(word slide)
         check_image();
         arguments(&entry_state, &modulep, &kernend);
         show_metadata(modulep, &f);
-        put_text("kernend:");
+        put("kernend:");
         put_field("same", kernend == f.kernend);
         put_line();
         show_smap(f.smap, f.smap_len);
         ask = show_env(f.envp);
         if (f.ssym)
                 check_symbols(f.ssym, f.esym);
-        put_text("done: all read\r\n");
+        put("done: all read\r\n");
         end(ask);
 }
 

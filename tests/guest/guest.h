@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the test guests share: the serial port, and "ok NAME" or "not ok NAME got GOT expected
+ * What the test guests share: ports, MSRs, the serial port, and "ok NAME" or "not ok NAME got GOT expected
  * EXPECTED", a line for each check().
  */
 #ifndef GUEST_GUEST_H
@@ -40,13 +40,48 @@ in8(u16 port)
 }
 
 static inline void
+out16(u16 port, u16 value)
+{
+        __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline u16
+in16(u16 port)
+{
+        u16 value;
+
+        __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
+        return value;
+}
+
+static inline u64
+rdmsr(u32 msr)
+{
+        u32 low, high;
+
+        __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+        return low | (u64)high << 32;
+}
+
+static inline void
+wrmsr(u32 msr, u64 value)
+{
+        __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+}
+
+static inline void
+put_char(char c)
+{
+        while (!(in8(COM1 + 5) & 0x20))
+                ;
+        out8(COM1, (u8)c);
+}
+
+static inline void
 put(const char *text)
 {
-        for (; *text != '\0'; text++) {
-                while (!(in8(COM1 + 5) & 0x20))
-                        ;
-                out8(COM1, (u8)*text);
-        }
+        while (*text != '\0')
+                put_char(*text++);
 }
 
 static inline void

@@ -62,21 +62,6 @@ static int x2apic;
 u8 ap_stack[8192] __attribute__((aligned(16)));
 
 static u64
-rdmsr(u32 msr)
-{
-        u32 low, high;
-
-        __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-        return low | (u64)high << 32;
-}
-
-static void
-wrmsr(u32 msr, u64 value)
-{
-        __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
-}
-
-static u64
 rdtsc(void)
 {
         u32 low, high;
@@ -382,21 +367,6 @@ pci_write(unsigned offset, u32 value)
 {
         (void)pci_read(offset);
         __asm__ volatile("outl %0, %w1" : : "a"(value), "Nd"(0xcfc));
-}
-
-static void
-out16(u16 port, u16 value)
-{
-        __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static u16
-in16(u16 port)
-{
-        u16 value;
-
-        __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
-        return value;
 }
 
 /* Vector 0 of MSI-X, whose table is where BAR 1 begins, becomes VECTOR_RND. */

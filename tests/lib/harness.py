@@ -59,6 +59,16 @@ def start(*args, **kw):
     return subprocess.Popen([BHYVE, *map(str, args)], stdin=subprocess.DEVNULL, env=ENV, **kw)
 
 
+# How a kernel with "-l pc-testdev" says how it went: it goes to good or bad, and bhyve exits with GOOD for the one.
+VERDICT = '''
+good:   movb $0x10, %al
+        outb %al, $0xf4
+bad:    movb $0x20, %al
+        outb %al, $0xf4
+'''
+GOOD = 0x10 << 1 | 1
+
+
 def assemble(name, text):
     """A 32-bit Multiboot kernel from assembly with a _start."""
     source = file(name + '.S', ('''
