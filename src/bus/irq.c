@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 struct irq_router {
         const struct irq_sink_ops *ops;
         void *ctx;
         unsigned asserted[IRQ_GSI_COUNT]; /* sources at level 1; device lock */
+        unsigned messages;                /* numbers given to senders; device lock */
 };
 
 int
@@ -92,4 +94,32 @@ void
 irq_msi(struct irq_router *router, uint64_t address, uint32_t data)
 {
         router->ops->msi(router->ctx, address, data);
+}
+
+/*
+ * The eventfd is told only here what it sends, not whenever the guest writes a part of an address: nobody
+ * else writes to it, and a guest that moves an interrupt changes several registers.
+ */
+static void
+find_fd(struct irq_router *router, struct irq_message *message)
+{
+        if (message->number == 0)
+                message->number = ++router->messages;
+        message->fd = router->ops->message_fd(router->ctx, message->number - 1, message->address, message->data);
+        message->has_fd = message->fd >= 0;
+}
+
+void
+irq_message_send(struct irq_router *router, struct irq_message *message, uint64_t address, uint32_t data)
+{
+        static const uint64_t one = 1;
+
+        if (!message->has_fd || message->address != address || message->data != data) {
+                message->address = address;
+                message->data = data;
+                if (router->ops->message_fd != NULL)
+                        find_fd(router, message);
+        }
+        if (!message->has_fd || write(message->fd, &one, sizeof(one)) != sizeof(one))
+                irq_msi(router, address, data);
 }

@@ -46,6 +46,7 @@ struct pci_msix {
                 uint64_t address;
                 uint32_t data;
                 uint32_t control;
+                struct irq_message message;
         } *table;
         uint64_t *pending; /* a bit a vector */
 };
@@ -565,7 +566,8 @@ pci_msix_notify(struct pci_device *dev, unsigned vector)
         if (msix_masked(x, vector))
                 x->pending[vector / 64] |= 1ull << (vector & 63);
         else
-                irq_msi(dev->bus->config.irq, x->table[vector].address, x->table[vector].data);
+                irq_message_send(dev->bus->config.irq, &x->table[vector].message, x->table[vector].address,
+                    x->table[vector].data);
 }
 
 static void

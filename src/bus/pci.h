@@ -191,10 +191,10 @@ int pci_msi_init(struct pci_device *dev, unsigned count);
 bool pci_msi_enabled(const struct pci_device *dev);
 void pci_msi_notify(struct pci_device *dev, unsigned vector);
 
-/* @count: 1 to 2048 vectors; table and pending bits get BAR @bar (32-bit memory) to themselves. */
 /* Registers of the BAR that are doorbells; @bells live as long as the device.  After pci_bar_add. */
 void pci_bar_doorbells(struct pci_device *dev, unsigned index, const struct io_doorbell *bells, unsigned count);
 
+/* @count: 1 to 2048 vectors; table and pending bits get BAR @bar (32-bit memory) to themselves. */
 int pci_msix_init(struct pci_device *dev, unsigned bar, unsigned count);
 bool pci_msix_enabled(const struct pci_device *dev);
 unsigned pci_msix_count(const struct pci_device *dev);

@@ -128,6 +128,12 @@ struct cpu_apic_ops {
         /* An interrupt message, as a device or the I/O APIC writes it (SDM 3A 11.11).  Any thread. */
         void (*message)(struct cpu_engine *engine, uint64_t address, uint32_t data);
         /*
+         * Optional: an eventfd, the engine's and always the same for one sender @number (from 0), of which a write
+         * sends this message until the next call for that sender.  -errno if it cannot be had.  Any thread,
+         * one at a time.
+         */
+        int (*message_fd)(struct cpu_engine *engine, unsigned number, uint64_t address, uint32_t data);
+        /*
          * The message of the I/O APIC's @pin, level-triggered: the end of its interrupt must be
          * told (eoi of struct cpu_env_ops).  Any thread, one at a time.
          */

@@ -46,9 +46,18 @@ send_msi(void *ctx, uint64_t address, uint32_t data)
         lapic_msi(chip->lapics, address, data);
 }
 
+static int
+message_fd(void *ctx, unsigned number, uint64_t address, uint32_t data)
+{
+        struct irqchip *chip = ctx;
+
+        return lapic_message_fd(chip->lapics, number, address, data);
+}
+
 static const struct irq_sink_ops sink_ops = {
     .line = line_changed,
     .msi = send_msi,
+    .message_fd = message_fd,
 };
 
 static void

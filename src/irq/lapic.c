@@ -381,25 +381,41 @@ lapic_deliver(struct lapic_set *set, const struct lapic_message *m)
         }
 }
 
-/* 11.11 */
-void
-lapic_msi(struct lapic_set *set, uint64_t address, uint32_t data)
+/* 11.11; false if it is no interrupt message. */
+static bool
+message_from_msi(uint64_t address, uint32_t data, struct lapic_message *ret_message)
 {
-        struct lapic_message m = {
+        *ret_message = (struct lapic_message){
             .dest = address >> 12 & 0xff,
             .logical = address & 0x4,
             .level = data & 0x8000,
             .mode = data >> 8 & 7,
             .vector = (uint8_t)data,
         };
+        if (ret_message->dest == 0xff)
+                ret_message->dest = UINT32_MAX;
+        return address >> 20 == 0xfee && ret_message->mode != LAPIC_STARTUP;
+}
 
-        if (address >> 20 != 0xfee)
-                return;
-        if (m.dest == 0xff)
-                m.dest = UINT32_MAX;
-        if (m.mode == LAPIC_STARTUP) /* not among the modes of an MSI */
-                return;
-        lapic_deliver(set, &m);
+void
+lapic_msi(struct lapic_set *set, uint64_t address, uint32_t data)
+{
+        struct lapic_message m;
+
+        if (message_from_msi(address, data, &m))
+                lapic_deliver(set, &m);
+}
+
+int
+lapic_message_fd(struct lapic_set *set, unsigned number, uint64_t address, uint32_t data)
+{
+        const struct cpu_apic_ops *apics = set->config.apics;
+        struct lapic_message m;
+
+        if (!apics || !apics->message_fd || !message_from_msi(address, data, &m))
+                return -ENOTSUP;
+        message_to_msi(&m, &address, &data);
+        return apics->message_fd(set->config.engine, number, address, data);
 }
 
 void

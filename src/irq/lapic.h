@@ -80,6 +80,8 @@ void lapic_deliver(struct lapic_set *set, const struct lapic_message *message);
 /* The I/O APIC's @pin is about to send a level-triggered @message, whose EOI it must hear of. */
 void lapic_watch_eoi(struct lapic_set *set, unsigned pin, const struct lapic_message *message);
 void lapic_msi(struct lapic_set *set, uint64_t address, uint32_t data);
+/* As message_fd of struct irq_sink_ops; the engine's own local APICs only. */
+int lapic_message_fd(struct lapic_set *set, unsigned number, uint64_t address, uint32_t data);
 /* Pin 0 or 1 of every local APIC: LINT0 is the PIC's output, LINT1 is NMI. */
 void lapic_lint(struct lapic_set *set, unsigned pin, bool level);
 /*

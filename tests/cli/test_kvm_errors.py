@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.harness import BHYVE, BHYVECTL, TOP, Skip, assemble, instances, kvm_kind, main, path, run, start  # noqa: E402
+from lib.harness import BHYVE, BHYVECTL, Skip, assemble, instances, kvm_kind, main, run, shim, start  # noqa: E402
 
 KVM = ('-o', 'cpu.engine=kvm')
 # Writes "ok" to the first serial port, and powers off.
@@ -21,14 +21,6 @@ off:    mov $0x404, %dx; mov $0x3400, %ax; out %ax, %dx
 CAP = {'IMMEDIATE_EXIT': 136, 'SPLIT_IRQCHIP': 121, 'MAX_VCPUS': 66, 'NR_MEMSLOTS': 10, 'USER_SPACE_MSR': 188,
        'READONLY_MEM': 81, 'X86_DISABLE_EXITS': 143, 'VCPU_EVENTS': 41}
 CREATE_VM, CREATE_VCPU, SET_MEMORY, SET_LAPIC = 0x01, 0x41, 0x46, 0x8f
-
-
-def shim(words):
-    """The environment of a bhyve whose KVM is as @words say."""
-    if not os.path.exists(path('shim.so')):
-        subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o',
-                        path('shim.so'), os.path.join(TOP, 'tests', 'lib', 'kvm_shim.c')], check=True)
-    return {'LD_PRELOAD': path('shim.so'), 'KVM_SHIM': words, 'ASAN_OPTIONS': 'verify_asan_link_order=0'}
 
 
 def need_kvm():

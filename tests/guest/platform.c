@@ -44,7 +44,7 @@
 #define PIC_VECTOR 0x30
 #define AP_CODE    0x8000ul
 
-enum { VECTOR_NMI = 2, VECTOR_TIMER = 0x40, VECTOR_PIT, VECTOR_SELF, VECTOR_PING, VECTOR_PONG, VECTOR_RND, VECTOR_LEVEL = 0x60 };
+enum { VECTOR_NMI = 2, VECTOR_TIMER = 0x40, VECTOR_PIT, VECTOR_SELF, VECTOR_PING, VECTOR_PONG, VECTOR_RND, VECTOR_MOVED, VECTOR_LEVEL = 0x60 };
 
 struct frame {
         u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
@@ -57,6 +57,7 @@ extern u64 page_l4[];
 static u64 idt[512] __attribute__((aligned(16)));
 static volatile u32 count[256];
 static volatile u32 ap_runs, ap_cr0;
+static volatile u32 taken_by; /* APIC id of who took VECTOR_MOVED */
 static volatile u32 stray; /* an exception that no test expects */
 static int x2apic;
 u8 ap_stack[8192] __attribute__((aligned(16)));
@@ -102,6 +103,8 @@ end_of_interrupt(void)
 void
 trap(struct frame *f)
 {
+        if (f->vector == VECTOR_MOVED) /* before it is counted, which is waited for */
+                taken_by = APIC[APIC_ID] >> 24;
         count[f->vector]++;
         if (f->vector == VECTOR_NMI)
                 return;
@@ -345,12 +348,22 @@ test_messages(void)
 #define RND_STATUS 18
 #define RND_VECTOR 22
 
+/* In the capability's first word, PCI 3.0 6.8.2.3. */
+#define MSIX_ENABLE   (1u << 31)
+#define MSIX_MASK_ALL (1u << 30)
+
 static struct {
         u64 address;
         u32 length;
         u16 flags, next;
 } ring[1024] __attribute__((aligned(4096))); /* descriptors, then the available ring, then the used ring */
 static u8 random_bytes[16];
+static u16 rnd_port;
+static volatile u16 *available;
+static volatile u32 *used;
+static unsigned msix_cap;
+static volatile u32 *msix_table; /* of vector 0: address, its upper half, data, mask */
+static volatile u32 *msix_pending;
 
 static u32
 pci_read(unsigned offset)
@@ -373,24 +386,45 @@ pci_write(unsigned offset, u32 value)
 static void
 enable_msix(void)
 {
-        unsigned cap = pci_read(0x34) & 0xff;
-        volatile u32 *table = (volatile u32 *)(word)(pci_read(0x14) & ~15u);
+        word base = pci_read(0x14) & ~15u;
 
-        while ((pci_read(cap) & 0xff) != 0x11)
-                cap = pci_read(cap) >> 8 & 0xff;
-        table[0] = 0xfee00000;
-        table[1] = 0;
-        table[2] = VECTOR_RND;
-        table[3] = 0;
-        pci_write(cap, pci_read(cap) | 1u << 31);
+        msix_cap = pci_read(0x34) & 0xff;
+        while ((pci_read(msix_cap) & 0xff) != 0x11)
+                msix_cap = pci_read(msix_cap) >> 8 & 0xff;
+        msix_table = (volatile u32 *)base;
+        msix_pending = (volatile u32 *)(base + (pci_read(msix_cap + 8) & ~7u));
+        msix_table[0] = 0xfee00000;
+        msix_table[1] = 0;
+        msix_table[2] = VECTOR_RND;
+        msix_table[3] = 0;
+        pci_write(msix_cap, pci_read(msix_cap) | MSIX_ENABLE);
+}
+
+/* One more request for random bytes. */
+static void
+ask_rnd(void)
+{
+        ring[0].address = (word)random_bytes;
+        ring[0].length = sizeof(random_bytes);
+        ring[0].flags = 2; /* for the device to write */
+        available[1]++;
+        out16(rnd_port + RND_NOTIFY, 0);
+}
+
+/* The same, and waits for the answer in the ring, not for its interrupt. */
+static void
+ask_rnd_and_poll(void)
+{
+        ask_rnd();
+        while (used[0] >> 16 != available[1])
+                leave();
+        leave();
 }
 
 static void
 test_virtio(void)
 {
-        u16 port, size;
-        volatile u16 *available;
-        volatile u32 *used;
+        u16 size;
 
         if (pci_read(0) != 0x10051af4) {
                 check("virtio-rnd-is-there", pci_read(0), 0x10051af4);
@@ -399,27 +433,61 @@ test_virtio(void)
         pci_write(0x10, RND_PORT); /* away from the test device's lines */
         pci_write(4, 7);
         enable_msix();
-        port = pci_read(0x10) & ~3u;
-        check("virtio-moved", port, RND_PORT);
-        size = in16(port + RND_SIZE);
+        rnd_port = pci_read(0x10) & ~3u;
+        check("virtio-moved", rnd_port, RND_PORT);
+        size = in16(rnd_port + RND_SIZE);
         available = (volatile u16 *)&ring[size];
         used = (volatile u32 *)(((word)&available[3 + size] + 4095) & ~4095ul);
-        out8(port + RND_STATUS, 0);
-        out8(port + RND_STATUS, 3);
-        __asm__ volatile("outl %0, %1" : : "a"((u32)((word)ring >> 12)), "Nd"((u16)(port + RND_PFN)));
-        out16(port + RND_VECTOR, 0);
-        out8(port + RND_STATUS, 7);
+        out8(rnd_port + RND_STATUS, 0);
+        out8(rnd_port + RND_STATUS, 3);
+        __asm__ volatile("outl %0, %1" : : "a"((u32)((word)ring >> 12)), "Nd"((u16)(rnd_port + RND_PFN)));
+        out16(rnd_port + RND_VECTOR, 0);
+        out8(rnd_port + RND_STATUS, 7);
         for (u16 i = 1; i <= 3; i++) {
-                ring[0].address = (word)random_bytes;
-                ring[0].length = sizeof(random_bytes);
-                ring[0].flags = 2; /* for the device to write */
-                available[1] = i;
-                out16(port + RND_NOTIFY, 0);
+                ask_rnd();
                 wait_for(VECTOR_RND, i);
         }
         check("virtio-interrupts", count[VECTOR_RND], 3);
         check("virtio-used", (used[0] >> 16) << 8 | used[2], 3 << 8 | sizeof(random_bytes));
-        out8(port + RND_STATUS, 0);
+}
+
+/* As a driver moves an interrupt: the entry masked while it is rewritten, what came meanwhile sent from the new one. */
+static void
+test_msix(void)
+{
+        msix_table[3] = 1;
+        ask_rnd_and_poll();
+        let_in();
+        check("msix-masked-vector-waits", count[VECTOR_RND] << 4 | (msix_pending[0] & 1), 3 << 4 | 1);
+        msix_table[2] = VECTOR_MOVED;
+        msix_table[3] = 0;
+        wait_for(VECTOR_MOVED, 1);
+        let_in();
+        check("msix-another-vector", count[VECTOR_MOVED] << 4 | (msix_pending[0] & 1), 1 << 4);
+        ask_rnd();
+        wait_for(VECTOR_MOVED, 2);
+        pci_write(msix_cap, pci_read(msix_cap) | MSIX_MASK_ALL);
+        ask_rnd_and_poll();
+        let_in();
+        check("msix-masked-function-waits", count[VECTOR_MOVED] << 4 | (msix_pending[0] & 1), 2 << 4 | 1);
+        pci_write(msix_cap, pci_read(msix_cap) & ~MSIX_MASK_ALL);
+        wait_for(VECTOR_MOVED, 3);
+        check("msix-first-processor", taken_by, 0);
+        msix_table[3] = 1;
+        msix_table[0] = 0xfee01000;
+        msix_table[3] = 0;
+        for (u32 i = 4; i <= 6; i++) {
+                ask_rnd();
+                while (count[VECTOR_MOVED] < i)
+                        __asm__ volatile("pause" ::: "memory");
+                check("msix-second-processor", taken_by, 1);
+        }
+        msix_table[0] = 0xfee00000;
+        ask_rnd();
+        wait_for(VECTOR_MOVED, 7);
+        check("msix-first-processor-again", taken_by, 0);
+        check("msix-old-vector", count[VECTOR_RND], 3);
+        out8(rnd_port + RND_STATUS, 0);
 }
 
 /* Real mode at AP_CODE, then 32-bit, then long mode with the boot processor's tables. */
@@ -524,6 +592,7 @@ main(void)
         test_messages();
         test_virtio();
         test_second_processor();
+        test_msix();
         test_x2apic();
         if (failures != 0 || stray) {
                 put("failures\r\n");

@@ -55,6 +55,14 @@ def run(program, *args, timeout=60, env=None):
     return p.returncode, p.stdout.decode(errors='replace'), p.stderr.decode(errors='replace')
 
 
+def shim(words):
+    """The environment of a bhyve whose KVM is as @words (see kvm_shim.c) say."""
+    if not os.path.exists(path('shim.so')):
+        subprocess.run(['cc', '-shared', '-fPIC', '-O1', '-D_GNU_SOURCE', '-Wall', '-Wextra', '-Werror', '-o',
+                        path('shim.so'), os.path.join(TOP, 'tests', 'lib', 'kvm_shim.c')], check=True)
+    return {'LD_PRELOAD': path('shim.so'), 'KVM_SHIM': words, 'ASAN_OPTIONS': 'verify_asan_link_order=0'}
+
+
 def start(*args, **kw):
     return subprocess.Popen([BHYVE, *map(str, args)], stdin=subprocess.DEVNULL, env=ENV, **kw)
 

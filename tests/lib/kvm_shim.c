@@ -5,6 +5,7 @@
  *   fail:X=E     the ioctl with number X (hexadecimal, its low byte) fails with errno E
  *   version=V    KVM_GET_API_VERSION says V
  *   open=E       /dev/kvm cannot be opened: errno E
+ *   lost=A,B     KVM_SIGNAL_MSI of a vector from A to B says that all is well, and sends nothing
  *   exit=R,A,B   KVM_RUN comes back with exit reason R at once, and A and B as its first two values
  */
 #include <errno.h>
@@ -70,6 +71,15 @@ false_exit(const char *text)
         return 0;
 }
 
+static int
+is_lost(const struct kvm_msi *msi, const char *range)
+{
+        char *end;
+        unsigned long first = strtoul(range, &end, 0), last = strtoul(end + 1, NULL, 0), vector = msi->data & 0xff;
+
+        return vector >= first && vector <= last;
+}
+
 int
 ioctl(int fd, unsigned long request, ...)
 {
@@ -91,6 +101,8 @@ ioctl(int fd, unsigned long request, ...)
                 return atoi(value);
         if (request == KVM_RUN && run != NULL && !run->immediate_exit && (value = find("exit=")) != NULL)
                 return false_exit(value);
+        if (request == KVM_SIGNAL_MSI && (value = find("lost=")) != NULL && is_lost(argument, value))
+                return 0;
         result = syscall(SYS_ioctl, fd, request, argument);
         if (request == KVM_CREATE_VCPU && vcpu < 0)
                 vcpu = (int)result;

@@ -404,6 +404,63 @@ kvm_doorbell_rings_instead_of_the_port(void **state)
         close(bell.fd);
 }
 
+/* The bit of @vector among the requests (IRR) of the local APIC, which is then cleared. */
+static bool
+was_requested(struct rig *rig, unsigned vector)
+{
+        const struct cpu_apic_ops *apics = cpu_engine_kvm.apic(rig->engine);
+        struct x86_apic apic;
+        bool requested;
+
+        apics->get(rig->cpu, &apic);
+        requested = apic.reg[0x20 + vector / 32] >> (vector % 32) & 1;
+        memset(&apic.reg[0x20], 0, 8 * sizeof(apic.reg[0]));
+        assert_int_equal(apics->set(rig->cpu, &apic), 0);
+        return requested;
+}
+
+static void
+write_one(int fd)
+{
+        uint64_t one = 1;
+
+        assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+static void
+kvm_message_fd_sends_what_it_was_last_told(void **state)
+{
+        struct rig *rig = *state;
+        const struct cpu_apic_ops *apics;
+        int fd, other;
+
+        rig->irqchip = "split";
+        assert_int_equal(start(rig), 0);
+        apics = cpu_engine_kvm.apic(rig->engine);
+        x86_state_reset(rig->st, 0);
+        assert_int_equal(cpu_engine_kvm.set_state(rig->cpu, rig->st), 0);
+        assert_int_equal(apics->set(rig->cpu, &(struct x86_apic){ .base = 0xfee00900, .reg = { [0xf] = 0x1ff } }), 0);
+        fd = apics->message_fd(rig->engine, 0, 0xfee00000, 0x4041);
+        other = apics->message_fd(rig->engine, 5, 0xfee00000, 0x4051);
+        assert_true(fd >= 0 && other >= 0 && fd != other);
+        write_one(fd);
+        assert_true(was_requested(rig, 0x41));
+        assert_int_equal(apics->message_fd(rig->engine, 0, 0xfee00000, 0x4042), fd);
+        write_one(fd);
+        assert_false(was_requested(rig, 0x41));
+        write_one(fd);
+        assert_true(was_requested(rig, 0x42));
+        write_one(other);
+        assert_true(was_requested(rig, 0x51));
+        apics->watch_eoi(rig->engine, 16, 0xfee00000, 0xc061); /* the same table */
+        write_one(fd);
+        assert_true(was_requested(rig, 0x42));
+        assert_int_equal(apics->message_fd(rig->engine, 0, 0xfee07000, 0x4042), fd); /* to nobody */
+        write_one(fd);
+        assert_false(was_requested(rig, 0x42));
+        assert_int_equal(apics->message_fd(rig->engine, 1u << 20, 0xfee00000, 0x4041), -ENOTSUP);
+}
+
 static void
 note_dirty(void *ctx, gpa_t gpa, uint64_t len)
 {
@@ -462,6 +519,7 @@ main(void)
                 TEST(kvm_unknown_msr_faults),
                 TEST(kvm_unknown_msr_reads_0_where_ignored),
                 TEST(kvm_doorbell_rings_instead_of_the_port),
+                TEST(kvm_message_fd_sends_what_it_was_last_told),
                 TEST(kvm_dirty_log_names_written_pages_once),
                 TEST(kvm_more_processors_than_kvm_allows),
         };

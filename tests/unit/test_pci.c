@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -22,6 +24,8 @@ struct rig {
         unsigned messages, resets, device_resets;
         uint64_t address;
         uint32_t data;
+        int fd; /* what the sink gives senders of messages; -1: nothing */
+        unsigned asked;
         uint64_t written[3]; /* last value written to each BAR */
         struct pci_device dev;
 };
@@ -40,6 +44,18 @@ on_msi(void *ctx, uint64_t address, uint32_t data)
         rig->messages++;
         rig->address = address;
         rig->data = data;
+}
+
+static int
+on_message_fd(void *ctx, unsigned number, uint64_t address, uint32_t data)
+{
+        struct rig *rig = ctx;
+
+        assert_int_equal(number, 0); /* one of the vectors sends in these tests */
+        rig->asked++;
+        rig->address = address;
+        rig->data = data;
+        return rig->fd;
 }
 
 static void
@@ -66,7 +82,7 @@ dev_reset(struct pci_device *dev)
         container_of(dev, struct rig, dev)->device_resets++;
 }
 
-static const struct irq_sink_ops sink = {.line = on_line, .msi = on_msi};
+static const struct irq_sink_ops sink = {.line = on_line, .msi = on_msi, .message_fd = on_message_fd};
 static const struct io_ops bar_ops = {.read = bar_read, .write = bar_write};
 static const struct pci_device_ops dev_ops = {.name = "test", .reset = dev_reset};
 static const struct pci_ids dev_ids = {.vendor = 0x1af4, .device = 0x1001, .class_code = 1, .subvendor = 0x1af4};
@@ -77,6 +93,7 @@ setup(void **state)
         struct rig *rig = calloc(1, sizeof(*rig));
         struct pci_bus_config config = {.reset = on_reset, .reset_ctx = rig};
 
+        rig->fd = -1;
         pthread_mutex_init(&rig->lock, NULL);
         assert_int_equal(io_space_create(&rig->lock, &rig->ports), 0);
         assert_int_equal(io_space_create(&rig->lock, &rig->mmio), 0);
@@ -308,6 +325,47 @@ pci_msix_masks_and_remembers(void **state)
         assert_int_equal(rig->messages, 2);
 }
 
+static uint64_t
+taken_from(int fd)
+{
+        uint64_t count = 0;
+        ssize_t n = read(fd, &count, sizeof(count));
+
+        return n == sizeof(count) ? count : 0;
+}
+
+static void
+pci_msix_sends_by_eventfd_what_the_table_says(void **state)
+{
+        struct rig *rig = *state;
+        unsigned cap = find_cap(rig, PCI_CAP_MSIX);
+
+        rig->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        msix_entry(rig, 1, 0xfee00000, 0x51, 0);
+        cfg_write(rig, cap + 2, 2, 0x8000);
+        pci_msix_notify(&rig->dev, 1);
+        pci_msix_notify(&rig->dev, 1);
+        assert_int_equal(taken_from(rig->fd), 2);
+        assert_int_equal(rig->asked, 1);
+        assert_int_equal(rig->data, 0x51);
+        msix_entry(rig, 1, 0xfee01000, 0x51, 1); /* masked, and to another processor */
+        pci_msix_notify(&rig->dev, 1);
+        assert_int_equal(taken_from(rig->fd), 0);
+        assert_int_equal(rig->asked, 1);
+        msix_entry(rig, 1, 0xfee01000, 0x52, 0);
+        assert_int_equal(taken_from(rig->fd), 1);
+        assert_int_equal(rig->asked, 2);
+        assert_int_equal(rig->address, 0xfee01000);
+        assert_int_equal(rig->data, 0x52);
+        assert_int_equal(rig->messages, 0);
+        close(rig->fd);
+        rig->fd = -1; /* cannot be had for this one */
+        msix_entry(rig, 1, 0xfee01000, 0x53, 0);
+        pci_msix_notify(&rig->dev, 1);
+        assert_int_equal(rig->messages, 1);
+        assert_int_equal(rig->data, 0x53);
+}
+
 static void
 pci_reset_restores_config_and_bars(void **state)
 {
@@ -355,6 +413,7 @@ main(void)
             cmocka_unit_test_setup_teardown(pci_intx_reaches_its_pin_and_obeys_the_mask, setup, teardown),
             cmocka_unit_test_setup_teardown(pci_msi_uses_no_more_vectors_than_granted, setup, teardown),
             cmocka_unit_test_setup_teardown(pci_msix_masks_and_remembers, setup, teardown),
+            cmocka_unit_test_setup_teardown(pci_msix_sends_by_eventfd_what_the_table_says, setup, teardown),
             cmocka_unit_test_setup_teardown(pci_reset_restores_config_and_bars, setup, teardown),
             cmocka_unit_test_setup_teardown(pci_add_refuses_what_is_wrong, setup, teardown),
         };

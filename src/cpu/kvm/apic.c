@@ -3,9 +3,10 @@
  * The split irqchip: local APICs in the kernel, the I/O APIC, PICs and PIT ours.
  * Sources: Linux, Documentation/virt/kvm/api.rst, and SDM 3A chapter 11.
  *
- * Messages go in by KVM_SIGNAL_MSI.  The kernel tells of an EOI (KVM_EXIT_IOAPIC_EOI) only for
- * vectors that the routes of the reserved GSIs name, so those hold what the I/O APIC's
- * level-triggered pins send; nothing is ever raised by their numbers.
+ * Messages of those who send one again and again (MSI-X vectors) go in by a write to an irqfd, whose
+ * GSI has a route with the message; all others by KVM_SIGNAL_MSI.  The kernel tells of an EOI
+ * (KVM_EXIT_IOAPIC_EOI) only for vectors that the routes of the reserved GSIs, the lowest, name, so those
+ * hold what the I/O APIC's level-triggered pins send; nothing is ever raised by their numbers.
  */
 #include "base/bytes.h"
 #include "base/parse.h"
@@ -14,7 +15,9 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #define REG_BYTES   16u
 #define REG_ID      2u
@@ -45,6 +48,8 @@ kvm_apic_create(struct cpu_engine *engine, struct config_error *err)
 {
         const char *wanted = kvm_option(&engine->config, "kvm.irqchip");
 
+        for (unsigned i = 0; i < KVM_MESSAGES_MAX; i++)
+                engine->message_fd[i] = -1;
         if (wanted != NULL && strcmp(wanted, "user") == 0)
                 return check_start_mode(engine, err);
         if (!kvm_has(engine, KVM_CAP_SPLIT_IRQCHIP) || !kvm_has(engine, KVM_CAP_SIGNAL_MSI)) {
@@ -60,6 +65,16 @@ kvm_apic_create(struct cpu_engine *engine, struct config_error *err)
         engine->wide_ids = kvm_has(engine, KVM_CAP_X2APIC_API) &&
             kvm_enable(engine, KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS) == 0;
         return 0;
+}
+
+/* Closing an eventfd takes it off the VM. */
+void
+kvm_apic_destroy(struct cpu_engine *engine)
+{
+        for (unsigned i = 0; engine->split && i < KVM_MESSAGES_MAX; i++) {
+                if (engine->message_fd[i] >= 0)
+                        close(engine->message_fd[i]);
+        }
 }
 
 static void
@@ -78,33 +93,73 @@ same_message(const struct kvm_irq_routing_msi *a, const struct kvm_irq_routing_m
 }
 
 bool
-kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address, uint32_t data)
+kvm_route_set(struct kvm_route_table *table, unsigned gsi, uint64_t address, uint32_t data)
 {
-        struct kvm_irq_routing_entry entry = { .gsi = pin,
+        struct kvm_irq_routing_entry entry = { .gsi = gsi,
                 .type = KVM_IRQ_ROUTING_MSI,
                 .u.msi = { .address_lo = (uint32_t)address, .address_hi = (uint32_t)(address >> 32), .data = data } };
         unsigned i;
 
         for (i = 0; i < table->head.nr; i++) {
-                if (table->entry[i].gsi != pin)
+                if (table->entry[i].gsi != gsi)
                         continue;
                 if (same_message(&table->entry[i].u.msi, &entry.u.msi))
                         return false;
                 break;
         }
-        if (i == ARRAY_LEN(table->entry))
-                return false;
         table->entry[i] = entry;
         if (i == table->head.nr)
                 table->head.nr++;
         return true;
 }
 
+static int
+set_route(struct cpu_engine *engine, unsigned gsi, uint64_t address, uint32_t data)
+{
+        if (!kvm_route_set(&engine->routes, gsi, address, data) && !engine->routes_stale)
+                return 0;
+        engine->routes_stale = ioctl(engine->vm, KVM_SET_GSI_ROUTING, &engine->routes) != 0;
+        return engine->routes_stale ? -errno : 0;
+}
+
 static void
 watch_eoi(struct cpu_engine *engine, unsigned pin, uint64_t address, uint32_t data)
 {
-        if (pin < KVM_IOAPIC_PINS && kvm_route_set(&engine->routes, pin, address, data))
-                (void)ioctl(engine->vm, KVM_SET_GSI_ROUTING, &engine->routes);
+        if (pin < KVM_IOAPIC_PINS)
+                (void)set_route(engine, pin, address, data);
+}
+
+static int
+open_irqfd(struct cpu_engine *engine, unsigned gsi)
+{
+        int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), error = 0;
+        struct kvm_irqfd irqfd = { .fd = (uint32_t)fd, .gsi = gsi };
+
+        if (fd < 0)
+                return -errno;
+        if (ioctl(engine->vm, KVM_IRQFD, &irqfd) != 0) {
+                error = -errno;
+                close(fd);
+        }
+        return error != 0 ? error : fd;
+}
+
+/* The route is there before the irqfd, so that a write never meets one that sends something else. */
+static int
+message_fd(struct cpu_engine *engine, unsigned number, uint64_t address, uint32_t data)
+{
+        unsigned gsi = KVM_IOAPIC_PINS + number;
+        int error;
+
+        if (number >= KVM_MESSAGES_MAX || gsi >= (unsigned)kvm_has(engine, KVM_CAP_IRQ_ROUTING) ||
+            !kvm_has(engine, KVM_CAP_IRQFD))
+                return -ENOTSUP;
+        error = set_route(engine, gsi, address, data);
+        if (error != 0)
+                return error;
+        if (engine->message_fd[number] < 0)
+                engine->message_fd[number] = open_irqfd(engine, gsi);
+        return engine->message_fd[number];
 }
 
 /* Without wide_ids the kernel wants and gives 8 bits of id in bits 31-24, in x2APIC mode too. */
@@ -166,6 +221,7 @@ set_apic(struct cpu *cpu, const struct x86_apic *apic)
 
 static const struct cpu_apic_ops apic_ops = {
         .message = send_message,
+        .message_fd = message_fd,
         .watch_eoi = watch_eoi,
         .get = get_apic,
         .set = set_apic,

@@ -25,6 +25,7 @@ kvm_destroy(struct cpu_engine *engine)
 {
         if (engine == NULL)
                 return;
+        kvm_apic_destroy(engine);
         if (engine->vm >= 0)
                 close(engine->vm);
         if (engine->kvm >= 0)

@@ -18,12 +18,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define KVM_IOAPIC_PINS 24u
+#define KVM_IOAPIC_PINS  24u
+#define KVM_MESSAGES_MAX 232u /* senders with an irqfd: their GSIs follow the pins' */
+#define KVM_ROUTES_MAX   (KVM_IOAPIC_PINS + KVM_MESSAGES_MAX)
 
 /* struct kvm_irq_routing with room. */
 struct kvm_route_table {
         struct kvm_irq_routing head;
-        struct kvm_irq_routing_entry entry[KVM_IOAPIC_PINS];
+        struct kvm_irq_routing_entry entry[KVM_ROUTES_MAX];
 };
 _Static_assert(offsetof(struct kvm_route_table, entry) == sizeof(struct kvm_irq_routing), "as the kernel reads it");
 
@@ -47,7 +49,9 @@ struct cpu_engine {
         uint32_t pkru_offset; /* in KVM's XSAVE area; 0: there is none */
         bool split;    /* the local APICs are in the kernel */
         bool wide_ids; /* KVM_GET_LAPIC and KVM_SET_LAPIC know 32-bit x2APIC ids */
-        struct kvm_route_table routes; /* what the level-triggered pins of the I/O APIC send */
+        struct kvm_route_table routes; /* what the level-triggered pins of the I/O APIC and the irqfds send */
+        bool routes_stale;             /* KVM has not taken the last change of them */
+        int message_fd[KVM_MESSAGES_MAX]; /* eventfds that are irqfds; -1: not yet */
         uint32_t msr_index[KVM_MSRS_MAX]; /* MSRs of struct x86_state that this host has */
         uint16_t msr_offset[KVM_MSRS_MAX];
         unsigned msr_count;
@@ -110,9 +114,10 @@ int kvm_failed(struct config_error *err, const char *call);
 /* apic.c */
 /* Before any vCPU: puts the local APICs into the kernel, if kvm.irqchip and KVM allow it. */
 int kvm_apic_create(struct cpu_engine *engine, struct config_error *err);
+void kvm_apic_destroy(struct cpu_engine *engine);
 const struct cpu_apic_ops *kvm_apics(const struct cpu_engine *engine);
-/* @pin sends this; false if the table said so already. */
-bool kvm_route_set(struct kvm_route_table *table, unsigned pin, uint64_t address, uint32_t data);
+/* @gsi (below KVM_ROUTES_MAX) sends this; false if the table said so already. */
+bool kvm_route_set(struct kvm_route_table *table, unsigned gsi, uint64_t address, uint32_t data);
 void kvm_apic_pack(const struct x86_apic *apic, bool wide_ids, struct kvm_lapic_state *ret_regs);
 void kvm_apic_unpack(const struct kvm_lapic_state *regs, uint64_t base, bool wide_ids, struct x86_apic *ret_apic);
 
