@@ -305,7 +305,7 @@ cd9660_root(struct fs *fs, struct fs_node *ret_node)
 
         memset(ret_node, 0, sizeof(*ret_node));
         fill_node(iso, iso->root, ret_node);
-        return ret_node->type == FS_TYPE_DIR ? 0 : -EIO;
+        return 0;
 }
 
 static int

@@ -215,9 +215,7 @@ load_node(struct ext *x, uint64_t ino, struct fs_node *node)
 static int
 ext_root(struct fs *fs, struct fs_node *ret_node)
 {
-        int err = load_node(to_ext(fs), EXT_ROOT_INO, ret_node);
-
-        return !err && ret_node->type != FS_TYPE_DIR ? -EIO : err;
+        return load_node(to_ext(fs), EXT_ROOT_INO, ret_node);
 }
 
 static int

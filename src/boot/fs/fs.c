@@ -157,6 +157,8 @@ walk_path(struct fs *fs, const char *path, struct fs_node *ret_node)
         w->fs = fs;
         strcpy(w->rest, path);
         int err = fs->ops->root(fs, &w->nodes[0]);
+        if (!err && w->nodes[0].type != FS_TYPE_DIR)
+                err = -EIO; /* a damaged image */
         while (!err && w->rest[0] != '\0')
                 err = walk_step(w);
         if (!err)

@@ -166,9 +166,7 @@ load_node(struct ufs *u, uint64_t ino, struct fs_node *node)
 static int
 ufs_root(struct fs *fs, struct fs_node *ret_node)
 {
-        int err = load_node(to_ufs(fs), UFS_ROOT_INO, ret_node);
-
-        return !err && ret_node->type != FS_TYPE_DIR ? -EIO : err;
+        return load_node(to_ufs(fs), UFS_ROOT_INO, ret_node);
 }
 
 static int

@@ -563,9 +563,8 @@ static int
 zfs_root(struct fs *fs, struct fs_node *ret_node)
 {
         struct zfs *z = to_zfs(fs);
-        int err = load_node(z, z->root, ret_node);
 
-        return !err && ret_node->type != FS_TYPE_DIR ? -EIO : err;
+        return load_node(z, z->root, ret_node);
 }
 
 static int
