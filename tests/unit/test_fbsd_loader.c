@@ -430,18 +430,31 @@ env_has(const struct bench *b, gpa_t envp, const char *assignment)
         return false;
 }
 
-/* The boot flags that the amd64 kernel is given. */
+/* The value of a record of the amd64 kernel's. */
 static uint64_t
-howto(const struct bench *b)
+kernel_md(const struct bench *b, uint32_t type)
 {
         struct records r = { .at = guest_word(b, 0x1004, 4), .word = 8 };
 
         while (next_record(b, &r)) {
-                if (r.type == 0x8007)
-                        return (uint32_t)guest_word(b, r.data, 4);
+                if (r.type == (0x8000 | type))
+                        return guest_word(b, r.data, r.len < 8 ? r.len : 8);
         }
-        fail_msg("there are no flags");
+        fail_msg("there is no record %u", type);
         return 0;
+}
+
+/* The boot flags that it is given. */
+static uint64_t
+howto(const struct bench *b)
+{
+        return kernel_md(b, 7);
+}
+
+static bool
+kernel_env_has(const struct bench *b, const char *assignment)
+{
+        return env_has(b, kernel_md(b, 6), assignment);
 }
 
 /* --- Tests --- */
@@ -793,6 +806,66 @@ menu_is_shown_where_the_guest_asks_for_it(void **state)
         assert_says(b, "OK boot");
 }
 
+#define MENU_RC "initialize drop\nbeastie-start\n"
+
+static void
+menu_offers_the_kernels_there_are(void **state)
+{
+        struct bench *b = *state;
+
+        write_text(b, "boot/loader.rc", MENU_RC);
+        write_text(b, "boot/loader.conf", "kernels=\"kernel kernel.old\"\n");
+        b->after_keys = CONSOLE_STOP;
+        assert_int_equal(run_with(b, "5\r", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_says(b, "5. [K]ernel: kernel (1 of 1)\n");
+        assert_true(kernel_env_has(b, "kernelname=/boot/kernel/kernel"));
+        write_file(b, "boot/other/kernel", b->elf.b, sizeof(b->elf.b));
+        assert_int_equal(run_with(b, "k1", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_says(b, "5. [K]ernel: kernel (1 of 2)\n");
+        assert_says(b, "5. [K]ernel: other (2 of 2)\n");
+        assert_true(kernel_env_has(b, "kernelname=/boot/other/kernel"));
+        assert_int_equal(run_with(b, "K5\r", "autoboot_delay=100", NULL), LOADER_BOOT);
+        assert_true(kernel_env_has(b, "kernelname=/boot/kernel/kernel"));
+        write_text(b, "boot/other/kernel", "no kernel");
+        assert_int_equal(run_with(b, "k1echo at the prompt\r", "autoboot_delay=NO", NULL), LOADER_STOPPED);
+        assert_says(b, "can't load 'other'\n");
+        assert_says(b, "\nat the prompt\n");
+        write_text(b, "boot/loader.conf", "kernels_autodetect=\"NO\"\n");
+        assert_int_equal(run_with(b, "\r", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_says(b, "kernel (1 of 1)\n");
+}
+
+static void
+menu_sets_boot_options(void **state)
+{
+        struct bench *b = *state;
+
+        write_text(b, "boot/loader.rc", MENU_RC);
+        b->after_keys = CONSOLE_STOP;
+        assert_int_equal(run_with(b, "6A4v\b\r", "autoboot_delay=100", NULL), LOADER_BOOT);
+        assert_says(b, "3. [A]CPI Support: On\n  4. Safe [M]ode: Off\n  5. [S]ingle User: Off\n  6. [V]erbose: Off\n");
+        assert_says(b, "3. [A]CPI Support: Off\n  4. Safe [M]ode: On\n  5. [S]ingle User: Off\n  6. [V]erbose: On\n");
+        assert_true(kernel_env_has(b, "hint.acpi.0.disabled=1"));
+        assert_true(kernel_env_has(b, "kern.smp.disabled=1"));
+        assert_true(kernel_env_has(b, "hw.ata.wc=0"));
+        assert_int_equal(howto(b), 0x1800);
+        assert_int_equal(run_with(b, "oamsvd1\r", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_false(kernel_env_has(b, "hint.acpi.0.disabled=1"));
+        assert_false(kernel_env_has(b, "hw.ata.wc=0"));
+        assert_int_equal(howto(b), 0x1000);
+        assert_int_equal(run_with(b, "oaa\x7f\r", "hint.acpi.0.disabled=0", NULL), LOADER_BOOT);
+        assert_false(kernel_env_has(b, "hint.acpi.0.disabled=1"));
+        assert_int_equal(run_with(b, "6s1\r", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_says(b, "1. Boot Single User [Enter]\n  2. Boot [M]ulti User\n");
+        assert_int_equal(howto(b), 0x1002);
+        assert_int_equal(run_with(b, "m", "boot_single=YES", NULL), LOADER_BOOT);
+        assert_int_equal(howto(b), 0x1000);
+        assert_int_equal(run_with(b, "6", "autoboot_delay=NO", NULL), LOADER_STOPPED);
+        b->after_keys = CONSOLE_END; /* nobody is there any more */
+        assert_int_equal(run_with(b, "6v", "autoboot_delay=NO", NULL), LOADER_BOOT);
+        assert_int_equal(howto(b), 0x1800);
+}
+
 static void
 prompt_answers_as_freebsd_does(void **state)
 {
@@ -952,6 +1025,8 @@ main(void)
             BENCH(nextboot_is_cleared_on_a_disk),
             BENCH(autoboot_boots_after_the_delay_and_stops_for_a_key),
             BENCH(menu_is_shown_where_the_guest_asks_for_it),
+            BENCH(menu_offers_the_kernels_there_are),
+            BENCH(menu_sets_boot_options),
             BENCH(prompt_answers_as_freebsd_does),
             BENCH(damaged_kernels_are_refused_at_the_prompt),
             BENCH(a_slice_that_contains_itself_ends_in_an_error),
