@@ -25,6 +25,7 @@
 #define CODE      0x1000u
 #define DATA_PAGE 0x8000u
 #define TEST_PORT 0x80u
+#define DEVICE    0xd0001000u /* a page begins here */
 #define TSC_HZ    2000000000ull
 
 struct rig {
@@ -39,13 +40,23 @@ struct rig {
         struct config_error err;
         uint32_t port_value; /* last written to TEST_PORT, and how often */
         unsigned port_writes;
+        bool kicks; /* at each access of a device */
+        uint8_t device[4]; /* at DEVICE - 2 */
         gpa_t dirty_first, dirty_end;
         unsigned dirty_ranges;
 };
 
+static void
+kick(struct rig *rig)
+{
+        if (rig->kicks)
+                cpu_engine_kvm.event(rig->cpu, CPU_EVENT_KICK, 0);
+}
+
 static uint32_t
 port_in(void *ctx, unsigned vcpu, uint16_t port, unsigned size)
 {
+        kick(ctx);
         return 0x5a;
 }
 
@@ -54,14 +65,21 @@ port_out(void *ctx, unsigned vcpu, uint16_t port, unsigned size, uint32_t value)
 {
         struct rig *rig = ctx;
 
-        rig->port_value = value;
+        rig->port_value = rig->port_value << 8 | (uint8_t)value;
         rig->port_writes++;
+        kick(rig);
 }
 
 static uint64_t
 mmio_read(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size)
 {
-        return 0;
+        struct rig *rig = ctx;
+        uint64_t value = 0;
+
+        if (gpa >= DEVICE - 2 && gpa + size <= DEVICE + 2)
+                memcpy(&value, &rig->device[gpa - (DEVICE - 2)], size);
+        kick(rig);
+        return value;
 }
 
 static void
@@ -69,7 +87,9 @@ mmio_write(void *ctx, unsigned vcpu, gpa_t gpa, unsigned size, uint64_t value)
 {
         struct rig *rig = ctx;
 
-        rig->port_writes++;
+        if (gpa >= DEVICE - 2 && gpa + size <= DEVICE + 2)
+                memcpy(&rig->device[gpa - (DEVICE - 2)], &value, size);
+        kick(rig);
 }
 
 static int
@@ -196,6 +216,46 @@ kvm_ports_and_registers_go_both_ways(void **state)
         assert_int_equal(rig->st->gpr[X86_RAX], 0x5b);
         assert_int_equal(rig->st->rip, CODE + sizeof(code));
         assert_int_equal(rig->st->mp_state, X86_MP_HALTED);
+}
+
+/* The kernel comes out once for each part of such an access, and for each element of a string. */
+static void
+kvm_accesses_in_parts_survive_kicks(void **state)
+{
+        /* mov %eax, 0xffe; mov 0xffe, %ebx; mov $4, %cx; mov $0x8000, %si; mov $0x80, %dx; rep outsb %cs:(%si); hlt */
+        static const uint8_t code[] = { 0x66, 0xa3, 0xfe, 0x0f, 0x66, 0x8b, 0x1e, 0xfe, 0x0f, 0xb9, 4, 0, 0xbe, 0, 0x80,
+                0xba, 0x80, 0, 0xf3, 0x2e, 0x6e, 0xf4 };
+        struct rig *rig = *state;
+
+        start_code(rig, code, sizeof(code));
+        rig->kicks = true;
+        assert_int_equal(mem_write(rig->mem, DATA_PAGE, "\1\2\3\4", 4), 0);
+        rig->st->seg[X86_DS].base = DEVICE - MEM_PAGE_SIZE;
+        rig->st->gpr[X86_RAX] = 0x44332211;
+        assert_int_equal(cpu_engine_kvm.set_state(rig->cpu, rig->st), 0);
+        assert_int_equal(run(rig), CPU_EXIT_HLT);
+        assert_memory_equal(rig->device, "\x11\x22\x33\x44", 4);
+        assert_int_equal(rig->st->gpr[X86_RBX], 0x44332211);
+        assert_int_equal(rig->port_writes, 4);
+        assert_int_equal(rig->port_value, 0x01020304);
+}
+
+static void
+kvm_step_over_an_access_survives_kicks(void **state)
+{
+        /* in $0x80, %al; nop; hlt */
+        static const uint8_t code[] = { 0xe4, 0x80, 0x90, 0xf4 };
+        const struct cpu_debug step = { .single_step = true };
+        struct rig *rig = *state;
+
+        start_code(rig, code, sizeof(code));
+        rig->kicks = true;
+        assert_int_equal(cpu_engine_kvm.set_debug(rig->cpu, &step), 0);
+        assert_int_equal(run(rig), CPU_EXIT_DEBUG);
+        assert_int_equal(rig->st->gpr[X86_RAX] & 0xff, 0x5a);
+        assert_int_equal(rig->st->rip, CODE + 2);
+        assert_int_equal(run(rig), CPU_EXIT_DEBUG);
+        assert_int_equal(rig->st->rip, CODE + 3);
 }
 
 static void
@@ -393,7 +453,7 @@ kvm_doorbell_rings_instead_of_the_port(void **state)
         assert_int_equal(read(bell.fd, &count, sizeof(count)), sizeof(count));
         assert_int_equal(count, 1);
         assert_int_equal(rig->port_writes, 1); /* the other value comes out */
-        assert_int_equal(rig->port_value, 8);
+        assert_int_equal(rig->port_value & 0xff, 8);
         assert_int_equal(cpu_engine_kvm.set_doorbell(rig->engine, &bell, false), 0);
         x86_state_reset(rig->st, 0);
         rig->st->seg[X86_CS].base = rig->st->seg[X86_CS].sel = 0;
@@ -509,6 +569,8 @@ main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(kvm_ports_and_registers_go_both_ways),
+                TEST(kvm_accesses_in_parts_survive_kicks),
+                TEST(kvm_step_over_an_access_survives_kicks),
                 TEST(kvm_state_comes_back_as_it_was),
                 TEST(kvm_state_comes_back_with_the_split_irqchip),
                 TEST(kvm_mp_state_is_the_kernels_with_the_split_irqchip),

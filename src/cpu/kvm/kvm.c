@@ -279,15 +279,21 @@ is_idle(struct cpu *cpu, struct cpu_exit *exit)
         return false;
 }
 
-/* The effects of the last I/O become visible in the registers only with the next KVM_RUN. */
-static void
-complete(struct cpu *cpu)
+/*
+ * The effects of the last I/O become visible in the registers only with the next KVM_RUN, which may come
+ * out again: for the next part of an access or element of a string, or because a step ends.  True if
+ * the machine must decide on that: *exit says so.
+ */
+static bool
+complete(struct cpu *cpu, struct cpu_exit *exit)
 {
-        if (!cpu->incomplete)
-                return;
-        set_immediate_exit(cpu, 1);
-        (void)ioctl(cpu->fd, KVM_RUN, 0);
-        cpu->incomplete = false;
+        while (cpu->incomplete) {
+                set_immediate_exit(cpu, 1);
+                cpu->incomplete = false;
+                if (ioctl(cpu->fd, KVM_RUN, 0) == 0 && kvm_handle_exit(cpu, exit))
+                        return true;
+        }
+        return false;
 }
 
 /* KVM_RUN, with CR8 carried both ways where the local APIC is not in the kernel.  Its errno. */
@@ -316,7 +322,10 @@ static bool
 take_events(struct cpu *cpu, unsigned events, struct cpu_exit *exit)
 {
         if (!cpu->engine->split && (events & (CPU_EVENT_INIT | CPU_EVENT_SIPI))) {
-                complete(cpu);
+                if (complete(cpu, exit)) {
+                        atomic_fetch_or(&cpu->events, events);
+                        return true;
+                }
                 set_immediate_exit(cpu, 0);
                 do_reset_events(cpu, events);
         }
@@ -358,7 +367,7 @@ kvm_run_cpu(struct cpu *cpu, struct cpu_exit *ret_exit)
         atomic_store_explicit(&cpu->running, true, memory_order_seq_cst);
         while (!run_once(cpu, ret_exit))
                 ;
-        complete(cpu);
+        (void)complete(cpu, ret_exit);
         atomic_store_explicit(&cpu->running, false, memory_order_seq_cst);
 }
 
