@@ -18,6 +18,7 @@
 #define APIC_ID     (0x20 / 4)
 #define APIC_EOI    (0xb0 / 4)
 #define APIC_SVR    (0xf0 / 4)
+#define APIC_ISR    (0x100 / 4)
 #define APIC_ICR    (0x300 / 4)
 #define APIC_ICR_HI (0x310 / 4)
 #define APIC_TIMER  (0x320 / 4)
@@ -60,6 +61,7 @@ static volatile u32 ap_runs, ap_cr0;
 static volatile u32 taken_by; /* APIC id of who took VECTOR_MOVED */
 static volatile u32 stray; /* an exception that no test expects */
 static int x2apic;
+static int ended_early; /* an interrupt was not in service while its handler ran */
 u8 ap_stack[8192] __attribute__((aligned(16)));
 
 static u64
@@ -121,6 +123,8 @@ trap(struct frame *f)
                 out8(0x20, 0x20);
                 return;
         }
+        if (f->vector == VECTOR_LEVEL && !(APIC[APIC_ISR + VECTOR_LEVEL / 32 * 4] >> VECTOR_LEVEL % 32 & 1))
+                ended_early = 1;
         /* The first time the line stays up: the end of the interrupt must bring the next. */
         if (f->vector == VECTOR_LEVEL && count[VECTOR_LEVEL] == 2)
                 out8(LINE + LEVEL_PIN, 0);
@@ -280,8 +284,11 @@ test_ioapic(void)
         check("ioapic-level-remote-irr", rte(LEVEL_PIN) & RTE_REMOTE, RTE_REMOTE);
         wait_for(VECTOR_LEVEL, 2);
         let_in();
-        /* Software KVM, when busy, tells of one EOI twice; the line being up, another comes. */
         check("ioapic-level-again-after-eoi", count[VECTOR_LEVEL] >= 2, 1);
+        if (ended_early)
+                put("skip ioapic-level-once-for-each-eoi: this processor ends interrupts before their handlers begin\r\n");
+        else
+                check("ioapic-level-once-for-each-eoi", count[VECTOR_LEVEL], 2);
         check("ioapic-level-remote-irr-cleared", rte(LEVEL_PIN) & RTE_REMOTE, 0);
         /* Another vector on the same pin, the line down before its end: it is noticed, and nothing more comes. */
         count[VECTOR_LEVEL] = 0;
