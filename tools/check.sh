@@ -9,7 +9,7 @@
 # up, else its status counts as one test: 0 passed, 77 skipped, others failed.
 # CHECK="unit cli" limits the run.
 #
-# A test that asks for cpu.engine=$ENGINE runs on each engine that the host has: soft, and KVM
+# A test that asks for cpu.engine=$ENGINE, itself or by guestlib, runs on each engine that the host has: soft, and KVM
 # where the processor has VT-x or SVM.  A /dev/kvm without those emulates every instruction;
 # there only tests with the words "software KVM too" run on it.
 set -u
@@ -124,7 +124,7 @@ for set in cli guest diff net debug boot; do
 	wanted $set || continue
 	for program in tests/$set/test_*; do
 		[ -f "$program" ] && [ -x "$program" ] || continue
-		if grep -qw ENGINE "$program"; then
+		if grep -qwE 'ENGINE|guestlib' "$program"; then
 			run_one "$program" soft
 			run_on_kvm "$program"
 		else

@@ -290,7 +290,7 @@ dump_code(struct vcpu *vcpu, const struct x86_state *st)
         fputc('\n', stderr);
 }
 
-/* The engine cannot go on: what somebody needs who wants to know why. */
+/* The engine cannot go on: what somebody needs who wants to know why.  debug.dump prints the state at the end. */
 static void
 exit_error(struct vcpu *vcpu, const struct cpu_exit *exit)
 {
@@ -298,7 +298,8 @@ exit_error(struct vcpu *vcpu, const struct cpu_exit *exit)
 
         log_error("virtual CPU %u: %s", vcpu->id, exit->error);
         vcpu_get_state(vcpu->machine, vcpu->id, &st);
-        regs_print(stderr, vcpu->id, &st);
+        if (!vcpu->machine->config->debug_dump)
+                regs_print(stderr, vcpu->id, &st);
         dump_code(vcpu, &st);
         vcpu_fatal(vcpu, MACHINE_END_ERROR);
 }

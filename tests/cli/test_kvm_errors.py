@@ -49,13 +49,14 @@ def runs(*args, words):
     return err
 
 
-def dies(words, *names):
+def dies(words, *names, args=()):
     """A VM that ends with status 4, these words, and the processor's state."""
     need_kvm()
-    status, out, err = run(BHYVE, *KVM, '-o', 'boot.kernel=' + assemble('ok', '_start:' + OK), 'vm', env=shim(words))
+    status, out, err = run(BHYVE, *KVM, *args, '-o', 'boot.kernel=' + assemble('ok', '_start:' + OK), 'vm', env=shim(words))
     assert status == 4, (status, out, err)
-    for name in (*names, 'virtual CPU 0 (running'):
+    for name in names:
         assert name in err, f'{name!r} is not in {err!r}'
+    assert err.count('virtual CPU 0 (running') == 1, err
     assert re.search(r'^rip +0x0000000000100010$', err, re.M), err
     assert 'code at 0x100010: 66 ba f8 03 b0 6f ee' in err, err
 
@@ -127,6 +128,7 @@ def test_internal_error():
     dies('exit=17,1', 'internal error 1', 'cannot emulate', 'instruction 0f 0b 90')
     dies('exit=17,3', 'internal error 3', 'could not be delivered')
     dies('exit=17,77', 'internal error 77')
+    dies('exit=17,77', 'internal error 77', args=('-o', 'debug.dump=true'))
 
 
 def test_exit_that_nothing_asked_for():
