@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
-from lib.harness import BHYVE, TOP, kvm_kind, shim  # noqa: E402
+from lib.harness import BHYVE, TOP, file, kvm_kind, path, shim  # noqa: E402
 
 HERE = os.path.join(TOP, 'tests', 'guest')
 CFLAGS = ['-O1', '-std=gnu17', '-Wall', '-Wextra', '-Werror', '-ffreestanding', '-fno-pic', '-mno-red-zone',
@@ -24,6 +24,7 @@ GUESTS = {
     'cpu64': ('cpu64_start.S', [], 1, 'it does not emulate INT3'),
     'cpu32': ('cpu32_start.S', ['-m32', '-march=i686'], 1, 'it does not emulate IRET in protected mode'),
     'platform': ('cpu64_start.S', [], 0, None),
+    'virtio': ('cpu64_start.S', [], 0, None),
 }
 # Name of the engine, and what asks for it.
 ENGINES = {
@@ -35,9 +36,9 @@ ENGINES = {
     'kvm without irqfd': ['cpu.engine=kvm', 'kvm.irqchip=split'],
     'kvm with local APICs in user space': ['cpu.engine=kvm', 'kvm.irqchip=user'],
 }
-# What of KVM is not as it is; see kvm_shim.c.  45 and 46 are the vectors of platform.c's virtio device, 32 is KVM_CAP_IRQFD.
+# What of KVM is not as it is; see kvm_shim.c.  45 to 54 are the vectors of virtio devices, 32 is KVM_CAP_IRQFD.
 SHIM = {
-    'kvm, MSI-X by irqfd or not at all': 'lost=0x45,0x46',
+    'kvm, MSI-X by irqfd or not at all': 'lost=0x45,0x54',
     'kvm without irqfd': 'cap:32=0',
 }
 # Name, engine, and what it must have counted.
@@ -72,7 +73,10 @@ def why_not(name, engine):
 def run(elf, engine, directory):
     """What the guest said, in lines, and what is wrong with how it ended."""
     options = [word for option in ENGINES[engine] for word in ('-o', option)]
-    p = subprocess.run([BHYVE, '-c', '2', '-m', '128M', '-s', '0,hostbridge', '-s', '4,virtio-rnd', '-s', '31,lpc',
+    disk, cable = file('disk', bytes(1 << 20)), path('cable')
+    p = subprocess.run([BHYVE, '-c', '3', '-m', '128M', '-s', '0,hostbridge', '-s', '4,virtio-rnd',
+                        '-s', '5,virtio-blk,' + disk, '-s', '6,virtio-net,unix,path=' + cable,
+                        '-s', '7,virtio-net,unix,path=' + cable, '-s', '31,lpc',
                         '-l', 'com1,stdio', '-l', 'pc-testdev', *options, '-o', 'boot.kernel=' + elf, 'cpu-test'],
                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
                        env=dict(os.environ, BHYVE_RUN=directory, **(shim(SHIM[engine]) if engine in SHIM else {})))
@@ -80,6 +84,10 @@ def run(elf, engine, directory):
     lines = (p.stdout + p.stderr).decode(errors='replace').splitlines()
     expected = GUESTS[os.path.basename(elf)][2]
     bad = [line for line in lines if line.startswith('not ok ')]
+    if os.path.basename(elf) == 'virtio':
+        with open(disk, 'rb') as image:
+            if image.read()[3 * 512:7 * 512] != bytes((i * 7 + (i >> 8)) & 0xff for i in range(4 * 512)):
+                bad.append('what the guest wrote is not in the image')
     if p.returncode != expected or 'all passed' not in lines:
         bad.append(f'status {p.returncode}, not {expected}; it was said last: {lines[-1:]}')
     return lines, bad
