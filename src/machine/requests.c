@@ -2,8 +2,8 @@
 /*
  * What bhyvectl asks of a running VM, one line a request:
  *      info | regs CPU | get CPU NAME | set CPU NAME VALUE | desc CPU NAME
- *      set-desc CPU NAME BASE LIMIT ACCESS | stats | chips CPU
- *      rtc | set-rtc SECONDS | nvram OFFSET | set-nvram OFFSET VALUE
+ *      set-desc CPU NAME BASE LIMIT ACCESS | intinfo CPU | cpus
+ *      stats | chips CPU | assert-lvt CPU ENTRY | rtc | set-rtc SECONDS | nvram OFFSET | set-nvram OFFSET VALUE
  *      nmi | reset | poweroff | button | core FILE
  */
 #include "base/parse.h"
@@ -68,8 +68,10 @@ do_info(const struct request *req)
 {
         const struct vm_config *vm = req->machine->config;
 
-        fprintf(req->out, "name %s\ncpus %u\nlowmem %" PRIu64 "\nhighmem %" PRIu64 "\nengine %s\n", vm->name, vm->cpus,
-            mem_low_bytes(req->machine->mem), mem_high_bytes(req->machine->mem), req->machine->engine_ops->name);
+        fprintf(req->out, "name %s\ncpus %u\nsockets %u\ncores %u\nthreads %u\n", vm->name, vm->cpus, vm->sockets,
+            vm->cores, vm->threads);
+        fprintf(req->out, "lowmem %" PRIu64 "\nhighmem %" PRIu64 "\nengine %s\n", mem_low_bytes(req->machine->mem),
+            mem_high_bytes(req->machine->mem), req->machine->engine_ops->name);
         return 0;
 }
 
@@ -112,6 +114,20 @@ do_desc(const struct request *req)
         if (regs_get_desc(&st, req->argv[2], &seg) != 0)
                 return config_fail(req->err, "there is no descriptor %s", req->argv[2]);
         fprintf(req->out, "0x%016" PRIx64 "/0x%08x/0x%08x\n", seg.base, seg.limit, seg.attr);
+        return 0;
+}
+
+/* A processor that is held still is amid no delivery, and no exception but a debug trap waits for its next instruction. */
+static int
+do_intinfo(const struct request *req)
+{
+        struct x86_state st;
+        unsigned vcpu;
+
+        if (request_state(req, &vcpu, &st) != 0)
+                return -EINVAL;
+        fprintf(req->out, "pending:\t%s\ncurrent:\tn/a\n",
+            st.pending_dbg != 0 ? "exception vector 1" : "n/a");
         return 0;
 }
 
@@ -356,6 +372,7 @@ static const struct {
         { "regs", 2, do_regs },
         { "get", 3, do_get },
         { "set", 4, do_set },
+        { "intinfo", 2, do_intinfo },
         { "desc", 3, do_desc },
         { "set-desc", 6, do_set_desc },
         { "stats", 1, do_stats },

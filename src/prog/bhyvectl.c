@@ -41,7 +41,8 @@ typedef int ctl_fn(struct ctl *ctl, const char *reg);
 
 static ctl_fn ctl_create, ctl_destroy, ctl_get_all, ctl_stats, ctl_nmi, ctl_reset, ctl_poweroff, ctl_shutdown, ctl_get,
     ctl_set, ctl_get_desc, ctl_set_desc, ctl_lowmem, ctl_highmem, ctl_memmap, ctl_active, ctl_chips, ctl_set_mem,
-    ctl_suspended, ctl_x2apic, ctl_getcap, ctl_lvt, ctl_rtc, ctl_set_rtc, ctl_nvram, ctl_set_nvram, ctl_core;
+    ctl_suspended, ctl_x2apic, ctl_set_x2apic, ctl_getcap, ctl_setcap, ctl_lvt, ctl_rtc, ctl_set_rtc, ctl_nvram, ctl_set_nvram, ctl_core,
+    ctl_sysenter, ctl_intinfo, ctl_topology;
 
 enum ctl_argument { NO_ARG = no_argument, ARG = required_argument, MAYBE_ARG = optional_argument };
 
@@ -79,15 +80,19 @@ static const struct ctl_row ctl_rows[] = {
         REGISTER("dr2"), REGISTER("dr3"), REGISTER("dr6"), REGISTER("dr7"), REGISTER("efer"),
         { "get-guest-pat", NO_ARG, ctl_get, "pat", NULL, NULL },
         { "get-tsc-offset", NO_ARG, ctl_get, "tsc-offset", NULL, NULL },
-        { "get-guest-sysenter", NO_ARG, ctl_get, "sysenter-eip", NULL, NULL },
+        { "get-guest-sysenter", NO_ARG, ctl_sysenter, NULL, NULL, NULL },
+        { "get-intinfo", NO_ARG, ctl_intinfo, NULL, NULL, NULL },
         { "get-lowmem", NO_ARG, ctl_lowmem, NULL, NULL, NULL },
         { "get-highmem", NO_ARG, ctl_highmem, NULL, NULL, NULL },
         { "get-memmap", NO_ARG, ctl_memmap, NULL, NULL, NULL },
         { "get-memseg", NO_ARG, ctl_memmap, NULL, NULL, NULL },
         { "get-active-cpus", NO_ARG, ctl_active, NULL, NULL, NULL },
         { "get-suspended-cpus", NO_ARG, ctl_suspended, NULL, NULL, NULL },
+        { "get-cpu-topology", NO_ARG, ctl_topology, NULL, NULL, NULL },
+        { "set-x2apic-state", ARG, ctl_set_x2apic, NULL, NULL, NULL },
         { "get-x2apic-state", NO_ARG, ctl_x2apic, NULL, NULL, NULL },
-        { "getcap", NO_ARG, ctl_getcap, NULL, "whether a running VM has the capability --capname", NULL },
+        { "setcap", ARG, ctl_setcap, NULL, NULL, NULL },
+        { "getcap", NO_ARG, ctl_getcap, NULL, "whether a running VM has the capability --capname, or what it has", NULL },
         { "assert-lapic-lvt", ARG, ctl_lvt, NULL, "signal this entry of the local vector table of --cpu", NULL },
         { "set-rtc-time", ARG, ctl_set_rtc, NULL, "set a running VM's clock chip, in seconds since 1970", NULL },
         { "get-rtc-time", NO_ARG, ctl_rtc, NULL, "read it", NULL },
@@ -108,8 +113,7 @@ static const struct ctl_row ctl_rows[] = {
         REFUSED("get-msr-bitmap", NO_HARDWARE), REFUSED("get-msr-bitmap-address", NO_HARDWARE),
         REFUSED("get-exception-bitmap", NO_HARDWARE), REFUSED("set-exception-bitmap", NO_HARDWARE),
         REFUSED("get-gpa-pmap", NO_HARDWARE), REFUSED("unassign-pptdev", NO_PASSTHROUGH),
-        REFUSED("get-intinfo", NO_HARDWARE), REFUSED("set-x2apic-state", "start bhyve with -x or -a"),
-        REFUSED("run", "start bhyve to run the VM"), REFUSED("setcap", "start bhyve with -H or -P"),
+        REFUSED("run", "start bhyve to run the VM"),
         REFUSED("checkpoint", "snapshots are not supported"), REFUSED("suspend", "snapshots are not supported"),
 };
 
@@ -177,7 +181,11 @@ ctl_set_mem(struct ctl *ctl, const char *reg)
         uint64_t bytes;
         int fd, error;
 
-        if (parse_size(ctl->argument, &bytes) != 0 || bytes == 0 || bytes % (2 * MIB) != 0)
+        if (parse_size(ctl->argument, &bytes) == 0 && bytes < MIB)
+                bytes *= MIB; /* FreeBSD's unit */
+        else if (parse_size(ctl->argument, &bytes) != 0)
+                bytes = 0;
+        if (bytes == 0 || bytes % (2 * MIB) != 0)
                 return config_fail(&ctl->err, "--set-mem: '%s' is not a size that is a multiple of 2M", ctl->argument);
         if (is_running(ctl))
                 return config_fail(&ctl->err, "VM %s is running: its memory stays", instance_name(ctl->instance));
@@ -509,13 +517,13 @@ ctl_memmap(struct ctl *ctl, const char *reg)
         return 0;
 }
 
-/* What a running VM says about its processors under @name: the rest of that line, which is freed by the caller. */
+/* What a running VM answers under @name: the rest of that line, which is freed by the caller. */
 static int
-cpus_line(struct ctl *ctl, const char *name, char **ret_text)
+answer_line(struct ctl *ctl, const char *question, const char *name, char **ret_text)
 {
         char *text, *line, *rest;
         size_t name_len = strlen(name);
-        int error = answer(ctl, "cpus", &text);
+        int error = answer(ctl, question, &text);
 
         if (error != 0)
                 return error;
@@ -527,11 +535,25 @@ cpus_line(struct ctl *ctl, const char *name, char **ret_text)
         return *ret_text == NULL ? config_fail(&ctl->err, "the answer cannot be read") : 0;
 }
 
+/* The same for what is 0 or 1. */
+static int
+answer_flag(struct ctl *ctl, const char *name, bool *ret_set)
+{
+        char *value;
+        int error = answer_line(ctl, "cpus", name, &value);
+
+        if (error != 0)
+                return error;
+        *ret_set = strcmp(value, " 1") == 0;
+        free(value);
+        return 0;
+}
+
 static int
 print_cpu_set(struct ctl *ctl, const char *name)
 {
         char *set = NULL;
-        int error = is_running(ctl) ? cpus_line(ctl, name, &set) : 0;
+        int error = is_running(ctl) ? answer_line(ctl, "cpus", name, &set) : 0;
 
         if (error == 0)
                 printf("%s cpus:\t%s\n", name, set == NULL || set[0] == '\0' ? " (none)" : set);
@@ -552,39 +574,156 @@ ctl_suspended(struct ctl *ctl, const char *reg)
 }
 
 static int
+ctl_topology(struct ctl *ctl, const char *reg)
+{
+        static const char *const names[] = { "cpus", "sockets", "cores", "threads" };
+        int error = 0;
+
+        for (size_t i = 0; i < ARRAY_LEN(names) && error == 0; i++) {
+                char *value;
+
+                error = answer_line(ctl, "info", names[i], &value);
+                if (error != 0)
+                        break;
+                printf("%s%s=%s%s", i == 0 ? "cpu_topology:\t" : "", names[i], value + 1,
+                    i + 1 < ARRAY_LEN(names) ? ", " : "\n");
+                free(value);
+        }
+        return error;
+}
+
+static int
 ctl_x2apic(struct ctl *ctl, const char *reg)
 {
-        char *value;
-        int error = cpus_line(ctl, "x2apic", &value);
+        bool on;
+        int error = answer_flag(ctl, "x2apic", &on);
 
-        if (error != 0)
-                return error;
-        printf("x2apic_state is %s on vcpu %u\n", value[1] == '1' ? "enabled" : "disabled", ctl->cpu);
-        free(value);
+        if (error == 0)
+                printf("x2apic_state is %s on vcpu %u\n", on ? "enabled" : "disabled", ctl->cpu);
+        return error;
+}
+
+/* The value of an option that may be 0 or 1. */
+static int
+argument_flag(struct ctl *ctl, const char *option, bool *ret_value)
+{
+        *ret_value = ctl->argument[0] == '1';
+        if (strcmp(ctl->argument, "0") != 0 && strcmp(ctl->argument, "1") != 0)
+                return config_fail(&ctl->err, "--%s: '%s' is neither 0 nor 1", option, ctl->argument);
         return 0;
 }
 
-/* A halted processor always sleeps; leaving the guest on PAUSE is bhyve -P. */
+/* Scripts may say what is so already. */
+static int
+ctl_set_x2apic(struct ctl *ctl, const char *reg)
+{
+        bool wanted, on;
+        int error = argument_flag(ctl, "set-x2apic-state", &wanted);
+
+        if (error == 0)
+                error = answer_flag(ctl, "x2apic", &on);
+        if (error == 0 && on != wanted)
+                error = config_fail(&ctl->err, "--set-x2apic-state: the mode stays as it is: start bhyve with %s",
+                    wanted ? "-x" : "-a");
+        return error;
+}
+
+/* What a capability is here, and why it stays so. */
+static const struct {
+        const char *name;
+        const char *flag; /* in a running VM's answer; NULL: always @set */
+        bool set;
+        const char *why; /* NULL: it is not available */
+} ctl_capabilities[] = {
+        { "hlt_exit", NULL, true, "a halted processor always sleeps" },
+        { "mtrap_exit", NULL, false, "single steps are a debugger's (bhyve -G)" },
+        { "pause_exit", "pause_exit", false, "it is bhyve's option -P" },
+        { "unrestricted_guest", NULL, false, NULL },
+        { "enable_invpcid", NULL, false, NULL },
+};
+
+/* The row of --capname if that is available. */
+static int
+find_capability(struct ctl *ctl, size_t *ret_row)
+{
+        for (size_t i = 0; i < ARRAY_LEN(ctl_capabilities); i++) {
+                if (strcmp(ctl_capabilities[i].name, ctl->capability) == 0 && ctl_capabilities[i].why != NULL) {
+                        *ret_row = i;
+                        return 0;
+                }
+        }
+        return config_fail(&ctl->err, "capability '%s' is not available: " NO_HARDWARE, ctl->capability);
+}
+
+static int
+capability_is_set(struct ctl *ctl, size_t row, bool *ret_set)
+{
+        *ret_set = ctl_capabilities[row].set;
+        return ctl_capabilities[row].flag == NULL ? 0 : answer_flag(ctl, ctl_capabilities[row].flag, ret_set);
+}
+
+static int
+print_capability(struct ctl *ctl, size_t row)
+{
+        const char *name = ctl_capabilities[row].name;
+        bool set;
+        int error = capability_is_set(ctl, row, &set);
+
+        if (error == 0 && ctl_capabilities[row].why == NULL)
+                printf("Capability \"%s\" is not available\n", name);
+        else if (error == 0)
+                printf("Capability \"%s\" is %s on vcpu %u\n", name, set ? "set" : "not set", ctl->cpu);
+        return error;
+}
+
 static int
 ctl_getcap(struct ctl *ctl, const char *reg)
 {
-        const char *name = ctl->capability;
-        bool is_set = name != NULL && strcmp(name, "hlt_exit") == 0;
-        char *value;
-        int error;
+        size_t row;
+        int error = 0;
 
-        if (name == NULL)
-                return config_fail(&ctl->err, "--getcap wants --capname");
-        if (!is_set && strcmp(name, "pause_exit") != 0 && strcmp(name, "mtrap_exit") != 0)
-                return config_fail(&ctl->err, "capability '%s' is not available: " NO_HARDWARE, name);
-        error = cpus_line(ctl, "pause_exit", &value);
-        if (error != 0)
-                return error;
-        if (strcmp(name, "pause_exit") == 0)
-                is_set = value[1] == '1';
-        printf("Capability \"%s\" is %s on vcpu %u\n", name, is_set ? "set" : "not set", ctl->cpu);
-        free(value);
-        return 0;
+        if (ctl->capability != NULL) {
+                error = find_capability(ctl, &row);
+                return error != 0 ? error : print_capability(ctl, row);
+        }
+        for (row = 0; row < ARRAY_LEN(ctl_capabilities) && error == 0; row++)
+                error = print_capability(ctl, row);
+        return error;
+}
+
+static int
+ctl_setcap(struct ctl *ctl, const char *reg)
+{
+        bool wanted, set;
+        size_t row;
+        int error = argument_flag(ctl, "setcap", &wanted);
+
+        if (error == 0 && ctl->capability == NULL)
+                error = config_fail(&ctl->err, "--setcap wants --capname");
+        if (error == 0)
+                error = find_capability(ctl, &row);
+        if (error == 0)
+                error = capability_is_set(ctl, row, &set);
+        if (error == 0 && set != wanted)
+                error = config_fail(&ctl->err, "--setcap: %s stays %s: %s", ctl->capability, set ? "set" : "not set",
+                    ctl_capabilities[row].why);
+        return error;
+}
+
+static int
+ctl_sysenter(struct ctl *ctl, const char *reg)
+{
+        int error = ctl_get(ctl, "sysenter-cs");
+
+        if (error == 0)
+                error = ctl_get(ctl, "sysenter-esp");
+        return error != 0 ? error : ctl_get(ctl, "sysenter-eip");
+}
+
+static int
+ctl_intinfo(struct ctl *ctl, const char *reg)
+{
+        return request(ctl, stdout, "intinfo %u", ctl->cpu);
 }
 
 static int
@@ -603,8 +742,9 @@ usage(FILE *out)
         }
         fprintf(out, "  --get-REG, --set-REG=VALUE   rax to r15, rip, rflags, cr0 to cr4, dr0 to dr7, efer, cs to gs, tr, ldtr\n"
                      "  --get-desc-SEG, --set-desc-SEG with --desc-base=, --desc-limit=, --desc-access=\n"
-                     "  --get-lowmem --get-highmem --get-memmap --get-active-cpus --get-suspended-cpus --get-x2apic-state\n"
-                     "  --get-guest-pat --get-tsc-offset --get-guest-sysenter\n");
+                     "  --get-lowmem --get-highmem --get-memmap --get-active-cpus --get-suspended-cpus --get-cpu-topology\n"
+                     "  --get-x2apic-state --get-guest-pat --get-tsc-offset --get-guest-sysenter --get-intinfo\n"
+                     "  --set-x2apic-state=, --setcap= with --capname=: 0 or 1, where it is so already\n");
 }
 
 static void

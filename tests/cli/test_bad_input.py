@@ -349,10 +349,23 @@ def test_bhyvectl_processors_of_running_vm():
         for name, word in (('hlt_exit', 'set'), ('pause_exit', 'set'), ('mtrap_exit', 'not set')):
             out = run(BHYVECTL, '--vm=cpus', '--getcap', f'--capname={name}')[1]
             assert out == f'Capability "{name}" is {word} on vcpu 0\n', out
+        out = run(BHYVECTL, '--vm=cpus', '--getcap')[1]
+        assert out.count(' set on vcpu 0\n') == 3 and 'Capability "enable_invpcid" is not available\n' in out, out
+        for args in (('--setcap=1', '--capname=hlt_exit'), ('--setcap=1', '--capname=pause_exit'), ('--setcap=0', '--capname=mtrap_exit'),
+                     ('--set-x2apic-state=0',)):
+            status, out, err = run(BHYVECTL, '--vm=cpus', *args)
+            assert (status, out, err) == (0, '', ''), (args, out, err)
+        assert run(BHYVECTL, '--vm=cpus', '--get-cpu-topology')[1] == 'cpu_topology:\tcpus=2, sockets=2, cores=1, threads=1\n'
+        status, out, _ = run(BHYVECTL, '--vm=cpus', '--get-guest-sysenter')
+        assert status == 0 and [line.split('[')[0] for line in out.splitlines()] == ['sysenter-cs', 'sysenter-esp', 'sysenter-eip'], out
+        assert run(BHYVECTL, '--vm=cpus', '--get-intinfo')[1] == 'pending:\tn/a\ncurrent:\tn/a\n'
         assert run(BHYVECTL, '--vm=cpus', '--assert-lapic-lvt=0')[0] == 0
         for args, word in ((('--assert-lapic-lvt=6',), '0 to 5'), (('--cpu=2', '--assert-lapic-lvt=0'), 'virtual CPU 2'),
-                           (('--getcap',), '--capname'), (('--getcap', '--capname=unrestricted_guest'), 'not available'),
-                           (('--setcap=1', '--capname=hlt_exit'), 'not available')):
+                           (('--setcap=1',), '--capname'), (('--getcap', '--capname=unrestricted_guest'), 'not available'),
+                           (('--setcap=1', '--capname=enable_invpcid'), 'not available'), (('--setcap=2', '--capname=hlt_exit'), "'2'"),
+                           (('--setcap=0', '--capname=hlt_exit'), 'stays set'), (('--setcap=0', '--capname=pause_exit'), 'option -P'),
+                           (('--setcap=1', '--capname=mtrap_exit'), 'stays not set'), (('--set-x2apic-state=1',), 'bhyve with -x'),
+                           (('--set-x2apic-state=on',), "'on'"), (('--cpu=2', '--get-intinfo'), 'virtual CPU 2')):
             status, _, err = run(BHYVECTL, '--vm=cpus', *args)
             assert status == 1 and word in err, (args, err)
     finally:
@@ -387,6 +400,11 @@ def test_stopped_vm_state():
     assert run(BHYVECTL, '--vm=made', '--create', '--set-mem=64M')[0] == 0
     status, out, _ = run(BHYVECTL, '--vm=made', '--get-lowmem')
     assert status == 0 and '0x0000000004000000' in out, out
+    assert run(BHYVECTL, '--vm=made', '--set-mem=128')[0] == 0  # FreeBSD's unit
+    assert '0x0000000008000000' in run(BHYVECTL, '--vm=made', '--get-lowmem')[1]
+    for size in ('0', '3', '3M', 'x', '-2'):
+        status, _, err = run(BHYVECTL, '--vm=made', f'--set-mem={size}')
+        assert status == 1 and f"'{size}'" in err, err
     assert run(BHYVECTL, '--vm=made', '--destroy')[0] == 0
     assert instances() == [], instances()
 
