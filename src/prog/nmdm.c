@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* nmdm: holds pairs of null modem names, for programs that open them before a VM does. */
+/* nmdm: holds pairs of null modem names, for programs that open them before a VM does, or without one. */
 #include "backend/char/nmdm_holder.h"
 #include "base/log.h"
 #include "base/util.h"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The virtual null modem: VMs and programs on its two sides, whoever comes first."""
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -122,8 +123,19 @@ def until(what, fn):
 
 
 def open_side(name):
-    until(f'{name} does not appear', lambda: os.path.islink(name))
-    return os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    def attempt():
+        try:
+            return os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError as why:
+            assert why.errno in (errno.ENOENT, errno.EBUSY), why
+            return None
+    return until(f'{name} cannot be opened', attempt)
+
+
+def cpu_seconds(pid):
+    with open(f'/proc/{pid}/stat', encoding='ascii') as f:
+        fields = f.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
 
 def read_some(fd):
@@ -214,6 +226,79 @@ def test_two_vms_are_joined():
                 assert ask.p.wait(timeout=120) == GOOD
 
 
+def send_across(source, target, data):
+    """What goes in on the one side comes out on the other, however slowly it is taken out there."""
+    got, sent = b'', 0
+    while len(got) < len(data):
+        readable, writable, _ = select.select([target], [source] if sent < len(data) else [], [], PATIENCE)
+        assert readable or writable, f'stuck: {sent} sent, {len(got)} received of {len(data)}'
+        if writable:
+            sent += os.write(source, data[sent:sent + 4096])
+        if readable:
+            got += read_some(target)
+    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+
+
+def test_two_programs_are_joined():
+    pair = pair_of('programs')
+    with Holder(pair) as holder:
+        a = open_side(pair + 'A')
+        os.write(a, b'early')
+        b = open_side(pair + 'B')
+        assert read_some(b) == b'early'
+        send_across(a, b, random.randbytes(1 << 18))
+        send_across(b, a, random.randbytes(1 << 18))
+        os.write(b, bytes(3000))  # the last words of who closes arrive
+        os.close(b)
+        got = b''
+        while len(got) < 3000:
+            got += read_some(a)
+        assert got == bytes(3000)
+        before = cpu_seconds(holder.p.pid)
+        time.sleep(0.5)
+        assert cpu_seconds(holder.p.pid) - before < 0.2, 'a side that is closed keeps the holder busy'
+        os.write(a, b'for the next')
+        b = open_side(pair + 'B')
+        assert read_some(b) == b'for the next'
+        send_across(b, a, b'and back')
+        with VM('programs', ECHO, pair + 'B'):  # takes the place of the program there
+            assert read_some(b) == b''
+            os.close(b)
+            exchange(a, random.randbytes(1 << 16))
+        assert read_some(a) == b''
+        os.close(a)
+        b, a = open_side(pair + 'B'), open_side(pair + 'A')
+        send_across(b, a, b'joined again')
+        holder.p.terminate()
+        assert holder.p.wait(timeout=PATIENCE) == 0
+    assert read_some(a) == b'' and read_some(b) == b''
+    os.close(a)
+    os.close(b)
+    assert names(pair) == [], names(pair)
+
+
+def test_program_that_does_not_read_holds_up_nobody_else():
+    pairs = pair_of('full'), pair_of('free')
+    holder = subprocess.Popen([NMDM, *pairs], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
+    try:
+        a, b, c, d = (open_side(pair + side) for pair in pairs for side in 'AB')
+        sent = 0
+        while select.select([], [a], [], 1)[1]:
+            sent += os.write(a, bytes(4096))
+        send_across(c, d, random.randbytes(1 << 16))
+        before = cpu_seconds(holder.pid)
+        time.sleep(0.5)
+        assert cpu_seconds(holder.pid) - before < 0.2, 'waiting keeps the holder busy'
+        os.close(a)
+        while sent > 0:
+            sent -= len(read_some(b))
+        for fd in (b, c, d):
+            os.close(fd)
+    finally:
+        holder.terminate()
+        assert holder.wait(timeout=PATIENCE) == 0
+
+
 def test_side_is_for_one_vm():
     pair = pair_of('one')
     with Holder(pair), VM('one', ECHO, pair + 'B') as vm:
@@ -265,31 +350,81 @@ def test_holder_that_dies_is_healed():
     assert names(pair) == [], names(pair)
 
 
-def test_names_of_others_than_root_are_in_the_run_directory():
-    user = 65534 if os.geteuid() == 0 else None
-    directory = tempfile.mkdtemp(prefix='bhyve-test.')
-    shutil.copy(assemble('others.elf', ECHO), directory)
-    if user:
-        os.chown(directory, user, -1)
-    env = dict(os.environ, BHYVE_RUN=directory)
-    words = [NMDM, 'nmdmothers'], [BHYVE, '-m', '16M', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,/dev/nmdmothersB', '-o', 'cpu.engine=soft',
-                                   '-o', f'boot.kernel={directory}/others.elf', f'others{os.getpid()}']
-    started = []
-    try:
-        started.append(subprocess.Popen(words[0], user=user, env=env, cwd='/'))
-        fd = open_side(f'{directory}/nmdmothersA')
-        started.append(subprocess.Popen(words[1], user=user, env=env, cwd='/', stdin=subprocess.DEVNULL))
-        exchange(fd, b'not root')
-        os.close(fd)
-    except PermissionError as why:
-        raise Skip('others than root cannot run what was built here') from why
-    finally:
-        for p in reversed(started):
+class Others:
+    """Programs of a user who is not root, in a run directory of their own."""
+    def __enter__(self):
+        self.user = 65534 if os.geteuid() == 0 else None
+        self.started = []
+        self.directory = tempfile.mkdtemp(prefix='bhyve-test.')
+        self.kernel = shutil.copy(assemble('others.elf', ECHO), self.directory)
+        if self.user:
+            os.chown(self.directory, self.user, -1)
+        return self
+
+    def start(self, *words):
+        try:
+            self.started.append(subprocess.Popen(words, user=self.user, env=dict(os.environ, BHYVE_RUN=self.directory), cwd='/',
+                                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        except PermissionError as why:
+            raise Skip('others than root cannot run what was built here') from why
+        return self.started[-1]
+
+    def hold(self):
+        return self.start(NMDM, 'nmdmothers')
+
+    def boot(self):
+        return self.start(BHYVE, '-m', '16M', '-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,/dev/nmdmothersB', '-o', 'cpu.engine=soft',
+                          '-o', f'boot.kernel={self.kernel}', f'others{os.getpid()}')
+
+    def use(self, what):
+        """That user opens side A; what(fd) is done by a process of his."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if self.user:
+                    os.setgroups([])
+                    os.setresgid(self.user, self.user, self.user)
+                    os.setresuid(self.user, self.user, self.user)
+                what(open_side(f'{self.directory}/nmdmothersA'))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+
+    def __exit__(self, kind, *_):
+        for p in reversed(self.started):
             p.terminate()
             p.wait(timeout=PATIENCE)
-        left = os.listdir(directory)
-        shutil.rmtree(directory)
-    assert left == ['others.elf'], left
+        left = os.listdir(self.directory)
+        shutil.rmtree(self.directory)
+        assert kind is not None or left == ['others.elf'], left
+
+
+def test_names_of_others_than_root_are_in_the_run_directory():
+    with Others() as others:
+        others.hold()
+        fd = open_side(f'{others.directory}/nmdmothersA')
+        others.boot()
+        exchange(fd, b'not root')
+        os.close(fd)
+
+
+def keep_for_myself(fd):
+    exclusive = 0x540c  # TIOCEXCL, as screen does
+    fcntl.ioctl(fd, exclusive)
+    time.sleep(0.5)
+
+
+def test_terminal_that_was_exclusive_can_be_opened_again():
+    for words in (('hold',), ('boot',), ('hold', 'boot')):
+        with Others() as others:
+            for word in words:
+                getattr(others, word)()
+            until('the names do not appear', lambda: os.path.islink(f'{others.directory}/nmdmothersA'))
+            others.use(keep_for_myself)
+            others.use(keep_for_myself)
+            if 'boot' in words:
+                others.use(lambda fd: exchange(fd, b'still joined'))
 
 
 def test_bad_names_are_refused():

@@ -28,12 +28,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/*
- * How often we look whether somebody opened the terminal, and how long he is
- * given then to set it up, which discards what is waiting in it.
- */
-#define LOOK_NS (100 * NSEC_PER_MSEC)
-
 /* A holder answers at once; one that is stopped must not stop the VM. */
 #define ANSWER_MS 1000
 
@@ -117,7 +111,7 @@ end_pair(struct nmdm *nmdm)
 static void
 look_again(struct nmdm *nmdm)
 {
-        loop_timer_arm(nmdm->look, loop_now_ns() + LOOK_NS);
+        loop_timer_arm(nmdm->look, loop_now_ns() + NMDM_LOOK_NS);
 }
 
 static void
@@ -201,14 +195,6 @@ begin(struct nmdm *nmdm)
         return error;
 }
 
-static bool
-terminal_is_open(int master)
-{
-        struct pollfd poll_fd = {.fd = master, .events = POLLIN};
-
-        return poll(&poll_fd, 1, 0) >= 0 && !(poll_fd.revents & POLLHUP);
-}
-
 static void
 look(void *ctx)
 {
@@ -220,7 +206,7 @@ look(void *ctx)
                         look_again(nmdm);
                 return;
         }
-        open_now = terminal_is_open(nmdm->fd);
+        open_now = nmdm_terminal_is_open(nmdm->fd);
         if (open_now && nmdm->seen && !chardev_attach(nmdm->dev, nmdm->fd, nmdm->fd)) {
                 nmdm->seen = false;
                 return;
@@ -229,14 +215,14 @@ look(void *ctx)
         look_again(nmdm);
 }
 
-/* The other side closed.  Where it had the pair, that becomes our part. */
+/* The other side closed.  Where it had the pair, that becomes our part; where nobody else could open it, all begins anew. */
 static void
 nmdm_hangup(struct chardev *dev)
 {
         struct nmdm *nmdm = dev->state;
 
         nmdm->seen = false;
-        if (!nmdm->master)
+        if (!nmdm->master || nmdm_free_terminal(nmdm->fd) == -EBUSY)
                 end_pair(nmdm);
         look_again(nmdm);
 }

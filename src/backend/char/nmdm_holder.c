@@ -2,6 +2,7 @@
 #include "backend/char/nmdm_holder.h"
 
 #include "backend/char/nmdm_pair.h"
+#include "backend/char/nmdm_relay.h"
 #include "base/log.h"
 #include "base/util.h"
 
@@ -34,8 +35,10 @@ struct nmdm_holder {
         int listen_fd;
         struct loop_fd *listen_watch;
         struct caller callers[CALLERS_MAX];
-        struct loop_timer *retry;
-        bool told; /* that we wait */
+        struct nmdm_relay *relay; /* between two programs */
+        struct loop_timer *timer; /* to take the pair, or to look for programs */
+        bool open[2];             /* the last look found a program there */
+        bool told;                /* that we wait */
 };
 
 static void
@@ -59,6 +62,49 @@ renew_terminal(struct nmdm_holder *h, unsigned side, bool anew)
         if (error)
                 log_error("%s: %s", h->pair.name[side], strerror(-error));
         close_fd(&old); /* last: who is hung up finds the new one */
+}
+
+/* ---- two programs ---- */
+
+static void
+look_again(void *ctx)
+{
+        struct nmdm_holder *h = ctx;
+
+        loop_timer_arm(h->timer, loop_now_ns() + NMDM_LOOK_NS);
+}
+
+static bool
+vm_is_there(const struct nmdm_holder *h)
+{
+        for (unsigned i = 0; i < CALLERS_MAX; i++)
+                if (h->callers[i].has_master)
+                        return true;
+        return false;
+}
+
+static void
+look_at_side(struct nmdm_holder *h, unsigned side)
+{
+        bool open = h->master[side] >= 0 && nmdm_terminal_is_open(h->master[side]);
+
+        if (h->open[side] && !open && h->master[side] >= 0 && nmdm_free_terminal(h->master[side]) == -EBUSY)
+                renew_terminal(h, side, true);
+        h->open[side] = open;
+}
+
+/* Joins two programs; looks no more while they are joined, or while there is a VM. */
+static void
+look(struct nmdm_holder *h)
+{
+        bool both = h->open[0] && h->open[1];
+
+        if (vm_is_there(h))
+                return;
+        look_at_side(h, 0);
+        look_at_side(h, 1);
+        if (!both || !h->open[0] || !h->open[1] || nmdm_relay_start(h->relay, h->master) != 0)
+                look_again(h);
 }
 
 /* ---- VMs ---- */
@@ -85,6 +131,7 @@ end_caller(struct caller *c)
         c->has_master = false;
         renew_terminal(h, !c->side, true);
         renew_terminal(h, (unsigned)c->side, true);
+        look_again(h);
 }
 
 static int
@@ -129,6 +176,7 @@ give_side(struct caller *c, int side)
         error = answer(c, NMDM_MASTER, h->master[!side]);
         if (error)
                 return error;
+        nmdm_relay_stop(h->relay);
         c->has_master = true;
         renew_terminal(h, (unsigned)side, false);
         return 0;
@@ -195,6 +243,7 @@ give_up_pair(struct nmdm_holder *h)
                 h->callers[i].has_master = false; /* no new terminals */
                 end_caller(&h->callers[i]);
         }
+        nmdm_relay_stop(h->relay);
         for (unsigned side = 0; side < 2; side++)
                 renew_terminal(h, side, false);
         nmdm_unlock(&h->pair, h->lock_fd);
@@ -212,17 +261,19 @@ take_pair(struct nmdm_holder *h)
                 error = nmdm_make_terminal(&h->pair, side, &h->master[side]);
         if (!error)
                 error = listen_for_vms(h);
-        if (error)
+        if (error) {
                 give_up_pair(h);
-        else
-                log_info("%s, %s", h->pair.name[0], h->pair.name[1]);
-        return error;
+                return error;
+        }
+        log_info("%s, %s", h->pair.name[0], h->pair.name[1]);
+        look_again(h);
+        return 0;
 }
 
 static void
 wait_for_pair(struct nmdm_holder *h, int error)
 {
-        loop_timer_arm(h->retry, loop_now_ns() + RETRY_NS);
+        loop_timer_arm(h->timer, loop_now_ns() + RETRY_NS);
         if (!h->told)
                 log_warn("%s: %s", h->pair.name[0],
                     error == -EWOULDBLOCK ? "waiting until who has this pair gives it up" : strerror(-error));
@@ -230,11 +281,16 @@ wait_for_pair(struct nmdm_holder *h, int error)
 }
 
 static void
-try_again(void *ctx)
+tick(void *ctx)
 {
         struct nmdm_holder *h = ctx;
-        int error = take_pair(h);
+        int error;
 
+        if (h->lock_fd >= 0) {
+                look(h);
+                return;
+        }
+        error = take_pair(h);
         if (error)
                 wait_for_pair(h, error);
 }
@@ -251,7 +307,9 @@ nmdm_holder_create(struct loop *loop, const char *path, struct nmdm_holder **ret
         h->lock_fd = h->listen_fd = h->master[0] = h->master[1] = -1;
         for (unsigned i = 0; i < CALLERS_MAX; i++)
                 h->callers[i] = (struct caller){.holder = h, .fd = -1, .side = -1};
-        error = loop_timer_create(loop, try_again, h, &h->retry);
+        error = loop_timer_create(loop, tick, h, &h->timer);
+        if (!error)
+                error = nmdm_relay_create(loop, look_again, h, &h->relay);
         if (!error)
                 error = nmdm_pair_init(&h->pair, path);
         if (!error)
@@ -271,7 +329,8 @@ nmdm_holder_destroy(struct nmdm_holder *holder)
 {
         if (!holder)
                 return;
-        loop_timer_destroy(holder->retry);
         give_up_pair(holder);
+        loop_timer_destroy(holder->timer);
+        nmdm_relay_destroy(holder->relay);
         free(holder);
 }

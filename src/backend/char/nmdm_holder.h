@@ -7,7 +7,7 @@
  * nothing of what passes between them comes by here.  When it ends, the
  * terminal is hung up and the name leads to a new one.
  *
- * Not offered: joining two programs without a VM between them.
+ * Two programs without a VM are joined while both are there (nmdm_relay.h).
  */
 #ifndef BACKEND_CHAR_NMDM_HOLDER_H
 #define BACKEND_CHAR_NMDM_HOLDER_H

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <termios.h>
@@ -116,6 +118,26 @@ nmdm_make_raw(int fd)
         cfmakeraw(&raw);
         raw.c_cflag |= CLOCAL;
         return tcsetattr(fd, TCSANOW, &raw) ? -errno : 0;
+}
+
+bool
+nmdm_terminal_is_open(int master)
+{
+        struct pollfd poll_fd = {.fd = master, .events = POLLIN};
+
+        return poll(&poll_fd, 1, 0) >= 0 && !(poll_fd.revents & POLLHUP);
+}
+
+int
+nmdm_free_terminal(int master)
+{
+        int fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        ioctl(fd, TIOCNXCL);
+        close(fd);
+        return 0;
 }
 
 /*

@@ -15,10 +15,18 @@
 #ifndef BACKEND_CHAR_NMDM_PAIR_H
 #define BACKEND_CHAR_NMDM_PAIR_H
 
+#include "base/util.h"
+
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/un.h>
+
+/*
+ * How often it is looked whether somebody opened a terminal, and how long he is
+ * given then to set it up, which discards what is waiting in it.
+ */
+#define NMDM_LOOK_NS (100 * NSEC_PER_MSEC)
 
 enum nmdm_answer {
         NMDM_MASTER = 'M', /* with a descriptor: the master of the other side's terminal */
@@ -44,6 +52,13 @@ void nmdm_unlock(const struct nmdm_pair *pair, int fd);
 /* A new terminal, raw, in place of whatever link has the side's name.  *ret_master hangs up while nobody has it open. */
 int nmdm_make_terminal(const struct nmdm_pair *pair, unsigned side, int *ret_master);
 int nmdm_make_raw(int fd);
+/* Whether some process has the terminal of @master open. */
+bool nmdm_terminal_is_open(int master);
+/*
+ * For others after who closed it: a pseudo terminal stays exclusive (TIOCEXCL, which screen and
+ * others set).  -EBUSY: without privilege only a new terminal helps.
+ */
+int nmdm_free_terminal(int master);
 /* Only links are ours to remove. */
 void nmdm_remove_link(const char *path);
 
