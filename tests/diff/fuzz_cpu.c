@@ -296,7 +296,7 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         if (faulting_insn(c, b, &in) && b->vector != X86_VEC_BP && in.map == X86_MAP_X87 && (in.desc->rm_access & X86_ACC_W) &&
             (a->vector != b->vector || a->rip != b->rip || memcmp(a->xsave, b->xsave, 2) != 0))
                 return true;
-        /* Which operands of VCVTPH2PS and VCVTPS2PH must be aligned for RFLAGS.AC is the processor's choice. */
+        /* Operands of VCVTPH2PS and VCVTPS2PH: AMD's processors report #AC, Intel's do not (SDM 2A table 2-26). */
         if (faulting_insn(c, b, &in) && b->vector == X86_VEC_AC && in.desc->feature == X86_F_F16C)
                 return true;
         if (a->vector == X86_VEC_BP || !faulting_insn(c, a, &in))
