@@ -272,14 +272,14 @@ def cpu_seconds(pid):
 
 
 def host_memory_kib(pid):
-    """Resident memory outside the mapping of guest memory, the one of 512 MiB."""
+    """Memory outside the mapping of guest memory, the one of 512 MiB; what is mapped twice, as the code cache is, counts once."""
     total, guest = 0, False
     with open(f'/proc/{pid}/smaps') as f:
         for line in f:
             head = re.match(r'([0-9a-f]+)-([0-9a-f]+) ', line)
             if head:
                 guest = int(head[2], 16) - int(head[1], 16) == 512 << 20
-            elif line.startswith('Rss:') and not guest:
+            elif line.startswith('Pss:') and not guest:
                 total += int(line.split()[1])
     return total
 
