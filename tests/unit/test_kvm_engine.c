@@ -3,6 +3,7 @@
  * The KVM engine by itself, with a few bytes of real-mode code; skipped where there is no KVM.
  * The local APICs are in user space, so that HLT comes out, unless a test says otherwise.
  */
+#include "base/bytes.h"
 #include "config/config.h"
 #include "cpu/cpu.h"
 #include "mem/mem.h"
@@ -312,6 +313,36 @@ round_trip(struct rig *rig)
         free(back);
 }
 
+#define XCR0_AVX  4u
+#define XCR0_PKRU 0x200u
+
+static void
+kvm_avx_and_pkru_come_back(void **state)
+{
+        struct rig *rig = *state;
+        uint64_t offered;
+
+        assert_int_equal(start(rig), 0);
+        offered = x86_model_xcr0(rig->model);
+        if (!(offered & XCR0_AVX))
+                skip();
+        x86_state_reset(rig->st, 0);
+        rig->st->xcr0 = offered & (7 | XCR0_PKRU);
+        put_le64(rig->st->xsave + 512, 7); /* XSTATE_BV */
+        for (unsigned i = 0; i < 256; i++)
+                rig->st->xsave[576 + i] = (uint8_t)(i ^ 0x5a);
+        if (offered & XCR0_PKRU)
+                put_le32(rig->st->xsave + X86_XSAVE_PKRU, 0x55aa);
+        assert_int_equal(cpu_engine_kvm.set_state(rig->cpu, rig->st), 0);
+        cpu_engine_kvm.get_state(rig->cpu, rig->st);
+        assert_int_equal(rig->st->xcr0, offered & (7 | XCR0_PKRU));
+        assert_int_equal(get_le64(rig->st->xsave + 512) & 7, 7);
+        for (unsigned i = 0; i < 256; i++)
+                assert_int_equal(rig->st->xsave[576 + i], (uint8_t)(i ^ 0x5a));
+        if (offered & XCR0_PKRU)
+                assert_int_equal(get_le32(rig->st->xsave + X86_XSAVE_PKRU), 0x55aa);
+}
+
 static void
 kvm_state_comes_back_as_it_was(void **state)
 {
@@ -572,6 +603,7 @@ main(void)
                 TEST(kvm_accesses_in_parts_survive_kicks),
                 TEST(kvm_step_over_an_access_survives_kicks),
                 TEST(kvm_state_comes_back_as_it_was),
+                TEST(kvm_avx_and_pkru_come_back),
                 TEST(kvm_state_comes_back_with_the_split_irqchip),
                 TEST(kvm_mp_state_is_the_kernels_with_the_split_irqchip),
                 TEST(kvm_local_apic_comes_back_from_the_kernel),
