@@ -6,6 +6,7 @@
  *   version=V    KVM_GET_API_VERSION says V
  *   open=E       /dev/kvm cannot be opened: errno E
  *   lost=A,B     KVM_SIGNAL_MSI of a vector from A to B says that all is well, and sends nothing
+ *   abort=M,P    a write to a port that is P under the mask M comes out of the first vCPU: the end
  *   exit=R,A,B   KVM_RUN comes back with exit reason R at once, and A and B as its first two values
  */
 #include <errno.h>
@@ -80,6 +81,16 @@ is_lost(const struct kvm_msi *msi, const char *range)
         return vector >= first && vector <= last;
 }
 
+static void
+judge_write(const char *text)
+{
+        char *end;
+        unsigned long mask = strtoul(text, &end, 0), port = strtoul(end + 1, NULL, 0);
+
+        if (run->exit_reason == KVM_EXIT_IO && run->io.direction == KVM_EXIT_IO_OUT && (run->io.port & mask) == port)
+                abort();
+}
+
 int
 ioctl(int fd, unsigned long request, ...)
 {
@@ -104,6 +115,8 @@ ioctl(int fd, unsigned long request, ...)
         if (request == KVM_SIGNAL_MSI && (value = find("lost=")) != NULL && is_lost(argument, value))
                 return 0;
         result = syscall(SYS_ioctl, fd, request, argument);
+        if (request == KVM_RUN && result == 0 && run != NULL && (value = find("abort=")) != NULL)
+                judge_write(value);
         if (request == KVM_CREATE_VCPU && vcpu < 0)
                 vcpu = (int)result;
         return (int)result;
