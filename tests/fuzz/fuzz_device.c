@@ -203,7 +203,7 @@ configure(struct rig *r)
 static struct rig *
 rig_create(void)
 {
-        static const struct irq_sink_ops sink = { ignore_line, ignore_msi };
+        static const struct irq_sink_ops sink = { .line = ignore_line, .msi = ignore_msi };
         static struct rig r;
         struct device_place place = { 0, 3, 0 };
         struct config_node node = { .prefix = "pci.0.3.0" };

@@ -73,7 +73,7 @@ pci_rig_set(struct pci_rig *r, const char *key, const char *value)
 static inline void
 pci_rig_start(struct pci_rig *r)
 {
-        static const struct irq_sink_ops sink = { pci_rig_line, pci_rig_msi };
+        static const struct irq_sink_ops sink = { .line = pci_rig_line, .msi = pci_rig_msi };
         struct pci_bus_config bus = { 0 };
 
         memset(r, 0, sizeof(*r));
