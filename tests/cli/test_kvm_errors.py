@@ -119,6 +119,18 @@ def test_call_that_fails_is_named():
     refused(names=['local APIC', os.strerror(errno.EINVAL)], words=f'fail:{SET_LAPIC:x}={errno.EINVAL}')
 
 
+def test_routes_refused_while_it_runs():
+    need_kvm()
+    # Pin 20 of the I/O APIC level-triggered, and its line up.
+    kernel = assemble('route', '_start: movl $0xfec00000, %ebx; movl $0x38, (%ebx); movl $0x8060, 0x10(%ebx)\n'
+                      'mov $0x2014, %dx; mov $1, %al; out %al, %dx\n' + OK)
+    args = ('-s', '0,hostbridge', '-s', '31,lpc', '-l', 'com1,stdio', '-l', 'pc-testdev', '-o', f'boot.kernel={kernel}', 'vm')
+    status, out, err = run(BHYVE, *KVM, *args, env=shim(f'fail:6a={errno.EINVAL}'))
+    assert (status, out) == (1, 'ok'), (status, out, err)
+    assert 'KVM_SET_GSI_ROUTING: ' + os.strerror(errno.EINVAL) in err, err
+    assert run(BHYVE, *KVM, *args)[2] == ''
+
+
 def test_entry_refused_by_hardware():
     dies('exit=9,0x80000021', 'refused to enter the guest', '0x80000021', 'invalid guest state')
     dies('exit=9,0x7', '0x7')

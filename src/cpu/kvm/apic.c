@@ -9,6 +9,7 @@
  * hold what the I/O APIC's level-triggered pins send; nothing is ever raised by their numbers.
  */
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/parse.h"
 #include "base/util.h"
 #include "cpu/kvm/kvm.h"
@@ -116,10 +117,16 @@ kvm_route_set(struct kvm_route_table *table, unsigned gsi, uint64_t address, uin
 static int
 set_route(struct cpu_engine *engine, unsigned gsi, uint64_t address, uint32_t data)
 {
+        int error;
+
         if (!kvm_route_set(&engine->routes, gsi, address, data) && !engine->routes_stale)
                 return 0;
         engine->routes_stale = ioctl(engine->vm, KVM_SET_GSI_ROUTING, &engine->routes) != 0;
-        return engine->routes_stale ? -errno : 0;
+        if (!engine->routes_stale)
+                return 0;
+        error = -errno;
+        log_guest(&engine->routes_limit, "KVM_SET_GSI_ROUTING: %s; level-triggered interrupts may stop", strerror(-error));
+        return error;
 }
 
 static void

@@ -10,6 +10,7 @@
 #ifndef CPU_KVM_KVM_H
 #define CPU_KVM_KVM_H
 
+#include "base/log.h"
 #include "config/config.h"
 #include "cpu/cpu.h"
 #include "mem/mem.h"
@@ -51,6 +52,7 @@ struct cpu_engine {
         bool wide_ids; /* KVM_GET_LAPIC and KVM_SET_LAPIC know 32-bit x2APIC ids */
         struct kvm_route_table routes; /* what the level-triggered pins of the I/O APIC and the irqfds send */
         bool routes_stale;             /* KVM has not taken the last change of them */
+        struct log_limit routes_limit;
         int message_fd[KVM_MESSAGES_MAX]; /* eventfds that are irqfds; -1: not yet */
         uint32_t msr_index[KVM_MSRS_MAX]; /* MSRs of struct x86_state that this host has */
         uint16_t msr_offset[KVM_MSRS_MAX];
