@@ -640,6 +640,12 @@ leaves_extended(struct x86_cpu_model *m)
 
 /* ---- what follows from the features ---- */
 
+static bool
+is_amd(const char *vendor)
+{
+        return memcmp(vendor, "AuthenticAMD", 12) == 0 || memcmp(vendor, "HygonGenuine", 12) == 0;
+}
+
 static void
 derive_registers(struct x86_cpu_model *m)
 {
@@ -677,6 +683,13 @@ derive_registers(struct x86_cpu_model *m)
             XCR0_BASE | (model_has(m, "avx") ? XCR0_AVX : 0) | (model_has(m, "pku") ? XCR0_PKRU : 0);
 }
 
+/* SDM 2D A.3 has PREFETCHW's register forms as no operation; APM 3, PREFETCH: #UD. */
+static uint64_t
+features_of_vendor(const char *vendor)
+{
+        return 1ull << X86_F_BASE | (is_amd(vendor) ? 0 : 1ull << X86_F_PREFETCH_REG);
+}
+
 static void
 derive_features(struct x86_cpu_model *m)
 {
@@ -697,7 +710,7 @@ derive_features(struct x86_cpu_model *m)
                 { "intel_stibp", X86_MF_STIBP },
         };
 
-        m->features = 1ull << X86_F_BASE;
+        m->features = features_of_vendor(m->vendor);
         for (unsigned i = 0; i < ARRAY_LEN(feature_table); i++)
                 if (feature_table[i].insn != 0 && feature_on(m, &feature_table[i]))
                         m->features |= 1ull << feature_table[i].insn;
@@ -711,7 +724,7 @@ derive_features(struct x86_cpu_model *m)
 static void
 model_build(struct x86_cpu_model *m)
 {
-        m->amd = memcmp(m->vendor, "AuthenticAMD", 12) == 0 || memcmp(m->vendor, "HygonGenuine", 12) == 0;
+        m->amd = is_amd(m->vendor);
         if (m->family == 0) {
                 m->family = m->amd ? 0x19 : 6;
                 m->model = m->amd ? 0x11 : 0x8f;
@@ -855,6 +868,21 @@ uint64_t
 x86_model_features(const struct x86_cpu_model *model)
 {
         return model->features;
+}
+
+uint64_t
+x86_host_features(void)
+{
+        const struct x86_cpuid id = host_cpuid(0, 0);
+        const uint32_t vendor[3] = { id.ebx, id.edx, id.ecx };
+        uint64_t features = features_of_vendor((const char *)vendor);
+        uint32_t word[W_COUNT];
+
+        host_words(word);
+        for (unsigned i = 0; i < ARRAY_LEN(feature_table); i++)
+                if (word[feature_table[i].word] >> feature_table[i].bit & 1)
+                        features |= 1ull << feature_table[i].insn;
+        return features;
 }
 
 uint64_t

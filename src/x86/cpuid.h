@@ -59,11 +59,13 @@ const struct x86_cpuid_leaf *x86_model_leaves(const struct x86_cpu_model *model,
 
 /* Which instructions exist: bits 1 << enum x86_feature. */
 uint64_t x86_model_features(const struct x86_cpu_model *model);
+/* And which the host's processor has, whatever the engines do with them. */
+uint64_t x86_host_features(void);
 /* Bits of CR4, EFER and XCR0 that may be set. */
 uint64_t x86_model_cr4(const struct x86_cpu_model *model);
 uint64_t x86_model_efer(const struct x86_cpu_model *model);
 uint64_t x86_model_xcr0(const struct x86_cpu_model *model);
-/* AMD's or Hygon's ways with SYSCALL and SYSENTER. */
+/* AMD's or Hygon's ways with SYSCALL, SYSENTER and PUSH and POP of segment registers. */
 bool x86_model_is_amd(const struct x86_cpu_model *model);
 /* Bits of a linear address that the processor can do: 48, or 57 with 5-level paging. */
 unsigned x86_model_linear_bits(const struct x86_cpu_model *model);

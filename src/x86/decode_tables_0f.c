@@ -78,7 +78,7 @@ const struct x86_opgroup x86_ops_0f[256] = {
         [0x08] = G(R(ANY, "invd", CPL0, SY(INVD))),
         [0x09] = G(R(ANY, "wbinvd", CPL0, SY(WBINVD))),
         [0x0b] = G(R(ANY, "ud2", NO, CL(UD))),
-        [0x0d] = GM(M(ANY, "prefetchw", NO, CL(NOP), EXT)),
+        [0x0d] = GM(M(MEM, "prefetchw", NO, CL(NOP), EXT), M(REG, "nop", NO, CL(NOP), EXT, FT(PREFETCH_REG))),
 
         [0x10] = GM(M(NP, "movups", SS, V(W), W(R, 16), FT(SSE)),
             M(P66, "movupd", SS, V(W), W(R, 16), FT(SSE2)),

@@ -100,6 +100,27 @@ model_baseline_has_no_more_than_its_level(void **state)
 }
 
 static void
+model_of_amd_lacks_prefetch_of_registers(void **state)
+{
+        struct x86_cpu_model *intel = model_of("max"), *amd = model_of("max,vendor=amd");
+
+        assert_int_equal(x86_model_features(intel) >> X86_F_PREFETCH_REG & 1, 1);
+        assert_int_equal(x86_model_features(amd) >> X86_F_PREFETCH_REG & 1, 0);
+        x86_model_destroy(intel);
+        x86_model_destroy(amd);
+}
+
+static void
+host_features_have_what_the_model_takes_from_the_host(void **state)
+{
+        const uint64_t of_host = 1ull << X86_F_BASE | 1ull << X86_F_SSE2 | 1ull << X86_F_AVX2 | 1ull << X86_F_MOVBE;
+        struct x86_cpu_model *m = model_of("max");
+
+        assert_int_equal(x86_host_features() & of_host, x86_model_features(m) & of_host);
+        x86_model_destroy(m);
+}
+
+static void
 model_refuses_unknown_words(void **state)
 {
         static const char *const bad[] = { "pentium", "max,+nonsense", "max,avx", "max,vendor=short", "max,family=x",
@@ -300,6 +321,8 @@ main(void)
                 cmocka_unit_test(model_max_offers_what_kernels_need_and_no_more),
                 cmocka_unit_test(model_minus_feature_takes_what_depends_on_it),
                 cmocka_unit_test(model_baseline_has_no_more_than_its_level),
+                cmocka_unit_test(model_of_amd_lacks_prefetch_of_registers),
+                cmocka_unit_test(host_features_have_what_the_model_takes_from_the_host),
                 cmocka_unit_test(model_refuses_unknown_words),
                 cmocka_unit_test(model_topology_leaves_agree),
                 cmocka_unit_test(model_state_shows_in_cpuid),

@@ -689,9 +689,11 @@ sys_sysexit(struct soft_cpu *v, const struct x86_insn *insn)
         unsigned cs = v->st.sysenter_cs & 0xfffc;
         bool to64 = insn->opsize == 8;
 
+        if (!sys_protected(v) || x86_cpl(&v->st) != 0)
+                soft_raise_error(v, X86_VEC_GP, 0);
         if (x86_long_mode(&v->st) && x86_model_is_amd(v->model))
                 soft_raise(v, X86_VEC_UD);
-        if (!sys_protected(v) || cs == 0 || x86_cpl(&v->st) != 0)
+        if (cs == 0)
                 soft_raise_error(v, X86_VEC_GP, 0);
         if (to64 && (!soft_canonical(v, v->st.gpr[X86_RCX]) || !soft_canonical(v, v->st.gpr[X86_RDX])))
                 soft_raise_error(v, X86_VEC_GP, 0);

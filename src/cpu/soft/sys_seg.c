@@ -268,7 +268,7 @@ sys_push_sreg(struct soft_cpu *v, const struct x86_insn *insn)
         struct sys_stack stack;
 
         sys_stack_current(v, &stack);
-        if (size == 4) {
+        if (size == 4 && !x86_model_is_amd(v->model)) { /* SDM 2B, PUSH: a move of 16 bits */
                 stack.sp = (stack.sp & ~stack.mask) | ((stack.sp - 2) & stack.mask);
                 size = 2;
         }
@@ -279,13 +279,14 @@ sys_push_sreg(struct soft_cpu *v, const struct x86_insn *insn)
 void
 sys_pop_sreg(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        unsigned sreg = opcode_sreg(insn);
+        /* Intel's processors read no more than the selector, whatever the operand size. */
+        unsigned sreg = opcode_sreg(insn), size = x86_model_is_amd(v->model) ? insn->opsize : 2;
         struct sys_stack stack;
         uint64_t value;
 
         sys_stack_current(v, &stack);
-        value = sys_pop(v, &stack, 2); /* processors read no more, whatever the operand size */
-        stack.sp = (stack.sp & ~stack.mask) | ((stack.sp + insn->opsize - 2) & stack.mask);
+        value = sys_pop(v, &stack, size);
+        stack.sp = (stack.sp & ~stack.mask) | ((stack.sp + insn->opsize - size) & stack.mask);
         soft_load_sreg(v, sreg, (uint16_t)value);
         sys_stack_commit(v, &stack);
         shadow_after(v, sreg);
