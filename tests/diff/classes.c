@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Which instructions are generated, and how; and the table of doc/soft-cpu.md, which
+ * Which instructions are generated, and how; and tables of doc/soft-cpu.md, which
  * `fuzz_cpu -C` prints from the decoder's own tables.
  */
 #include "gen.h"

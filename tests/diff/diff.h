@@ -199,6 +199,21 @@ void diff_layout(struct diff_case *c);
 /* Prints how many rows of the decoder's tables there are of each class, and what is not generated. */
 void diff_print_classes(FILE *out);
 
+/* ---- vendor.c: where AMD's processors differ; all of it does nothing on other hosts ---- */
+bool diff_vendor_is_amd(void);
+/* Whether the host's processor does something else with @in, of @bytes (no description: undefined), than the engine. */
+bool diff_vendor_avoids(const struct x86_insn *in, const uint8_t *bytes);
+/* Whether an instruction of @c reads a flag that one before leaves undefined. */
+bool diff_vendor_reads_undefined(const struct diff_case *c);
+/*
+ * Takes over from @theirs, of the engine, what may differ in @ours, of the processor, which ended at
+ * @insn and @their_insn (NULL: at none of the sequence).
+ */
+void diff_vendor_settle(const struct diff_case *c, const struct x86_insn *insn, const struct x86_insn *their_insn,
+    struct diff_result *ours, const struct diff_result *theirs);
+/* Prints the table of differences. */
+void diff_vendor_print(FILE *out);
+
 /* ---- native.c ---- */
 struct diff_native;
 

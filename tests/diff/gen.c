@@ -578,7 +578,8 @@ mutate(struct gen *g, struct diff_insn *out)
         for (unsigned i = out->len; i < sizeof(buf); i++)
                 buf[i] = 0xcc;
         if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) == X86_DECODE_OK ||
-            in.len > out->len) /* what follows would become part of it */
+            in.len > out->len || /* what follows would become part of it */
+            diff_vendor_avoids(&in, buf))
                 return false;
         if (g->c->code16)
                 ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
@@ -612,13 +613,14 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
         put_insn(g, &e, buf, &disp_at);
         if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) != X86_DECODE_OK) {
                 /* keep a few wrong uses of LOCK, they must raise #UD */
-                if (!e.lock || in.len > 12 || is_branch(&leaf->row->desc) || !diff_chance(&g->rng, 30))
+                if (!e.lock || in.len > 12 || is_branch(&leaf->row->desc) || !diff_chance(&g->rng, 30) ||
+                    diff_vendor_avoids(&in, buf))
                         return false;
                 memcpy(out->bytes, buf, 15);
                 out->len = in.len;
                 return true;
         }
-        if (!desc_allowed(g->options, in.desc) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
+        if (!desc_allowed(g->options, in.desc) || diff_vendor_avoids(&in, buf) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
                 return false;
         if (!g->options->only && always_ends(in.desc) && !diff_chance(&g->rng, 8))
                 return false;
@@ -801,6 +803,17 @@ gen_start(struct gen *g)
                 g->c->start = DIFF_CODE + DIFF_PAGE - diff_below(&g->rng, 40);
 }
 
+/* Keeps the @n instructions at the end, or drops them where the processor's undefined flags would be read. */
+static bool
+keep(struct diff_case *c, unsigned n)
+{
+        c->count += n;
+        if (!diff_vendor_reads_undefined(c))
+                return true;
+        c->count -= n;
+        return false;
+}
+
 static void
 gen_code(struct gen *g)
 {
@@ -812,14 +825,14 @@ gen_code(struct gen *g)
                 unsigned room = want - c->count - 1;
 
                 if (!g->options->only && !c->segments && room >= 5 && diff_chance(&g->rng, 6)) {
-                        c->count += diff_compose(g, out, c->count);
+                        (void)keep(c, diff_compose(g, out, c->count));
                         continue;
                 }
                 for (unsigned i = 0; i < TRIES; i++) {
                         struct leaf *leaf = &g->leaves->leaf[diff_below(&g->rng, g->leaves->count)];
 
                         *out = (struct diff_insn) { 0 };
-                        if (gen_from_leaf(g, leaf, out, c->count, room)) {
+                        if (gen_from_leaf(g, leaf, out, c->count, room) && keep(c, 1)) {
                                 leaf->uses++;
                                 break;
                         }
@@ -827,7 +840,6 @@ gen_code(struct gen *g)
                 }
                 if (out->len == 0)
                         break;
-                c->count++;
         }
 }
 

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Where AMD's processors do not do what Intel's do and neither breaks its manual.
+ *
+ * The engine does as Intel's, or as the vendor in the guest's CPUID where that is cheap.  On an
+ * AMD host the cases below are not generated, or the native result is settled: what may differ is
+ * taken from the engine, and only that, before the two are compared again.  On any other host
+ * nothing of this applies.
+ */
+#include "diff.h"
+
+#include "base/util.h"
+#include "x86/state.h"
+
+#include <cpuid.h>
+#include <string.h>
+
+/* A pair of results, with the instructions that they ended at (NULL: none of the sequence). */
+struct pair {
+        const struct diff_case *c;
+        struct diff_result *ours; /* of the processor: to be settled */
+        const struct diff_result *theirs;
+        const struct x86_insn *insn, *their_insn;
+};
+
+struct rule {
+        const char *what, *intel, *amd, *manual;
+        /* An encoding that is not generated. */
+        bool (*avoids)(const struct x86_insn *in, const uint8_t *bytes);
+        /* Whether both outcomes are right, or if not: takes from the engine what may differ. */
+        bool (*either)(const struct pair *p);
+        void (*settle)(const struct pair *p);
+};
+
+/* ---- flags ---- */
+
+#define SZAP (X86_FL_SF | X86_FL_ZF | X86_FL_AF | X86_FL_PF)
+
+/* Undefined by SDM 2 and APM 3 alike: AMD's processors keep old values, which the engine may have dropped. */
+static const struct undefined {
+        const char *name;
+        uint16_t flags;
+        const char *text;
+} undefined[] = {
+        { "mul", SZAP, "SF, ZF, AF, PF" },
+        { "imul", SZAP, "SF, ZF, AF, PF" },
+        { "bsf", X86_FL_ARITH & ~X86_FL_ZF, "CF, OF, SF, AF, PF" },
+        { "bsr", X86_FL_ARITH & ~X86_FL_ZF, "CF, OF, SF, AF, PF" },
+        { "tzcnt", X86_FL_OF | X86_FL_SF | X86_FL_AF | X86_FL_PF, "OF, SF, AF, PF" },
+        { "lzcnt", X86_FL_OF | X86_FL_SF | X86_FL_AF | X86_FL_PF, "OF, SF, AF, PF" },
+        { "daa", X86_FL_OF, "OF" },
+        { "das", X86_FL_OF, "OF" },
+        { "aaa", X86_FL_OF | X86_FL_SF | X86_FL_ZF | X86_FL_PF, "OF, SF, ZF, PF" },
+        { "aas", X86_FL_OF | X86_FL_SF | X86_FL_ZF | X86_FL_PF, "OF, SF, ZF, PF" },
+};
+
+static uint64_t
+undefined_by(const struct x86_opdesc *d)
+{
+        for (unsigned i = 0; i < ARRAY_LEN(undefined); i++)
+                if (strcmp(undefined[i].name, d->name) == 0)
+                        return undefined[i].flags;
+        return 0;
+}
+
+static bool
+may_jump(const struct diff_insn *in)
+{
+        return in->fix == FIX_REL8 || in->fix == FIX_REL16 || in->fix == FIX_REL32 || in->fix == FIX_ABS32;
+}
+
+/*
+ * Flags that may be undefined when the run has come to @rip: with all that is undefined anywhere
+ * if that is none of the instructions.  *ret_read: an instruction before reads one.
+ */
+static uint64_t
+undefined_at(const struct diff_case *c, uint64_t rip, bool *ret_read)
+{
+        uint64_t at = c->start, now = 0, ever = 0;
+        unsigned landing = 0; /* branches so far lead no further */
+
+        *ret_read = false;
+        for (unsigned i = 0; i < c->count; at += c->insns[i].len, i++) {
+                const struct diff_insn *insn = &c->insns[i];
+                struct x86_insn in;
+
+                if (at == rip)
+                        return now;
+                if (may_jump(insn) && insn->target > landing)
+                        landing = insn->target;
+                if (x86_decode(insn->bytes, 15, diff_mode(c), &in) != X86_DECODE_OK)
+                        continue;
+                if ((in.desc->flags_read & now) || (now && in.len != insn->len)) /* a piece of several */
+                        *ret_read = true;
+                if (i >= landing)
+                        now &= ~(uint64_t)in.desc->flags_written;
+                now |= undefined_by(in.desc);
+                ever |= undefined_by(in.desc);
+        }
+        return rip == at + 1 ? now : ever; /* behind the INT3 */
+}
+
+static void
+settle_undefined_flags(const struct pair *p)
+{
+        bool read;
+        uint64_t mask = undefined_at(p->c, p->ours->rip, &read);
+
+        p->ours->rflags = (p->ours->rflags & ~mask) | (p->theirs->rflags & mask);
+}
+
+/* ---- encodings ---- */
+
+static bool
+is_short_near_branch(const struct x86_insn *in, const uint8_t *bytes)
+{
+        switch (in->desc->class) {
+        case X86_CLASS_JMP:
+        case X86_CLASS_JCC:
+        case X86_CLASS_LOOP:
+        case X86_CLASS_CALL:
+        case X86_CLASS_JMP_IND:
+        case X86_CLASS_CALL_IND:
+        case X86_CLASS_RET:
+                return in->mode == X86_MODE_64 && in->opsize_prefix;
+        default:
+                return false;
+        }
+}
+
+static bool
+is_pause_r8(const struct x86_insn *in, const uint8_t *bytes)
+{
+        return in->desc->sys == X86_SYS_PAUSE && in->rm == X86_R8;
+}
+
+static bool
+is_far_pointer64(const struct x86_insn *in, const uint8_t *bytes)
+{
+        unsigned sys = in->desc->sys;
+
+        return in->rex_w && (sys == X86_SYS_LFS || sys == X86_SYS_JMP_FAR_MEM || sys == X86_SYS_CALL_FAR_MEM);
+}
+
+/* LOCK MOV CR0 is MOV CR8 (APM 3, MOV CRn); reading the segment of VERR and VERW is done with LOCK as without. */
+static bool
+is_locked_read(const struct x86_insn *in, const uint8_t *bytes)
+{
+        unsigned sys = in->desc->sys;
+
+        return in->lock && (sys == X86_SYS_MOV_CR_R || sys == X86_SYS_MOV_R_CR || sys == X86_SYS_VERR || sys == X86_SYS_VERW);
+}
+
+static bool
+is_repeated_loop(const struct x86_insn *in, const uint8_t *bytes)
+{
+        return in->desc->class == X86_CLASS_LOOP && in->opcode < 0xe2 && in->rep;
+}
+
+static bool
+is_narrow_permutation(const struct x86_insn *in, const uint8_t *bytes)
+{
+        return in->vex && in->map == X86_MAP_0F3A && (in->opcode == 0x00 || in->opcode == 0x01) && !in->rex_w;
+}
+
+static bool
+is_wide_element(const struct x86_insn *in, const uint8_t *bytes)
+{
+        if (!in->vex || in->mode == X86_MODE_64 || in->map != X86_MAP_0F3A || (in->opcode != 0x16 && in->opcode != 0x22))
+                return false;
+        while (*bytes != 0xc4) /* segment and address size prefixes */
+                bytes++;
+        return bytes[2] & 0x80;
+}
+
+/* ---- faults ---- */
+
+/* The engine insists on alignment, the processor does not. */
+static bool
+is_unaligned_sha(const struct pair *p)
+{
+        const struct x86_insn *in = p->their_insn;
+
+        return in && p->theirs->vector == X86_VEC_GP && in->desc->feature == X86_F_SHA && in->has_mem;
+}
+
+static bool
+is_unaligned_vector(const struct pair *p)
+{
+        return p->insn && p->ours->vector == X86_VEC_AC && x86_insn_mem_bytes(p->insn) >= 16;
+}
+
+/* The outer stack pointer is read before the selector is judged. */
+static bool
+is_far_return(const struct pair *p)
+{
+        return p->insn && p->insn->desc->sys == X86_SYS_RET_FAR && p->theirs->vector == X86_VEC_GP &&
+            (p->ours->vector == X86_VEC_PF || p->ours->vector == X86_VEC_AC || p->ours->vector == X86_VEC_SS) &&
+            p->ours->rip == p->theirs->rip;
+}
+
+static bool
+is_beyond_4g(const struct pair *p)
+{
+        bool at_end = p->theirs->cr2 < 64 || (p->theirs->cr2 >= 0xffffffc0 && p->theirs->cr2 <= 0xffffffff);
+
+        if (!p->c->compat || p->c->segments || p->ours->rip != p->theirs->rip)
+                return false;
+        return (p->ours->vector == X86_VEC_GP || p->ours->vector == X86_VEC_SS) &&
+            ((p->theirs->vector == X86_VEC_PF && at_end) || p->theirs->vector == X86_VEC_AC);
+}
+
+static bool
+is_masked_wrap(const struct pair *p)
+{
+        const struct x86_insn *in = p->their_insn;
+
+        if (!in || in->desc->sys != X86_SYS_VMASKMOV || in->asize != 2)
+                return false;
+        return p->theirs->vector == X86_VEC_GP || p->theirs->vector == X86_VEC_SS ||
+            (p->theirs->vector == X86_VEC_PF && ((p->ours->cr2 ^ p->theirs->cr2) & 0xffff) == 0);
+}
+
+static bool
+is_short_movsxd(const struct pair *p)
+{
+        return p->insn && strcmp(p->insn->desc->name, "movsxd") == 0 && p->insn->opsize == 2 && p->insn->has_mem &&
+            p->ours->vector != X86_VEC_BP;
+}
+
+static bool
+is_repeated_string(const struct diff_case *c, unsigned index, struct x86_insn *ret)
+{
+        return x86_decode(c->insns[index].bytes, 15, diff_mode(c), ret) == X86_DECODE_OK &&
+            ret->desc->class == X86_CLASS_STRING && ret->rep;
+}
+
+static bool
+is_overwritten_string(const struct pair *p)
+{
+        uint64_t at = p->c->start - DIFF_CODE;
+        struct x86_insn in;
+
+        for (unsigned i = 0; i < p->c->count; at += p->c->insns[i].len, i++)
+                if (is_repeated_string(p->c, i, &in) && memcmp(p->c->image + at, p->theirs->image + at, in.len) != 0)
+                        return true;
+        return false;
+}
+
+/* ---- parts of the state ---- */
+
+static void
+settle_string_counters(const struct pair *p)
+{
+        static const uint8_t counters[] = { X86_RCX, X86_RSI, X86_RDI };
+        struct x86_insn in;
+        bool any = false;
+
+        for (unsigned i = 0; i < p->c->count; i++)
+                any |= is_repeated_string(p->c, i, &in) && in.mode == X86_MODE_64 && in.asize == 4;
+        for (unsigned i = 0; i < ARRAY_LEN(counters) && any; i++) {
+                uint64_t *reg = &p->ours->gpr[counters[i]];
+
+                if ((uint32_t)*reg == p->theirs->gpr[counters[i]])
+                        *reg = (uint32_t)*reg;
+        }
+}
+
+static void
+settle_string_flags(const struct pair *p)
+{
+        const struct x86_insn *in = p->insn;
+        uint64_t mask = X86_FL_ARITH;
+
+        if (in && in->desc->class == X86_CLASS_STRING && in->desc->flags_maybe && p->ours->vector != X86_VEC_BP)
+                p->ours->rflags = (p->ours->rflags & ~mask) | (p->theirs->rflags & mask);
+}
+
+/* The bytes of an XMM or YMM register in an XSAVE area of the standard format. */
+static uint8_t *
+vector_half(uint8_t *xsave, unsigned reg, unsigned half)
+{
+        return xsave + (half ? 576 : 160) + 16 * reg;
+}
+
+static bool
+is_zero(const uint8_t *p, unsigned n)
+{
+        while (n > 0 && p[n - 1] == 0)
+                n--;
+        return n == 0;
+}
+
+/* What Intel's processors do before they gather: spread the mask's signs, clear what is beyond the operands. */
+static void
+settle_gather_mask(const struct pair *p)
+{
+        const struct x86_insn *in = p->insn;
+        uint8_t *upper;
+        unsigned size;
+
+        if (!in || in->desc->sys != X86_SYS_GATHER || p->ours->vector == X86_VEC_BP)
+                return;
+        size = in->rex_w ? 8 : 4;
+        for (unsigned half = 0; half < 2; half++) {
+                uint8_t *mask = vector_half(p->ours->xsave, in->vvvv, half);
+
+                for (unsigned i = 0; i < 16; i += size)
+                        memset(mask + i, half <= in->vex_l && (mask[i + size - 1] & 0x80) ? 0xff : 0, size);
+        }
+        upper = vector_half(p->ours->xsave, in->reg, 1);
+        if ((!in->vex_l || (!in->rex_w && (in->opcode & 1))) && /* elements of 4 bytes, indexes of 8 */
+            is_zero(p->theirs->xsave + (upper - p->ours->xsave), 16))
+                memset(upper, 0, 16);
+}
+
+/* ---- the table ---- */
+
+static const struct rule rules[] = {
+        { "a register as operand of 0F 0D", "no operation", "#UD; so does the engine where CPUID names AMD",
+          "SDM 2D A.3; APM 3, PREFETCH", .avoids = NULL },
+        { "POP of a segment register, and PUSH with a 32-bit operand", "access 2 bytes",
+          "access the whole operand; so does the engine where CPUID names AMD", "SDM 2B, PUSH: either", .avoids = NULL },
+        { "66 before a near branch in 64-bit mode", "ignored", "16-bit operand: RIP is cut",
+          "SDM 2D A.2.5 (f64); APM 1 3.7.9", .avoids = is_short_near_branch },
+        { "F3 90 with REX.B", "PAUSE", "XCHG R8, RAX", "SDM 2B, PAUSE", .avoids = is_pause_r8 },
+        { "F2, F3 before LOOPE, LOOPNE", "ignored", "choose the condition", "SDM 2A 2.1.1: reserved",
+          .avoids = is_repeated_loop },
+        { "LOCK before MOV CR0, VERR, VERW", "#UD", "MOV CR8; ignored", "SDM 2A, LOCK; APM 3, MOV CRn",
+          .avoids = is_locked_read },
+        { "far pointers in memory with REX.W", "64-bit offset", "32-bit offset",
+          "SDM 2A, JMP, CALL, LDS; APM 3, JMP (Far), CALL (Far), LDS", .avoids = is_far_pointer64 },
+        { "VPEXTRD, VPINSRD with VEX.W outside 64-bit mode", "W is ignored", "#UD", "SDM 2B, PEXTRD, PINSRD",
+          .avoids = is_wide_element },
+        { "VPERMQ, VPERMPD without VEX.W", "#UD", "W is ignored", "SDM 2C, VPERMQ, VPERMPD",
+          .avoids = is_narrow_permutation },
+        { "operands of SHA instructions that are not aligned", "#GP", "allowed", "SDM 2A 2.4.4",
+          .either = is_unaligned_sha },
+        { "#AC for operands of 16 bytes and more that need no alignment", "not raised", "raised",
+          "SDM 3A 6.15, #AC: either", .either = is_unaligned_vector },
+        { "far RET to a bad selector, while the outer stack pointer cannot be read", "#GP", "#PF, #SS, #AC",
+          "SDM 2B, RET: no order", .either = is_far_return },
+        { "operands across 4 GiB in a flat segment", "#PF, #AC", "#GP, #SS", "SDM 3A 5.3: either",
+          .either = is_beyond_4g },
+        { "VMASKMOV across 64 KiB by 16-bit addresses", "goes beyond", "goes on at 0", "SDM 3A 5.3: either",
+          .either = is_masked_wrap },
+        { "MOVSXD of 16 bits", "reads 2 bytes", "reads 4, so faults and #AC differ", "SDM 2B, MOVSXD",
+          .either = is_short_movsxd },
+        { "REP of a string instruction that overwrites itself", "ends at once", "goes on to its end",
+          "SDM 3A 8.1.3: either", .either = is_overwritten_string },
+        { "RCX, RSI, RDI after a REP with 67 in 64-bit mode that faults or does nothing", "upper halves are zero",
+          "unchanged", "SDM 1 3.4.1.1", .settle = settle_string_counters },
+        { "flags when a REP of CMPS or SCAS faults", "those before the instruction", "those of the last iteration",
+          "SDM 2B, REP", .settle = settle_string_flags },
+        { "mask and result of a gather that faults",
+          "mask spread over its elements, what lies beyond the elements cleared",
+          "no change but of what was gathered", "SDM 2C, VPGATHERQD: either", .settle = settle_gather_mask },
+        { "flags that are undefined (below)", "computed", "kept", "SDM 2; APM 3", .settle = settle_undefined_flags },
+};
+
+static bool
+host_is_amd(void)
+{
+        unsigned max, b, c, d;
+
+        return __get_cpuid(0, &max, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
+            d == signature_AMD_edx;
+}
+
+bool
+diff_vendor_is_amd(void)
+{
+        static int amd = -1;
+
+        if (amd < 0)
+                amd = host_is_amd();
+        return amd;
+}
+
+bool
+diff_vendor_avoids(const struct x86_insn *in, const uint8_t *bytes)
+{
+        static const struct x86_opdesc nothing;
+        struct x86_insn copy = *in;
+
+        if (!copy.desc)
+                copy.desc = &nothing;
+        for (unsigned i = 0; i < ARRAY_LEN(rules) && diff_vendor_is_amd(); i++)
+                if (rules[i].avoids && rules[i].avoids(&copy, bytes))
+                        return true;
+        return false;
+}
+
+bool
+diff_vendor_reads_undefined(const struct diff_case *c)
+{
+        bool read = false;
+
+        if (diff_vendor_is_amd())
+                (void)undefined_at(c, 0, &read);
+        return read;
+}
+
+void
+diff_vendor_settle(const struct diff_case *c, const struct x86_insn *insn, const struct x86_insn *their_insn,
+    struct diff_result *ours, const struct diff_result *theirs)
+{
+        const struct pair p = { .c = c, .ours = ours, .theirs = theirs, .insn = insn, .their_insn = their_insn };
+
+        for (unsigned i = 0; i < ARRAY_LEN(rules); i++)
+                if (rules[i].either && rules[i].either(&p)) {
+                        *ours = *theirs;
+                        return;
+                }
+        for (unsigned i = 0; i < ARRAY_LEN(rules); i++)
+                if (rules[i].settle)
+                        rules[i].settle(&p);
+}
+
+void
+diff_vendor_print(FILE *out)
+{
+        fprintf(out, "Where AMD's processors differ. What no section of the APM is named for was seen on Zen 3.\n\n");
+        fprintf(out, "| differs | Intel, and the engine | AMD | manuals | on an AMD host |\n");
+        fprintf(out, "| --- | --- | --- | --- | --- |\n");
+        for (unsigned i = 0; i < ARRAY_LEN(rules); i++) {
+                const struct rule *r = &rules[i];
+
+                fprintf(out, "| %s | %s | %s | %s | %s |\n", r->what, r->intel, r->amd, r->manual,
+                    r->avoids ? "not generated" : r->either || r->settle ? "either is right"
+                                                                         : "compared");
+        }
+        fprintf(out, "\n| instruction | undefined flags |\n| --- | --- |\n");
+        for (unsigned i = 0; i < ARRAY_LEN(undefined); i++)
+                fprintf(out, "| %s | %s |\n", undefined[i].name, undefined[i].text);
+}
