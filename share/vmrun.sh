@@ -5,9 +5,12 @@
 # The options are those of FreeBSD's vmrun.sh(8).  With -k it runs a Linux guest, which
 # bhyve loads itself; -a, which takes no argument before, is then the command line.
 
-bhyve=${BHYVE:-bhyve}
-bhyveload=${BHYVELOAD:-bhyveload}
-bhyvectl=${BHYVECTL:-bhyvectl}
+# In a checkout, what was built in it.
+built=$(dirname "$0")/../build
+[ -x "$built/bhyve" ] || built=
+bhyve=${BHYVE:-${built:+$built/}bhyve}
+bhyveload=${BHYVELOAD:-${built:+$built/}bhyveload}
+bhyvectl=${BHYVECTL:-${built:+$built/}bhyvectl}
 
 memory=512M
 cpus=2
@@ -31,7 +34,7 @@ argument=
 
 usage() {
 	cat >&2 <<-'TEXT'
-	Usage: vmrun.sh [-aAhiuwx] [-c cpus] [-C console] [-d disk[,options]] [-e name=value]
+	Usage: vmrun.sh [-aAhiuwWx] [-c cpus] [-C console] [-d disk[,options]] [-e name=value]
 	                [-g port] [-G [w][address:]port] [-H directory] [-I iso] [-l loader]
 	                [-m memory] [-n virtio-net|e1000] [-t tap|slirp] vmname
 	       vmrun.sh [options] -k kernel [-r initrd] [-a cmdline] vmname
@@ -43,7 +46,8 @@ usage() {
 	  -I  installer image (./release.iso) -l  other OS loader
 	  -m  memory (512M)                   -n  network interface
 	  -t  network back end, repeatable    -u  clock in UTC
-	  -w  ignore unknown MSRs             -x  local APIC in x2APIC mode
+	  -w  ignore unknown MSRs             -W  virtio by MSI, not MSI-X
+	  -x  local APIC in x2APIC mode
 	  -k  kernel of a Linux guest         -r  its initial RAM disk
 	  -a  after -k: its command line
 	TEXT

@@ -9,7 +9,7 @@ _vmrun_sh()
 	case $prev in
 	-C)
 		mapfile -t COMPREPLY < <(compgen -W "stdio" -- "$cur"; compgen -f -- "$cur") ;;
-	-d | -I | -l)
+	-d | -I | -k | -l | -r)
 		mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
 	-H)
 		mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
@@ -20,7 +20,7 @@ _vmrun_sh()
 	-c | -e | -g | -G | -m) ;;
 	*)
 		[[ $cur != -* ]] ||
-			mapfile -t COMPREPLY < <(compgen -W "-a -A -c -C -d -e -g -G -h -H -i -I -l -m -n -t -u -w -W -x" -- "$cur") ;;
+			mapfile -t COMPREPLY < <(compgen -W "-a -A -c -C -d -e -g -G -h -H -i -I -k -l -m -n -r -t -u -w -W -x" -- "$cur") ;;
 	esac
 }
 complete -F _vmrun_sh vmrun.sh

@@ -51,6 +51,45 @@ def test_every_action_is_in_bhyvectl():
         assert f'-{action}' in text, f'--{action} is not in bhyvectl.8'
 
 
+def letters_of_page(name):
+    """The options of one letter that it has entries for; several may share one."""
+    entries = re.findall(r'^\.It (Fl .*)', page(name), re.M)
+    return {letter for entry in entries for letter in re.findall(r'\b(?:Fl|Op Fl) (\w)\b', entry)}
+
+
+def completions(program, *words):
+    """What bash offers for the last of @words."""
+    script = (f'. {TOP}/share/completions/{program}; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); '
+              f'f=$(complete -p {program}); f=${{f#*-F }}; ${{f% *}}; printf "%s\\n" "${{COMPREPLY[@]}}"')
+    status, out, err = run('bash', '-c', script, 'bash', program, *words, env={'PATH': BUILD + ':' + os.environ['PATH']})
+    assert status == 0 and not err, err
+    return set(out.split())
+
+
+def test_page_usage_and_completion_have_the_same_options():
+    if shutil.which('bash') is None:
+        raise Skip('bash is not installed')
+    programs = {'bhyve': ('bhyve.8', [BHYVE]), 'bhyveload': ('bhyveload.8', [os.path.join(BUILD, 'bhyveload')]),
+                'vmrun.sh': ('vmrun.8', ['sh', os.path.join(TOP, 'share', 'vmrun.sh')])}
+    for program, (name, words) in programs.items():
+        _, out, err = run(*words, '-h')
+        usage = set(re.findall(r'(?:^|[\s,[])-(\w)\b', out + err))
+        for group in re.findall(r'\[-(\w+)\]', out + err):
+            usage |= set(group)
+        offered = {word[1:] for word in completions(program, '-')}
+        assert usage - {'h'} == letters_of_page(name) - {'h'}, (program, usage ^ letters_of_page(name))
+        assert usage - {'h'} == offered - {'h'}, (program, usage ^ offered)
+
+
+def test_completion_has_every_action_of_bhyvectl():
+    if shutil.which('bash') is None:
+        raise Skip('bash is not installed')
+    out = run(BHYVECTL, '--help')[1]
+    actions = set(re.findall(r'--([a-z0-9-]+)', out))
+    offered = {word[2:].rstrip('=') for word in completions('bhyvectl', '--')}
+    assert actions <= offered | {'get-desc-', 'set-desc-', 'get-', 'set-'}, actions - offered
+
+
 def test_pages_are_clean():
     if shutil.which('mandoc') is None:
         raise Skip('mandoc is not installed')
