@@ -685,9 +685,9 @@ derive_registers(struct x86_cpu_model *m)
 
 /* SDM 2D A.3 has PREFETCHW's register forms as no operation; APM 3, PREFETCH: #UD. */
 static uint64_t
-features_of_vendor(const char *vendor)
+features_of_vendor(bool amd)
 {
-        return 1ull << X86_F_BASE | (is_amd(vendor) ? 0 : 1ull << X86_F_PREFETCH_REG);
+        return 1ull << X86_F_BASE | (amd ? 0 : 1ull << X86_F_PREFETCH_REG);
 }
 
 static void
@@ -710,7 +710,7 @@ derive_features(struct x86_cpu_model *m)
                 { "intel_stibp", X86_MF_STIBP },
         };
 
-        m->features = features_of_vendor(m->vendor);
+        m->features = features_of_vendor(m->amd);
         for (unsigned i = 0; i < ARRAY_LEN(feature_table); i++)
                 if (feature_table[i].insn != 0 && feature_on(m, &feature_table[i]))
                         m->features |= 1ull << feature_table[i].insn;
@@ -870,12 +870,19 @@ x86_model_features(const struct x86_cpu_model *model)
         return model->features;
 }
 
-uint64_t
-x86_host_features(void)
+bool
+x86_host_is_amd(void)
 {
         const struct x86_cpuid id = host_cpuid(0, 0);
         const uint32_t vendor[3] = { id.ebx, id.edx, id.ecx };
-        uint64_t features = features_of_vendor((const char *)vendor);
+
+        return is_amd((const char *)vendor);
+}
+
+uint64_t
+x86_host_features(void)
+{
+        uint64_t features = features_of_vendor(x86_host_is_amd());
         uint32_t word[W_COUNT];
 
         host_words(word);

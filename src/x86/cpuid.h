@@ -59,8 +59,9 @@ const struct x86_cpuid_leaf *x86_model_leaves(const struct x86_cpu_model *model,
 
 /* Which instructions exist: bits 1 << enum x86_feature. */
 uint64_t x86_model_features(const struct x86_cpu_model *model);
-/* And which the host's processor has, whatever the engines do with them. */
+/* Of the host's processor, whatever the engines do with them. */
 uint64_t x86_host_features(void);
+bool x86_host_is_amd(void);
 /* Bits of CR4, EFER and XCR0 that may be set. */
 uint64_t x86_model_cr4(const struct x86_cpu_model *model);
 uint64_t x86_model_efer(const struct x86_cpu_model *model);

@@ -87,6 +87,7 @@ struct diff_case {
         bool stack16;  /* 16-bit stack segment */
         bool stepped;  /* the engine is single-stepped */
         bool all_flags; /* compare flags that are overwritten unread, too */
+        bool amd;       /* the host's processor is AMD's */
         unsigned count;
         struct diff_insn insns[DIFF_INSNS_MAX];
         uint64_t start; /* address of the first instruction */
@@ -181,6 +182,7 @@ struct diff_options {
         unsigned max_insns;
         bool all_flags;
         bool stepped;
+        bool amd;           /* the host's processor is AMD's */
         uint64_t features;  /* 1 << enum x86_feature: what guest and host both have */
 };
 
@@ -199,11 +201,10 @@ void diff_layout(struct diff_case *c);
 /* Prints how many rows of the decoder's tables there are of each class, and what is not generated. */
 void diff_print_classes(FILE *out);
 
-/* ---- vendor.c: where AMD's processors differ; all of it does nothing on other hosts ---- */
-bool diff_vendor_is_amd(void);
-/* Whether the host's processor does something else with @in, of @bytes (no description: undefined), than the engine. */
+/* ---- vendor.c: where AMD's processors differ; for hosts with such a one ---- */
+/* Whether the processor does something else with @in, of @bytes (no description: undefined), than the engine. */
 bool diff_vendor_avoids(const struct x86_insn *in, const uint8_t *bytes);
-/* Whether an instruction of @c reads a flag that one before leaves undefined. */
+/* Whether an instruction of @c, on an AMD host, reads a flag that one before leaves undefined. */
 bool diff_vendor_reads_undefined(const struct diff_case *c);
 /*
  * Takes over from @theirs, of the engine, what may differ in @ours, of the processor, which ended at

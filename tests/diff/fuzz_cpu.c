@@ -168,6 +168,21 @@ compare_fpu(const struct diff_case *c, const struct diff_result *a, const struct
 static const char *const gpr_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10",
         "r11", "r12", "r13", "r14", "r15" };
 
+/* The flags that the bytes at @rip, which the case itself has written, would overwrite as instructions. */
+static uint64_t
+stale_in_written_code(const struct diff_case *c, const struct diff_result *a)
+{
+        uint64_t at = a->rip - DIFF_CODE, stale = 0;
+        struct x86_insn in;
+
+        for (unsigned i = 0; i < DIFF_INSNS_MAX && at < DIFF_DATA_AT - 15; at += in.len, i++) {
+                if (x86_decode(a->image + at, 15, diff_mode(c), &in) != X86_DECODE_OK)
+                        break;
+                stale |= in.desc->flags_written & X86_FL_ARITH;
+        }
+        return stale;
+}
+
 /*
  * The flags that need not be compared: the engine does not keep flags at a fault that the
  * faulting instruction or later ones overwrite (doc/soft-cpu.md).
@@ -176,6 +191,7 @@ static uint64_t
 stale_flags(const struct diff_case *c, const struct diff_result *a)
 {
         uint64_t at = c->start, stale = 0;
+        bool found_rip = false;
 
         /* The processor and the engine differ about RF in the trap after an iteration of REP. */
         if (a->vector == X86_VEC_DB)
@@ -185,11 +201,12 @@ stale_flags(const struct diff_case *c, const struct diff_result *a)
         for (unsigned i = 0; i < c->count; at += c->insns[i].len, i++) {
                 struct x86_insn in;
 
+                found_rip |= at == a->rip;
                 if (at < a->rip || x86_decode(c->insns[i].bytes, 15, diff_mode(c), &in) != X86_DECODE_OK)
                         continue;
                 stale |= in.desc->flags_written & X86_FL_ARITH;
         }
-        return stale;
+        return found_rip ? stale : stale | stale_in_written_code(c, a);
 }
 
 static void
@@ -399,7 +416,7 @@ differs(const struct diff_case *c, const struct diff_result *a, const struct dif
         if (is_free_to_differ(c, a, b))
                 return false;
         compare(c, a, b, f);
-        if (f->count != 0 && diff_vendor_is_amd())
+        if (f->count != 0 && c->amd)
                 compare_settled(c, a, b, f);
         return f->count != 0;
 }
@@ -724,6 +741,7 @@ main(int argc, char **argv)
                 fprintf(stderr, "fuzz_cpu: cannot set up the two sides\n");
                 return 2;
         }
+        r.options.amd = x86_host_is_amd();
         r.options.features = (diff_guest_features(r.guest) & x86_host_features()) | 1ull << X86_F_PREFETCH_REG; /* or refused by both */
         if (diff_gen_create(&r.options, &r.gen))
                 return 2;

@@ -561,6 +561,12 @@ always_ends(const struct x86_opdesc *d)
         }
 }
 
+static bool
+is_avoided(const struct gen *g, const struct x86_insn *in, const uint8_t *bytes)
+{
+        return g->options->amd && diff_vendor_avoids(in, bytes);
+}
+
 /*
  * Changes a bit, for encodings that no table row yields.  What a newer processor would make of
  * it must be known: so nothing that Zydis takes for an instruction and the decoder does not.
@@ -578,8 +584,7 @@ mutate(struct gen *g, struct diff_insn *out)
         for (unsigned i = out->len; i < sizeof(buf); i++)
                 buf[i] = 0xcc;
         if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) == X86_DECODE_OK ||
-            in.len > out->len || /* what follows would become part of it */
-            diff_vendor_avoids(&in, buf))
+            in.len > out->len || is_avoided(g, &in, buf)) /* what follows would become part of it */
                 return false;
         if (g->c->code16)
                 ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
@@ -614,13 +619,15 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
         if (x86_decode(buf, X86_INSN_MAX, diff_mode(g->c), &in) != X86_DECODE_OK) {
                 /* keep a few wrong uses of LOCK, they must raise #UD */
                 if (!e.lock || in.len > 12 || is_branch(&leaf->row->desc) || !diff_chance(&g->rng, 30) ||
-                    diff_vendor_avoids(&in, buf))
+                    is_avoided(g, &in, buf))
                         return false;
                 memcpy(out->bytes, buf, 15);
                 out->len = in.len;
                 return true;
         }
-        if (!desc_allowed(g->options, in.desc) || diff_vendor_avoids(&in, buf) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
+        if (!desc_allowed(g->options, in.desc) || (is_branch(in.desc) && in.imm_bytes == 2 && !g->c->segments))
+                return false;
+        if (is_avoided(g, &in, buf))
                 return false;
         if (!g->options->only && always_ends(in.desc) && !diff_chance(&g->rng, 8))
                 return false;
@@ -899,6 +906,7 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         c->seed = seed;
         c->all_flags = o->all_flags;
         c->stepped = o->stepped;
+        c->amd = o->amd;
         c->count = 0;
         c->compat = o->only32 || (!o->only64 && diff_chance(&g.rng, 30));
         c->segments = c->compat && diff_chance(&g.rng, 40);

@@ -419,7 +419,7 @@ diff_guest_features(const struct diff_guest *g)
 static int
 create_engine(struct diff_guest *g)
 {
-        const struct x86_model_config model = { .spec = diff_vendor_is_amd() ? "max,vendor=amd" : NULL, .sockets = 1, .cores = 1, .threads = 1, .tsc_hz = 2000000000, .lapic_hz = 100000000 };
+        const struct x86_model_config model = { .spec = x86_host_is_amd() ? "max,vendor=amd" : NULL, .sockets = 1, .cores = 1, .threads = 1, .tsc_hz = 2000000000, .lapic_hz = 100000000 };
         const struct cpu_env env = { .ops = &env_ops, .ctx = g };
         struct cpu_config config = { .vcpu_count = 1, .option = no_option };
         char why[200] = "";

@@ -12,7 +12,6 @@
 #include "base/util.h"
 #include "x86/state.h"
 
-#include <cpuid.h>
 #include <string.h>
 
 /* A pair of results, with the instructions that they ended at (NULL: none of the sequence). */
@@ -358,25 +357,6 @@ static const struct rule rules[] = {
         { "flags that are undefined (below)", "computed", "kept", "SDM 2; APM 3", .settle = settle_undefined_flags },
 };
 
-static bool
-host_is_amd(void)
-{
-        unsigned max, b, c, d;
-
-        return __get_cpuid(0, &max, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx &&
-            d == signature_AMD_edx;
-}
-
-bool
-diff_vendor_is_amd(void)
-{
-        static int amd = -1;
-
-        if (amd < 0)
-                amd = host_is_amd();
-        return amd;
-}
-
 bool
 diff_vendor_avoids(const struct x86_insn *in, const uint8_t *bytes)
 {
@@ -385,7 +365,7 @@ diff_vendor_avoids(const struct x86_insn *in, const uint8_t *bytes)
 
         if (!copy.desc)
                 copy.desc = &nothing;
-        for (unsigned i = 0; i < ARRAY_LEN(rules) && diff_vendor_is_amd(); i++)
+        for (unsigned i = 0; i < ARRAY_LEN(rules); i++)
                 if (rules[i].avoids && rules[i].avoids(&copy, bytes))
                         return true;
         return false;
@@ -396,7 +376,7 @@ diff_vendor_reads_undefined(const struct diff_case *c)
 {
         bool read = false;
 
-        if (diff_vendor_is_amd())
+        if (c->amd)
                 (void)undefined_at(c, 0, &read);
         return read;
 }
