@@ -181,6 +181,7 @@ struct x86_opdesc {
         uint16_t flags_read;    /* arithmetic flags and DF, as X86_FL_* */
         uint16_t flags_written; /* written or left undefined whatever the operands are */
         uint16_t flags_maybe;   /* written for some operands only (shift by CL): read and written */
+        uint16_t flags_undefined; /* of those written: undefined by the manuals, and kept by AMD's processors */
         uint32_t flags;         /* X86_OD_* */
         uint16_t implicit_read;  /* GPRs used without being encoded, 1 << enum x86_gpr */
         uint16_t implicit_write;

@@ -86,6 +86,7 @@
 #define FR(x)  .flags_read = (x)
 #define FW(x)  .flags_written = (x)
 #define FM(x)  .flags_maybe = (x)
+#define FU(x)  .flags_undefined = (x)
 #define IR(x)  .implicit_read = (x)
 #define IW(x)  .implicit_write = (x)
 #define IRW(x) .implicit_read = (x), .implicit_write = (x)

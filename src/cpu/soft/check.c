@@ -17,6 +17,7 @@
 #include "cpu/soft/run.h"
 #include "base/log.h"
 #include "base/util.h"
+#include "x86/cpuid.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,6 +51,8 @@ struct soft_check {
         bool given_up;      /* the plain run cannot go on */
         bool interrupted;   /* the block was left in the middle */
         bool flags_known;   /* it handed the arithmetic flags over */
+        bool amd;           /* the host's processor keeps undefined flags: the block may have lost them */
+        uint16_t undefined; /* flags that the plain run has left undefined */
         uint32_t variant;   /* that st.rip goes on in */
         gva_t variant_rip;
 
@@ -68,6 +71,7 @@ soft_check_create(struct soft_cpu *v)
         if (posix_memalign((void **)&c, 64, sizeof(*c)) != 0)
                 return -ENOMEM;
         memset(c, 0, sizeof(*c));
+        c->amd = x86_host_is_amd();
         v->check = c;
         return 0;
 }
@@ -285,6 +289,21 @@ run(struct soft_cpu *v, const struct soft_block *b)
         return left;
 }
 
+/* Notes which flags instruction @n of @b leaves undefined; what stores such a flag cannot be judged. */
+static void
+note_undefined(struct soft_check *c, const struct soft_block *b, unsigned n)
+{
+        unsigned at = b->place[n].guest;
+        struct x86_insn in;
+
+        if (at >= c->code_len ||
+            x86_decode(c->code + at, c->code_len - at, b->mode & SOFT_MODE_BITS, &in) != X86_DECODE_OK)
+                return;
+        if (c->undefined & (in.desc->class == X86_CLASS_SYSTEM ? X86_FL_ARITH : in.desc->flags_read))
+                c->given_up = true;
+        c->undefined = (uint16_t)((c->undefined & ~in.desc->flags_written) | in.desc->flags_undefined);
+}
+
 /* The instructions of @b, until one goes elsewhere than to the next. */
 static void
 run_plainly(struct soft_cpu *v, const struct soft_block *b)
@@ -307,6 +326,8 @@ run_plainly(struct soft_cpu *v, const struct soft_block *b)
                 c->plain_left = run(v, step);
                 if (c->plain_left != SOFT_LEFT_NORMAL)
                         return;
+                if (c->amd && n < b->insn_count)
+                        note_undefined(c, b, n);
                 if (v->st.rip == rip && v->kick)
                         c->given_up = true; /* a repeated instruction made way for an event */
         }
@@ -334,6 +355,20 @@ restore_state(struct soft_cpu *v, const struct x86_state *state)
         soft_fpu_get(v);
 }
 
+static void
+copy_code(struct soft_cpu *v, const struct soft_block *b)
+{
+        struct soft_check *c = v->check;
+        unsigned first = (unsigned)(MEM_PAGE_SIZE - (b->paddr & (MEM_PAGE_SIZE - 1)));
+
+        c->code_len = b->len < sizeof(c->code) ? b->len : sizeof(c->code);
+        if (first > c->code_len)
+                first = c->code_len;
+        memcpy(c->code, v->mem_base + b->paddr, first);
+        if (first < c->code_len)
+                memcpy(c->code + first, v->mem_base + b->page[1], c->code_len - first);
+}
+
 /* The state behind @b as single steps make it, into c->plain; v is as before. */
 static void
 foresee(struct soft_cpu *v, const struct soft_block *b)
@@ -342,10 +377,8 @@ foresee(struct soft_cpu *v, const struct soft_block *b)
 
         c->given_up = c->interrupted = c->flags_known = c->reads_lost = false;
         c->page_count = c->read_count = c->read_bytes = 0;
-        c->code_len = b->len < sizeof(c->code) ? b->len : sizeof(c->code);
-        if (b->page[1] != ~(gpa_t)0) /* that much for the printout */
-                c->code_len = (unsigned)(MEM_PAGE_SIZE - (b->paddr & (MEM_PAGE_SIZE - 1)));
-        memcpy(c->code, v->mem_base + b->paddr, c->code_len);
+        c->undefined = 0;
+        copy_code(v, b);
         copy_state(v, &c->before);
         soft_mmu_check_begin(v);
         run_plainly(v, b);
@@ -357,12 +390,11 @@ foresee(struct soft_cpu *v, const struct soft_block *b)
 
 /* ---- judging ---- */
 
-/* What the processor has no opinion about, or the two ways may differ in. */
+/* What the processor has no opinion about, or the two ways may differ in; @flags are known. */
 static void
-normalize(struct x86_state *st, bool flags)
+normalize(struct x86_state *st, uint64_t flags)
 {
-        if (!flags)
-                st->rflags &= ~(uint64_t)X86_FL_ARITH;
+        st->rflags &= ~(uint64_t)X86_FL_ARITH | flags;
         st->shadow_ss = st->shadow_sti = 0;
         /* The address of the last x87 instruction, the header, and what is in no format. */
         memset(st->xsave + 6, 0, LEGACY_BYTES - 6);
@@ -459,7 +491,7 @@ static bool
 judge(struct soft_cpu *v, const struct soft_block *b, enum soft_left left)
 {
         struct soft_check *c = v->check;
-        bool flags = left == SOFT_LEFT_NORMAL && c->flags_known;
+        uint64_t flags = left == SOFT_LEFT_NORMAL && c->flags_known ? X86_FL_ARITH & ~c->undefined : 0;
         struct x86_state now;
         const char *what;
 
