@@ -184,7 +184,7 @@ class Guest:
 
     def wait_for(self, key):
         """Reads on until the guest says it."""
-        while "\n%s: " % key not in self.console:
+        while "\n%s: " % key not in "\n" + self.console:
             got = self.process.stdout.read1(4096).decode(errors="replace").replace("\r", "")
             check(got, "the guest ended before it said %s:\n%s" % (key, self.console[-2000:]))
             self.console += got
