@@ -599,6 +599,24 @@ mutate(struct gen *g, struct diff_insn *out)
         return true;
 }
 
+/*
+ * Puts mov ecx, ecx; mov esi, esi; mov edi, edi before a REP with 32-bit addresses: whether one that
+ * faults or does nothing clears the upper halves differs (vendor.c).
+ */
+static bool
+clear_upper_halves(struct gen *g, struct diff_insn *out)
+{
+        static const uint8_t movs[6] = { 0x89, 0xc9, 0x89, 0xf6, 0x89, 0xff };
+
+        if (out->len + sizeof(movs) > X86_INSN_MAX)
+                return false;
+        memmove(out->bytes + sizeof(movs), out->bytes, out->len);
+        memcpy(out->bytes, movs, sizeof(movs));
+        out->len += sizeof(movs);
+        g->known &= ~(1u << X86_RCX | 1u << X86_RSI | 1u << X86_RDI);
+        return true;
+}
+
 static bool
 gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, unsigned self, unsigned room)
 {
@@ -643,6 +661,8 @@ gen_from_leaf(struct gen *g, const struct leaf *leaf, struct diff_insn *out, uns
         if (is_branch(in.desc))
                 fix_branch(g, out, &in, self, room);
         g->known &= ~written_gprs(&in);
+        if (g->options->amd && in.desc->class == X86_CLASS_STRING && in.rep && in.mode == X86_MODE_64 && in.asize == 4)
+                return clear_upper_halves(g, out);
         return true;
 }
 

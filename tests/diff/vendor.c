@@ -10,6 +10,7 @@
 #include "diff.h"
 
 #include "base/util.h"
+#include "x86/decode_tables.h"
 #include "x86/state.h"
 
 #include <string.h>
@@ -29,38 +30,10 @@ struct rule {
         /* Whether both outcomes are right, or if not: takes from the engine what may differ. */
         bool (*either)(const struct pair *p);
         void (*settle)(const struct pair *p);
+        const char *how; /* if none of these: what the test does */
 };
 
 /* ---- flags ---- */
-
-#define SZAP (X86_FL_SF | X86_FL_ZF | X86_FL_AF | X86_FL_PF)
-
-/* Undefined by SDM 2 and APM 3 alike: AMD's processors keep old values, which the engine may have dropped. */
-static const struct undefined {
-        const char *name;
-        uint16_t flags;
-        const char *text;
-} undefined[] = {
-        { "mul", SZAP, "SF, ZF, AF, PF" },
-        { "imul", SZAP, "SF, ZF, AF, PF" },
-        { "bsf", X86_FL_ARITH & ~X86_FL_ZF, "CF, OF, SF, AF, PF" },
-        { "bsr", X86_FL_ARITH & ~X86_FL_ZF, "CF, OF, SF, AF, PF" },
-        { "tzcnt", X86_FL_OF | X86_FL_SF | X86_FL_AF | X86_FL_PF, "OF, SF, AF, PF" },
-        { "lzcnt", X86_FL_OF | X86_FL_SF | X86_FL_AF | X86_FL_PF, "OF, SF, AF, PF" },
-        { "daa", X86_FL_OF, "OF" },
-        { "das", X86_FL_OF, "OF" },
-        { "aaa", X86_FL_OF | X86_FL_SF | X86_FL_ZF | X86_FL_PF, "OF, SF, ZF, PF" },
-        { "aas", X86_FL_OF | X86_FL_SF | X86_FL_ZF | X86_FL_PF, "OF, SF, ZF, PF" },
-};
-
-static uint64_t
-undefined_by(const struct x86_opdesc *d)
-{
-        for (unsigned i = 0; i < ARRAY_LEN(undefined); i++)
-                if (strcmp(undefined[i].name, d->name) == 0)
-                        return undefined[i].flags;
-        return 0;
-}
 
 static bool
 may_jump(const struct diff_insn *in)
@@ -93,8 +66,8 @@ undefined_at(const struct diff_case *c, uint64_t rip, bool *ret_read)
                         *ret_read = true;
                 if (i >= landing)
                         now &= ~(uint64_t)in.desc->flags_written;
-                now |= undefined_by(in.desc);
-                ever |= undefined_by(in.desc);
+                now |= in.desc->flags_undefined;
+                ever |= in.desc->flags_undefined;
         }
         return rip == at + 1 ? now : ever; /* behind the INT3 */
 }
@@ -227,43 +200,34 @@ is_short_movsxd(const struct pair *p)
             p->ours->vector != X86_VEC_BP;
 }
 
+/* Whether the instruction, or the piece of several, has a REP of a string instruction. */
 static bool
-is_repeated_string(const struct diff_case *c, unsigned index, struct x86_insn *ret)
+has_repeated_string(const struct diff_case *c, const struct diff_insn *insn)
 {
-        return x86_decode(c->insns[index].bytes, 15, diff_mode(c), ret) == X86_DECODE_OK &&
-            ret->desc->class == X86_CLASS_STRING && ret->rep;
+        struct x86_insn in;
+
+        for (unsigned at = 0; at < insn->len; at += in.len) {
+                if (x86_decode(insn->bytes + at, 15 - at, diff_mode(c), &in) != X86_DECODE_OK)
+                        return false;
+                if (in.desc->class == X86_CLASS_STRING && in.rep)
+                        return true;
+        }
+        return false;
 }
 
 static bool
 is_overwritten_string(const struct pair *p)
 {
         uint64_t at = p->c->start - DIFF_CODE;
-        struct x86_insn in;
 
         for (unsigned i = 0; i < p->c->count; at += p->c->insns[i].len, i++)
-                if (is_repeated_string(p->c, i, &in) && memcmp(p->c->image + at, p->theirs->image + at, in.len) != 0)
+                if (has_repeated_string(p->c, &p->c->insns[i]) &&
+                    memcmp(p->c->image + at, p->theirs->image + at, p->c->insns[i].len) != 0)
                         return true;
         return false;
 }
 
 /* ---- parts of the state ---- */
-
-static void
-settle_string_counters(const struct pair *p)
-{
-        static const uint8_t counters[] = { X86_RCX, X86_RSI, X86_RDI };
-        struct x86_insn in;
-        bool any = false;
-
-        for (unsigned i = 0; i < p->c->count; i++)
-                any |= is_repeated_string(p->c, i, &in) && in.mode == X86_MODE_64 && in.asize == 4;
-        for (unsigned i = 0; i < ARRAY_LEN(counters) && any; i++) {
-                uint64_t *reg = &p->ours->gpr[counters[i]];
-
-                if ((uint32_t)*reg == p->theirs->gpr[counters[i]])
-                        *reg = (uint32_t)*reg;
-        }
-}
 
 static void
 settle_string_flags(const struct pair *p)
@@ -317,9 +281,9 @@ settle_gather_mask(const struct pair *p)
 
 static const struct rule rules[] = {
         { "a register as operand of 0F 0D", "no operation", "#UD; so does the engine where CPUID names AMD",
-          "SDM 2D A.3; APM 3, PREFETCH", .avoids = NULL },
+          "SDM 2D A.3; APM 3, PREFETCH", .how = "compared" },
         { "POP of a segment register, and PUSH with a 32-bit operand", "access 2 bytes",
-          "access the whole operand; so does the engine where CPUID names AMD", "SDM 2B, PUSH: either", .avoids = NULL },
+          "access the whole operand; so does the engine where CPUID names AMD", "SDM 2B, PUSH: either", .how = "compared" },
         { "66 before a near branch in 64-bit mode", "ignored", "16-bit operand: RIP is cut",
           "SDM 2D A.2.5 (f64); APM 1 3.7.9", .avoids = is_short_near_branch },
         { "F3 90 with REX.B", "PAUSE", "XCHG R8, RAX", "SDM 2B, PAUSE", .avoids = is_pause_r8 },
@@ -347,8 +311,8 @@ static const struct rule rules[] = {
           .either = is_short_movsxd },
         { "REP of a string instruction that overwrites itself", "ends at once", "goes on to its end",
           "SDM 3A 8.1.3: either", .either = is_overwritten_string },
-        { "RCX, RSI, RDI after a REP with 67 in 64-bit mode that faults or does nothing", "upper halves are zero",
-          "unchanged", "SDM 1 3.4.1.1", .settle = settle_string_counters },
+        { "upper halves of RCX, RSI, RDI at a REP with 67 in 64-bit mode that faults or does nothing", "cleared",
+          "kept", "SDM 1 3.4.1.1", .how = "cleared before" },
         { "flags when a REP of CMPS or SCAS faults", "those before the instruction", "those of the last iteration",
           "SDM 2B, REP", .settle = settle_string_flags },
         { "mask and result of a gather that faults",
@@ -397,6 +361,47 @@ diff_vendor_settle(const struct diff_case *c, const struct x86_insn *insn, const
                         rules[i].settle(&p);
 }
 
+/* Row @n of the one-byte and 0F maps, of eight an opcode; NULL where there is none, or it leaves no flags undefined. */
+static const struct x86_opdesc *
+undefining_row(unsigned n)
+{
+        const struct x86_opgroup *g = n < 2048 ? &x86_ops_1b[n / 8] : &x86_ops_0f[n / 8 - 256];
+
+        return n % 8 < g->count && g->rows[n % 8].desc.flags_undefined ? &g->rows[n % 8].desc : NULL;
+}
+
+static bool
+is_first_of_name(unsigned n, const char *name)
+{
+        for (unsigned i = 0; i < n; i++)
+                if (undefining_row(i) && strcmp(undefining_row(i)->name, name) == 0)
+                        return false;
+        return true;
+}
+
+static void
+print_undefined(FILE *out)
+{
+        static const char names[6][3] = { "CF", "PF", "AF", "ZF", "SF", "OF" };
+        static const uint16_t bits[6] = { X86_FL_CF, X86_FL_PF, X86_FL_AF, X86_FL_ZF, X86_FL_SF, X86_FL_OF };
+
+        fprintf(out, "\n| instruction | undefined flags |\n| --- | --- |\n");
+        for (unsigned n = 0; n < 4096; n++) {
+                const struct x86_opdesc *d = undefining_row(n);
+                const char *comma = "";
+
+                if (!d || !is_first_of_name(n, d->name))
+                        continue;
+                fprintf(out, "| %s | ", d->name);
+                for (unsigned i = 0; i < 6; i++)
+                        if (d->flags_undefined & bits[i]) {
+                                fprintf(out, "%s%s", comma, names[i]);
+                                comma = ", ";
+                        }
+                fprintf(out, " |\n");
+        }
+}
+
 void
 diff_vendor_print(FILE *out)
 {
@@ -407,10 +412,7 @@ diff_vendor_print(FILE *out)
                 const struct rule *r = &rules[i];
 
                 fprintf(out, "| %s | %s | %s | %s | %s |\n", r->what, r->intel, r->amd, r->manual,
-                    r->avoids ? "not generated" : r->either || r->settle ? "either is right"
-                                                                         : "compared");
+                    r->how ? r->how : r->avoids ? "not generated" : "either is right");
         }
-        fprintf(out, "\n| instruction | undefined flags |\n| --- | --- |\n");
-        for (unsigned i = 0; i < ARRAY_LEN(undefined); i++)
-                fprintf(out, "| %s | %s |\n", undefined[i].name, undefined[i].text);
+        print_undefined(out);
 }
