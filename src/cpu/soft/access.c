@@ -329,6 +329,7 @@ stack_remember(struct soft_cpu *v, gva_t address)
         v->stack_tag = page;
         v->stack_host = entry->host;
         v->stack_delta = v->stack_host - v->stack_tag;
+        v->window_credit = SOFT_WINDOW_CREDIT;
 }
 
 /* Gathers what cannot be accessed in place into the bounce buffer. */

@@ -125,17 +125,17 @@ void soft_lock_acquire(struct soft_lock *lock);
 void soft_futex(_Atomic uint32_t *word, int op, uint32_t value);
 void soft_lock_release(struct soft_lock *lock);
 
-/* Thunks: code emitted once, called from blocks.  Executable addresses. */
+/* Thunks: code emitted once, for use by blocks.  Executable addresses.  Those that come back are told by tr_call_thunk. */
 struct soft_thunks {
-        uint8_t *load[3][7];  /* [0 data, 1 SS, 2 SS and remember the page][size class]: r11 linear, r10 rip -> r11 host */
+        uint8_t *load[3][7];  /* [0 data, 1 SS, 2 SS and remember the page][size class]: r11 linear -> r11 host */
         uint8_t *store[3][7]; /* the same for a write without a read */
         uint8_t *rmw[3][7];
-        uint8_t *stack;       /* r11 linear, r10 rip: makes the window fit; r11 host, or NULL */
-        uint8_t *group[2];    /* [write]: r11 linear, r10 rip: r11 host, or NULL */
-        uint8_t *commit[2];   /* [flags are saved]: after a slow store; r10 next rip */
-        uint8_t *seg;         /* non-flat segments: r11 offset, r10 seg<<8|size|access<<16; -> r11 linear */
-        uint8_t *sys;         /* r11 insn, r10 rip: returns */
-        uint8_t *sys_end;     /* the same, never returns to the block */
+        uint8_t *stack;       /* r11 linear: makes the window fit; r11 host, or NULL */
+        uint8_t *group[2];    /* [write]: r11 linear: r11 host, or NULL */
+        uint8_t *commit[2];   /* [flags are saved]: after a slow store; r11 next rip */
+        uint8_t *seg;         /* non-flat segments: r11 offset, told seg<<8|size|access<<16; -> r11 linear */
+        uint8_t *sys;         /* r11 insn: comes back */
+        uint8_t *sys_end;     /* r11 insn, r10 rip: jumped to */
         uint8_t *link;        /* r11 struct soft_exit: jumped to */
         uint8_t *lookup;      /* r11 guest rip: jumped to */
         uint8_t *lookup_indirect; /* the same for an indirect branch: scratch[2] its rip, scratch[3] what undoes its effect on RSP */
@@ -296,6 +296,7 @@ struct soft_tlb_entry {
 #define SOFT_TLB_USER_BITS 14
 #define SOFT_TLB_KERN_BITS 12
 #define SOFT_STACK_NONE    0x8000000000000000ull
+#define SOFT_WINDOW_CREDIT 16
 
 int soft_mmu_create(struct soft_cpu *v);
 void soft_mmu_destroy(struct soft_cpu *v);

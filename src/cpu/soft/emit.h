@@ -225,6 +225,7 @@ emit_alu_imm(struct emit *e, int w, unsigned ext, unsigned reg, int32_t imm)
 #define CC_E  0x4u
 #define CC_NE 0x5u
 #define CC_A  0x7u
+#define CC_NS 0x9u
 
 /* Jumps whose displacement is filled in later: returns the address of the 4 bytes. */
 static inline uint8_t *
@@ -267,14 +268,6 @@ emit_jcc_to(struct emit *e, unsigned cc, const uint8_t *exec_target)
         uint8_t *f = emit_jcc32(e, cc);
 
         emit_fix32(f, exec_target - e->delta);
-}
-
-static inline void
-emit_call_to(struct emit *e, const uint8_t *exec_target)
-{
-        emit8(e, 0xe8);
-        emit32(e, 0);
-        emit_fix32(e->p - 4, exec_target - e->delta);
 }
 
 static inline void

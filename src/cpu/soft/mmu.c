@@ -293,6 +293,7 @@ stack_forget(struct soft_cpu *v)
         v->stack_tag = SOFT_STACK_NONE;
         v->stack_host = (uint64_t)(uintptr_t)v->engine->guard_page;
         v->stack_delta = v->stack_host - v->stack_tag;
+        v->window_credit = 0;
         v->mmu->stack_other = (struct stack_window){ v->stack_tag, v->stack_host };
 }
 

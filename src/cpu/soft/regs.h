@@ -10,7 +10,7 @@
 
 /* Host register of a guest register, or -1: in memory. */
 static const int8_t regs_host[X86_GPR_COUNT] = {
-        H_RAX, H_RCX, H_RDX, H_RBX, H_R9, H_RBP, H_RSI, H_RDI, H_R8, -1, -1, -1, H_R12, H_R13, H_R14, H_R15,
+        H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI, H_R8, H_R9, -1, -1, H_R12, H_R13, H_R14, H_R15,
 };
 
 /* Sizes that memory thunks exist for. */

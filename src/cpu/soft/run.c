@@ -15,6 +15,7 @@
 #include <asm/prctl.h>
 #include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,10 @@
 #include <unistd.h>
 
 #define DR6_BS 0x4000u
+
+#ifndef SS_AUTODISARM /* glibc 2.36 has it in no header that can be included beside signal.h */
+#define SS_AUTODISARM (1u << 31)
+#endif
 
 static __thread struct soft_cpu *soft_current;
 
@@ -786,13 +791,38 @@ turn(struct soft_cpu *v)
         return v->exit.reason != CPU_EXIT_HLT || !v->kick;
 }
 
+/* Translated code has the guest's RSP: handlers that want the stack that RSP points to must not run in this thread. */
+static void
+block_handlers(void)
+{
+        sigset_t set;
+
+        sigemptyset(&set);
+        for (int sig = 1; sig < NSIG; sig++) {
+                struct sigaction sa;
+
+                if (sigaction(sig, NULL, &sa) == 0 && sa.sa_handler != SIG_DFL && sa.sa_handler != SIG_IGN &&
+                    !(sa.sa_flags & SA_ONSTACK))
+                        sigaddset(&set, sig);
+        }
+        pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 static void
 soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
 {
         struct soft_cpu *v = (struct soft_cpu *)(void *)cpu;
+        /*
+         * Disarmed while it is in use: else the kernel would take a guest's RSP that points into it for
+         * a signal handler's, and go on there.
+         */
+        stack_t stack = { .ss_sp = v->run->signal_stack, .ss_size = sizeof(v->run->signal_stack), .ss_flags = (int)SS_AUTODISARM };
+        stack_t old;
 
+        syscall(SYS_sigaltstack, &stack, &old);
         if (soft_current != v) {
                 syscall(SYS_arch_prctl, ARCH_SET_GS, v);
+                block_handlers();
                 soft_current = v;
         }
         soft_fpu_get(v);
@@ -803,6 +833,7 @@ soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
                 continue;
         atomic_store(&v->run->in_run, false);
         soft_fpu_put(v);
+        syscall(SYS_sigaltstack, &old, NULL);
         v->exits[v->exit.reason]++;
         *ret_exit = v->exit;
 }
@@ -899,7 +930,7 @@ host_fault(int sig, siginfo_t *si, void *context)
 static void
 host_faults_install(void)
 {
-        struct sigaction sa = { .sa_sigaction = host_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
+        struct sigaction sa = { .sa_sigaction = host_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
 
         for (unsigned i = 0; i < ARRAY_LEN(host_signals); i++) {
                 struct sigaction old;

@@ -5,6 +5,8 @@
 
 #include "cpu/soft/code.h"
 
+#define SOFT_SIGNAL_STACK 65536u /* the frame is up to 12 KiB (AVX-512, AMX); the rest is for a sanitizer's handler */
+
 struct soft_run {
         /* Set by any thread, with soft_cpu.kick after it; taken by take_events(). */
         _Atomic uint32_t events;      /* CPU_EVENT_* */
@@ -15,6 +17,8 @@ struct soft_run {
         _Atomic bool in_run;          /* inside cpu_run() */
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */
         _Atomic uint32_t passes;      /* times it went into translated code, and out: odd inside */
+
+        uint8_t signal_stack[SOFT_SIGNAL_STACK]; /* for signals in translated code, where RSP is the guest's */
 
         bool kicked;
         bool debug_step;              /* the debugger steps */

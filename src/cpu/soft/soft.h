@@ -90,8 +90,10 @@ struct soft_cpu {
         uint64_t stack_tag;   /* linear address of the page that stack_host maps, or SOFT_STACK_NONE */
         uint64_t stack_host;
         uint64_t stack_delta; /* stack_host - stack_tag */
+        int32_t window_credit; /* how many stack accesses elsewhere it takes to move the window */
         uint64_t seg_base[X86_SREG_COUNT]; /* copies of st.seg[].base, for translated code */
-        uint64_t host_sp;     /* stack to unwind to */
+        uint64_t host_sp;     /* the thread's stack: for C, and to unwind to */
+        uint64_t thunk_return; /* where the running thunk goes back to */
         struct soft_jump *jump_cache; /* what indirect jumps look in: jumps, or an empty one after a kick */
         struct soft_jump *jumps;      /* of the current address space and privilege */
         uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */

@@ -3,14 +3,16 @@
  * Thunks: the passages between translated code and C.
  *
  * Registers in translated code:
- *   guest RAX RCX RDX RBX RBP RSI RDI R8 R12-R15  in the host register of that name
- *   guest RSP                                     in host R9
- *   guest R9 R10 R11                              in memory, gs:[gpr]
- *   host R10, R11                                 temporaries
- *   host RSP                                      the thread's stack, 16-byte aligned
- *   GS base                                       struct soft_cpu
+ *   guest registers but R10, R11    in the host register of that name, RSP too
+ *   guest R10, R11                  in memory, gs:[gpr]
+ *   host R10, R11                   temporaries
+ *   GS base                         struct soft_cpu
+ * So translated code has no stack, and does not call: it jumps to a thunk with
+ * R10 where to come back to; there, the guest's RIP lies first, for most of them
+ * (tr_jump_thunk, tr_call_thunk).  Signals are handled on a stack of their own.
  * A thunk that calls C stores all pinned guest registers first, so that a
- * helper that raises finds st.gpr[] complete; it reloads what C may change.
+ * helper that raises finds st.gpr[] complete; it takes the thread's stack from
+ * host_sp, 16-byte aligned, and reloads what C may change.
  * The arithmetic flags are saved in flags_saved, or dead, around every call.
  */
 #include "cpu/soft/code.h"
@@ -21,12 +23,14 @@
 
 #define OFF(field) offsetof(struct soft_cpu, field)
 
+/* And takes the thread's stack. */
 static void
 thunk_store_regs(struct emit *e)
 {
         for (unsigned g = 0; g < X86_GPR_COUNT; g++)
                 if (regs_host[g] >= 0)
                         emit_gs_store(e, EMIT_W, (unsigned)regs_host[g], OFF(st.gpr[0]) + 8 * g);
+        emit_gs_load(e, EMIT_W, H_RSP, OFF(host_sp));
 }
 
 /* C keeps RBX, RBP and R12-R15; @all reloads them too, for helpers that change guest registers. */
@@ -42,13 +46,20 @@ thunk_load_regs(struct emit *e, bool all)
         }
 }
 
-/* Inside a called thunk the stack is 8 bytes off alignment. */
+/* The guest address at r10, where @record_bytes lie, to st.rip; notes where to come back to. */
 static void
-thunk_call_aligned(struct emit *e, uintptr_t fn)
+thunk_come(struct emit *e, unsigned record_bytes)
 {
-        emit_alu_imm(e, EMIT_W, ALU_SUB, H_RSP, 8);
-        emit_call_c(e, fn);
-        emit_alu_imm(e, EMIT_W, ALU_ADD, H_RSP, 8);
+        emit_alu_imm(e, EMIT_W, ALU_ADD, H_R10, (int32_t)record_bytes);
+        emit_gs_store(e, EMIT_W, H_R10, OFF(thunk_return));
+        emit_rm(e, EMIT_W, 0x8b, H_R10, H_R10, -1, 1, -(int32_t)record_bytes);
+        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+}
+
+static void
+thunk_go_back(struct emit *e)
+{
+        emit_gs(e, EMIT_D, 0xff, 4, OFF(thunk_return)); /* jmp */
 }
 
 static uint8_t *
@@ -60,14 +71,16 @@ thunk_align(struct emit *e)
 }
 
 /*
- * Makes the page of r11 the stack window if the TLB says that it may be written, and returns; else goes on
- * behind, with r11 as it was.  The same as stack_remember() in access.c, for stacks that go to and fro between two
- * pages.
+ * What the TLB knows about the page of r11, of @bytes, for a stack access outside the window; if nothing, goes on behind,
+ * with r11 as it was.  Mostly the window stays: a program whose stack goes to and fro between two pages
+ * has places that hit it and places that miss it, and the processor learns which.  After SOFT_WINDOW_CREDIT misses
+ * it moves to the page, as by stack_remember() in access.c.  @shared: NULL in r11 where it stays, for the block's
+ * later accesses are to be in it.
  */
 static void
-thunk_window(struct emit *e, unsigned bytes)
+thunk_window(struct emit *e, unsigned bytes, bool shared)
 {
-        uint8_t *slow[3];
+        uint8_t *slow[3], *stays;
 
         emit_gs_store(e, EMIT_W, H_R11, OFF(scratch[3]));
         emit_mov_rr(e, EMIT_D, H_R10, H_R11);
@@ -85,57 +98,71 @@ thunk_window(struct emit *e, unsigned bytes)
         emit_rm(e, EMIT_D, 0x8b, H_R11, H_R10, -1, 1, offsetof(struct soft_tlb_entry, info));
         emit_gs(e, EMIT_D, 0x85, H_R11, OFF(window_refused)); /* test */
         slow[2] = emit_jcc32(e, CC_NE);
+        emit_rm(e, EMIT_W, 0x8b, H_R10, H_R10, -1, 1, offsetof(struct soft_tlb_entry, host));
         emit_gs_load(e, EMIT_W, H_R11, OFF(scratch[3]));
+        emit_gs_store_imm32(e, OFF(bounce_kind), 0);
+        emit_gs(e, EMIT_D, 0x83, ALU_SUB, OFF(window_credit));
+        emit8(e, 1);
+        stays = emit_jcc32(e, CC_NS);
         emit_alu_imm(e, EMIT_W, ALU_AND, H_R11, -MEM_PAGE_SIZE);
         emit_gs_store(e, EMIT_W, H_R11, OFF(stack_tag));
-        emit_rm(e, EMIT_W, 0x8b, H_R10, H_R10, -1, 1, offsetof(struct soft_tlb_entry, host));
         emit_gs_store(e, EMIT_W, H_R10, OFF(stack_host));
         emit_rr(e, EMIT_W, 0x2b, H_R10, H_R11); /* sub */
         emit_gs_store(e, EMIT_W, H_R10, OFF(stack_delta));
-        emit_gs_store_imm32(e, OFF(bounce_kind), 0);
+        emit_gs_store_imm32(e, OFF(window_credit), SOFT_WINDOW_CREDIT);
         emit_gs(e, EMIT_W, 0x03, H_R10, OFF(scratch[3]));
         emit_mov_rr(e, EMIT_W, H_R11, H_R10);
-        emit8(e, 0xc3);
+        thunk_go_back(e);
+        emit_fix32(stays, e->p);
+        if (shared) {
+                emit_mov_imm(e, H_R11, 0);
+        } else {
+                emit_alu_imm(e, EMIT_D, ALU_AND, H_R11, MEM_PAGE_SIZE - 1);
+                emit_rr(e, EMIT_W, 0x03, H_R11, H_R10);
+        }
+        thunk_go_back(e);
         for (unsigned i = 0; i < sizeof(slow) / sizeof(slow[0]); i++)
                 emit_fix32(slow[i], e->p);
         emit_gs_load(e, EMIT_W, H_R11, OFF(scratch[3]));
 }
 _Static_assert(sizeof(struct soft_tlb_entry) == 1u << 5, "thunk_window shifts by it");
 
-/* Memory accesses: r11 linear address, r10 guest rip; returns r11 host address.  @window: bytes of the stack, or 0. */
+/* Memory accesses: r11 linear address; returns r11 host address.  @window: bytes of the stack, or 0. */
 static uint8_t *
 thunk_access(struct emit *e, uintptr_t fn, unsigned info, unsigned window)
 {
         uint8_t *start = thunk_align(e);
 
-        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        thunk_come(e, 8);
         if (window != 0)
-                thunk_window(e, window);
+                thunk_window(e, window, fn == (uintptr_t)soft_slow_stack);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
         emit_mov_imm(e, H_RDX, info);
-        thunk_call_aligned(e, fn);
+        emit_call_c(e, fn);
         emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
         thunk_load_regs(e, false);
-        emit8(e, 0xc3);
+        thunk_go_back(e);
         return start;
 }
 
-/* Offset to linear address where segments are not flat: r10 info, r11 offset; st.rip is set by the caller. */
+/* Offset to linear address where segments are not flat: r11 offset; info for soft_slow_seg lies behind the guest address. */
 static uint8_t *
 thunk_seg(struct emit *e)
 {
         uint8_t *start = thunk_align(e);
 
+        thunk_come(e, 16);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
-        emit_mov_rr(e, EMIT_W, H_RDX, H_R10);
-        thunk_call_aligned(e, (uintptr_t)soft_slow_seg);
+        emit_gs_load(e, EMIT_W, H_RDX, OFF(thunk_return));
+        emit_rm(e, EMIT_D, 0x8b, H_RDX, H_RDX, -1, 1, -8);
+        emit_call_c(e, (uintptr_t)soft_slow_seg);
         emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
         thunk_load_regs(e, false);
-        emit8(e, 0xc3);
+        thunk_go_back(e);
         return start;
 }
 
@@ -224,15 +251,15 @@ thunk_sys(struct emit *e)
         uint8_t *start = thunk_align(e);
         uint8_t *out;
 
-        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        thunk_come(e, 8);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
-        thunk_call_aligned(e, (uintptr_t)soft_call_sys);
+        emit_call_c(e, (uintptr_t)soft_call_sys);
         emit_rr(e, EMIT_D, 0x85, H_RAX, H_RAX);
         out = emit_jcc32(e, CC_NE);
         thunk_load_regs(e, true);
-        emit8(e, 0xc3);
+        thunk_go_back(e);
         emit_fix32(out, e->p);
         thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
         return start;
@@ -252,25 +279,26 @@ thunk_sys_end(struct emit *e)
         return start;
 }
 
-/* After a slow store.  r10: address of the next instruction.  Keeps the host's flags unless they are saved. */
+/* After a slow store.  r11: address of the next instruction.  Keeps the host's flags unless they are saved. */
 static uint8_t *
 thunk_commit(struct emit *e, bool saved)
 {
         uint8_t *start = thunk_align(e);
         uint8_t *out;
 
-        emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
+        emit_gs_store(e, EMIT_W, H_R10, OFF(thunk_return));
+        emit_gs_store(e, EMIT_W, H_R11, OFF(st.rip));
         if (!saved)
                 regs_emit_save_flags(e);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
-        thunk_call_aligned(e, (uintptr_t)soft_slow_commit);
+        emit_call_c(e, (uintptr_t)soft_slow_commit);
         emit_rr(e, EMIT_D, 0x85, H_RAX, H_RAX);
         out = emit_jcc32(e, CC_NE);
         thunk_load_regs(e, false);
         if (!saved)
                 regs_emit_restore_flags(e);
-        emit8(e, 0xc3);
+        thunk_go_back(e);
         emit_fix32(out, e->p);
         thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
         return start;

@@ -134,6 +134,7 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
         struct emit *e = &t->e;
 
         t->ended = true;
+        tr_temps_forget(t);
         if (!tr_same_page(t, target)) {
                 tr_flags_leave(t, dead);
                 tr_exit_far(t, target);
@@ -159,6 +160,7 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
 {
         struct emit *e = &t->e;
         enum tr_flags flags = t->flags;
+        struct tr_temp temp[2] = { t->temp[0], t->temp[1] };
         uint8_t *over;
 
         if (tr_same_page(t, target) && !kick) {
@@ -171,6 +173,8 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
         emit_fix32(over, e->p);
         t->ended = false;
         t->flags = flags;
+        t->temp[0] = temp[0];
+        t->temp[1] = temp[1];
 }
 
 static bool
@@ -184,6 +188,7 @@ tr_jcc(struct tr *t, const struct x86_insn *i)
 {
         gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
 
+        tr_temps_store(t);
         tr_flags_for(t);
         tr_exit_if(t, i->cond, target, tr_taken_dead(t), target <= t->rip);
         if (t->at + 1 == t->count)
@@ -360,12 +365,12 @@ tr_sys(struct tr *t, const struct x86_insn *i, bool end)
         if (t->flags == TR_FLAGS_HOST)
                 tr_flags_save(t);
         emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)tr_keep_insn(t, i));
-        emit_mov_imm(&t->e, T1, t->rip);
         if (end) {
+                emit_mov_imm(&t->e, T1, t->rip);
                 emit_jmp_to(&t->e, t->eng->thunks.sys_end);
                 t->ended = true;
                 return;
         }
-        emit_call_to(&t->e, t->eng->thunks.sys);
+        tr_call_thunk(t, t->eng->thunks.sys, t->rip);
         t->flags = TR_FLAGS_SAVED;
 }

@@ -204,6 +204,7 @@ emit_check(struct tr *t, struct tr_group *g, unsigned slot)
         struct tr_cold *c;
 
         tr_flags_clobber(t);
+        tr_temps_forget(t);
         emit_low_end(t, g);
         c = tr_cold_add(t, COLD_GROUP, tr_emit_tlb_lookup(t, (unsigned)(g->high - g->low), acc));
         c->back = e->p;
@@ -229,10 +230,12 @@ tr_group_access(struct tr *t, int32_t *ret_disp)
                 return false;
         g = &t->group[slot];
         group_key(t, i, t->next, &at);
-        if (!g->checked)
+        if (!g->checked) {
                 emit_check(t, g, (unsigned)slot);
-        else if (t->t0_group != slot)
+        } else if (t->t0_group != slot) {
+                tr_temp_forget(t, T0);
                 emit_gs_load(&t->e, EMIT_W, T0, OFF(group_host[0]) + 8 * (unsigned)slot);
+        }
         *ret_disp = (int32_t)(at - g->low);
         return true;
 }

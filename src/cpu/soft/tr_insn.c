@@ -10,8 +10,8 @@
 /* The host registers that stand for an instruction's operand fields. */
 struct opmap {
         int reg, rm, vvvv;          /* host numbers; -1 if the field is no general register */
-        uint8_t guest[3], host[3];  /* guest registers held in temporaries */
-        bool load[3], store[3];
+        uint8_t guest[2], host[2];  /* guest registers held in temporaries, or in what is borrowed */
+        bool load[2], store[2];
         unsigned count;
         int borrowed;               /* host register saved in scratch[2], or -1 */
         int high;                   /* guest register 0-3 whose bits 8-15 are the operand, swapped, or -1 */
@@ -45,10 +45,32 @@ borrow_register(const struct x86_insn *i)
         return H_RBX;
 }
 
+/* A temporary for the guest register @guest: where it is, or one that the other operand does not need.  -1: none is left. */
+static int
+choose_temp(const struct tr *t, const struct opmap *m, const struct x86_insn *i, unsigned guest)
+{
+        static const uint8_t order[2][2] = { { T1, T0 }, { T0, T1 } };
+        const uint8_t *temps = order[guest == X86_R11];
+        int found = tr_temp_find(t, guest), best = -1;
+
+        for (unsigned n = 0; n < 2; n++) {
+                int temp = temps[n];
+
+                if ((temp == T0 && i->has_mem) || (m->count > 0 && m->host[0] == temp))
+                        continue;
+                if (temp == found)
+                        return temp;
+                if (best < 0 || (t->temp[best == T1].guest >= 0 && t->temp[temp == T1].guest < 0))
+                        best = temp; /* rather one that holds nothing */
+        }
+        return best;
+}
+
 /* Host register for guest register @guest, used with @access as @bytes wide. */
 static int
-map_register(struct opmap *m, const struct x86_insn *i, unsigned guest, unsigned access, unsigned bytes)
+map_register(const struct tr *t, struct opmap *m, const struct x86_insn *i, unsigned guest, unsigned access, unsigned bytes)
 {
+        int temp;
         unsigned n;
 
         if (regs_host[guest] >= 0)
@@ -57,15 +79,13 @@ map_register(struct opmap *m, const struct x86_insn *i, unsigned guest, unsigned
                 if (m->guest[n] == guest)
                         break;
         if (n == m->count) {
-                m->count++;
+                temp = choose_temp(t, m, i, guest);
+                if (temp < 0)
+                        temp = m->borrowed = borrow_register(i);
                 m->guest[n] = (uint8_t)guest;
+                m->host[n] = (uint8_t)temp;
                 m->load[n] = m->store[n] = false;
-                if (n == 0)
-                        m->host[n] = T1;
-                else if (n == 1 && !i->has_mem)
-                        m->host[n] = T0;
-                else
-                        m->host[n] = (uint8_t)(m->borrowed = borrow_register(i));
+                m->count++;
         }
         m->load[n] |= (access & X86_ACC_R) || bytes < 4;
         m->store[n] |= (access & X86_ACC_W) != 0;
@@ -73,7 +93,7 @@ map_register(struct opmap *m, const struct x86_insn *i, unsigned guest, unsigned
 }
 
 static void
-map_operands(struct opmap *m, const struct x86_insn *i)
+map_operands(const struct tr *t, struct opmap *m, const struct x86_insn *i)
 {
         const struct x86_opdesc *d = i->desc;
         unsigned rm_bytes = d->flags & X86_OD_RM8 ? 1 : i->opsize;
@@ -83,16 +103,16 @@ map_operands(struct opmap *m, const struct x86_insn *i)
                 if (is_high_byte(i, i->reg, false))
                         m->reg = i->reg;
                 else
-                        m->reg = map_register(m, i, i->reg, d->reg_access, i->opsize);
+                        m->reg = map_register(t, m, i, i->reg, d->reg_access, i->opsize);
         }
         if (d->rm_kind == X86_OPK_GPR && !i->has_mem) {
                 if (is_high_byte(i, i->rm, true))
                         m->rm = i->rm;
                 else
-                        m->rm = map_register(m, i, i->rm, d->rm_access, rm_bytes);
+                        m->rm = map_register(t, m, i, i->rm, d->rm_access, rm_bytes);
         }
         if (d->vvvv_kind == X86_OPK_GPR)
-                m->vvvv = map_register(m, i, i->vvvv, d->vvvv_access, i->opsize);
+                m->vvvv = map_register(t, m, i, i->vvvv, d->vvvv_access, i->opsize);
 }
 
 static void
@@ -101,7 +121,9 @@ load_operands(struct tr *t, const struct opmap *m)
         if (m->borrowed >= 0)
                 emit_gs_store(&t->e, EMIT_W, (unsigned)m->borrowed, OFF(scratch[2]));
         for (unsigned n = 0; n < m->count; n++)
-                if (m->load[n])
+                if (m->host[n] != m->borrowed)
+                        tr_temp_take(t, m->host[n], m->guest[n], m->load[n]);
+                else if (m->load[n])
                         emit_gs_load(&t->e, EMIT_W, m->host[n], OFF(st.gpr[0]) + 8 * m->guest[n]);
 }
 
@@ -109,7 +131,9 @@ static void
 store_operands(struct tr *t, const struct opmap *m)
 {
         for (unsigned n = 0; n < m->count; n++)
-                if (m->store[n])
+                if (m->store[n] && m->host[n] != m->borrowed)
+                        tr_temp_written(t, m->host[n]);
+                else if (m->store[n])
                         emit_gs_store(&t->e, EMIT_W, m->host[n], OFF(st.gpr[0]) + 8 * m->guest[n]);
         if (m->borrowed >= 0)
                 emit_gs_load(&t->e, EMIT_W, (unsigned)m->borrowed, OFF(scratch[2]));
@@ -233,6 +257,7 @@ emit_operation(struct tr *t, const struct x86_insn *i, struct opmap *m)
                 return;
         }
         if (in_reg && i->map == X86_MAP_0F && i->opcode == 0xb0) { /* CMPXCHG: AL takes part, so no swap */
+                tr_temp_forget(t, T1);
                 emit_mov_rr(&t->e, EMIT_D, T1, reg - 4);
                 emit_rr(&t->e, EMIT_D, 0xc1, 5, T1); /* its flags are overwritten */
                 emit8(&t->e, 8);
@@ -250,11 +275,11 @@ plain_access(struct tr *t, const struct x86_insn *i)
 {
         struct opmap m;
 
-        map_operands(&m, i);
+        map_operands(t, &m, i);
         tr_flags_for(t);
         tr_flags_note(t);
+        t->t0_kept = true;
         load_operands(t, &m);
-        t->t0_kept = i->has_mem || m.count < 2;
         emit_operation(t, i, &m);
         store_operands(t, &m);
         tr_flags_written(t);
@@ -279,7 +304,7 @@ bitstring_mem(struct tr *t, const struct x86_insn *i, unsigned acc)
         struct emit *e = &t->e;
 
         tr_flags_clobber(t);
-        tr_ea(t, i, T0, 0);
+        tr_ea_t0(t, i, 0);
         tr_load_guest(t, T1, i->reg);
         if (i->opsize == 2)
                 emit_rr(e, EMIT_W, 0x0fbf, T1, T1); /* movsx */
@@ -340,6 +365,8 @@ tr_plain(struct tr *t, const struct x86_insn *i)
         enum tr_flags before;
         struct tr_cold *c;
 
+        if (i->has_mem || (d->flags & (X86_OD_FPU | X86_OD_SSE | X86_OD_AVX | X86_OD_RAISES)))
+                tr_temps_store(t);
         if (d->flags & (X86_OD_FPU | X86_OD_SSE | X86_OD_AVX))
                 check_fpu(t);
         if (!i->has_mem || size == 0) {
@@ -360,8 +387,11 @@ tr_plain(struct tr *t, const struct x86_insn *i)
         before = t->flags;
         access(t, i);
         t->t0_kept = false;
-        if (d->rm_access & X86_ACC_W)
+        if (d->rm_access & X86_ACC_W) {
+                if (c != NULL)
+                        tr_temps_forget(t); /* the cold path loses them */
                 tr_mem_done(t, c, i, access, before);
+        }
 }
 
 static void
@@ -369,12 +399,21 @@ tr_lea(struct tr *t, const struct x86_insn *i)
 {
         int dst = regs_host[i->reg];
 
-        if (dst >= 0 && i->opsize >= 4 && i->opsize == i->asize) {
-                tr_ea(t, i, (unsigned)dst, 0);
-                t->t0_kept = i->mem_base < 0 || i->mem_base == X86_BASE_RIP || regs_host[i->mem_base] >= 0;
+        if (i->opsize >= 4 && i->opsize <= i->asize) {
+                t->t0_kept = true;
+                if (dst >= 0) {
+                        tr_ea(t, i, (unsigned)dst, 0, i->opsize);
+                        return;
+                }
+                dst = tr_temp_find(t, i->reg) >= 0 ? tr_temp_find(t, i->reg) : i->reg == X86_R11 ? T0 : T1;
+                tr_temps_store(t);
+                tr_ea(t, i, (unsigned)dst, 0, i->opsize);
+                tr_temp_take(t, (unsigned)dst, i->reg, false);
+                tr_temp_written(t, (unsigned)dst);
                 return;
         }
-        tr_ea(t, i, T0, 0);
+        tr_ea_t0(t, i, 0);
+        tr_temps_forget(t);
         if (dst < 0)
                 dst = T1;
         if (i->opsize == 2) {
@@ -510,11 +549,11 @@ tr_leave(struct tr *t, const struct x86_insn *i)
         emit_load_t0(e, T1, i->opsize);
         emit_gs_store(e, EMIT_W, T1, OFF(scratch[1]));
         if (wide || (t->mode & SOFT_MODE_SS32)) {
-                emit_rm(e, wide, 0x8d, H_R9, H_RBP, -1, 1, i->opsize);
+                emit_rm(e, wide, 0x8d, H_RSP, H_RBP, -1, 1, i->opsize);
         } else {
                 emit_rm(e, EMIT_D, 0x8d, T1, H_RBP, -1, 1, i->opsize);
                 emit8(e, 0x66);
-                emit_rr(e, EMIT_D, 0x8b, H_R9, T1);
+                emit_rr(e, EMIT_D, 0x8b, H_RSP, T1);
         }
         emit_gs_load(e, EMIT_W, T1, OFF(scratch[1]));
         write_register(t, X86_RBP, i->opsize);

@@ -34,40 +34,56 @@ tr_load_guest(struct tr *t, unsigned host, unsigned guest)
                 emit_gs_load(&t->e, EMIT_W, host, OFF(st.gpr[0]) + 8 * guest);
 }
 
-/* Where an address register can be used from: its own host register, or @temp after loading it there. */
+/* Where an address register can be used from: a host register, perhaps a temporary that does not hold @other. */
 static int
-ea_reg(struct tr *t, int guest, unsigned temp)
+ea_reg(struct tr *t, int guest, int other)
 {
+        unsigned temp;
+
         if (guest < 0)
                 return -1;
         if (regs_host[guest] >= 0)
                 return regs_host[guest];
-        emit_gs_load(&t->e, EMIT_W, temp, OFF(st.gpr[0]) + 8 * (unsigned)guest);
+        if (tr_temp_find(t, (unsigned)guest) >= 0)
+                return tr_temp_find(t, (unsigned)guest);
+        temp = other >= 0 && tr_temp_find(t, (unsigned)other) == T1 ? T0 : T1;
+        tr_temp_take(t, temp, (unsigned)guest, true);
         return (int)temp;
 }
 
-/* The operand's offset (without segment base), plus @extra, into @dst; T1 may be lost.  Flags are kept. */
 void
-tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra)
+tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsigned bytes)
 {
         struct emit *e = &t->e;
         int64_t disp = i->disp + extra;
         int base, index;
+        bool wide;
 
         if (i->mem_base == X86_BASE_RIP || (i->mem_base < 0 && i->mem_index < 0)) {
                 uint64_t at = (uint64_t)disp + (i->mem_base == X86_BASE_RIP ? t->next : 0);
 
-                emit_mov_imm(e, dst, i->asize == 8 ? at : i->asize == 4 ? (uint32_t)at : at & 0xffff);
+                at = i->asize == 8 ? at : i->asize == 4 ? (uint32_t)at : at & 0xffff;
+                emit_mov_imm(e, dst, bytes == 8 ? at : (uint32_t)at);
                 return;
         }
-        base = ea_reg(t, i->mem_base, T0);
-        index = ea_reg(t, i->mem_index, T1);
-        if (i->asize == 8 && base >= 0 && index < 0 && disp == 0)
+        base = ea_reg(t, i->mem_base, i->mem_index);
+        index = ea_reg(t, i->mem_index, i->mem_base);
+        wide = i->asize == 8 && bytes == 8;
+        if (wide && base >= 0 && index < 0 && disp == 0)
                 emit_mov_rr(e, EMIT_W, dst, (unsigned)base);
         else
-                emit_rm(e, i->asize == 8, 0x8d, dst, base, index, i->mem_scale, (int32_t)disp);
+                emit_rm(e, wide, 0x8d, dst, base, index, i->mem_scale, (int32_t)disp);
         if (i->asize == 2)
                 emit_rr(e, EMIT_D, 0x0fb7, dst, dst);
+}
+
+/* The same into T0, for an access: st.gpr[] is complete. */
+void
+tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        tr_temps_store(t);
+        tr_ea(t, i, T0, extra, 8);
+        tr_temp_forget(t, T0);
 }
 
 /*
@@ -97,10 +113,8 @@ tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
                 return;
         if (waits_for_x87(&t->insn[t->at]))
                 emit8(e, 0x9b); /* fwait */
-        emit_mov_imm(e, T1, t->rip);
-        emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
-        emit_mov_imm(e, T1, size | seg << 8 | acc << 16);
-        emit_call_to(e, t->eng->thunks.seg);
+        tr_call_thunk(t, t->eng->thunks.seg, t->rip);
+        emit64(e, size | seg << 8 | acc << 16);
 }
 
 static unsigned
@@ -157,6 +171,7 @@ tr_emit_tlb_lookup(struct tr *t, unsigned bytes, unsigned acc)
         unsigned index_bits = t->mode & SOFT_MODE_USER ? SOFT_TLB_USER_BITS : SOFT_TLB_KERN_BITS;
         uint8_t *miss;
 
+        tr_temps_forget(t);
         tr_shift_right(t, MEM_PAGE_SHIFT - ENTRY_SHIFT);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, (int32_t)(((1u << index_bits) - 1) << ENTRY_SHIFT));
         emit_gs(e, EMIT_W, 0x03, T1, OFF(tlb));
@@ -183,6 +198,7 @@ tr_window_check(struct tr *t, unsigned size, unsigned acc)
         struct emit *e = &t->e;
         uint8_t *miss;
 
+        tr_temps_forget(t);
         emit_gs(e, EMIT_W, 0x2b, T0, OFF(stack_tag));
         emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)(MEM_PAGE_SIZE - regs_size_of_class[size_class(size)]));
         miss = emit_jcc32(e, CC_A);
@@ -190,9 +206,12 @@ tr_window_check(struct tr *t, unsigned size, unsigned acc)
         return tr_cold_access(t, miss, size, acc, true, true);
 }
 
+/* Whether stack accesses are checked against the window.  The variant that checks each is there for those that miss it. */
 static bool
-stack_is_flat(const struct tr *t)
+has_window(const struct tr *t)
 {
+        if (t->mode & SOFT_MODE_NOSHARE)
+                return false;
         return t->bits == X86_MODE_64 || (!(t->mode & SOFT_MODE_SEGS) && (t->mode & SOFT_MODE_SS32));
 }
 
@@ -218,10 +237,9 @@ tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int3
             tr_stack_shared(t, i->disp + extra, size))
                 return NULL;
         tr_flags_clobber(t);
-        tr_ea(t, i, T0, extra);
-        if (i->mem_base == X86_RSP && i->mem_seg == X86_SS && stack_is_flat(t))
-                return tr_window_check(t, size, acc);
-        return tr_check(t, i->mem_seg, size, acc);
+        tr_ea_t0(t, i, extra);
+        return i->mem_base == X86_RSP && i->mem_seg == X86_SS ? tr_stack_check(t, size, acc) :
+                                                               tr_check(t, i->mem_seg, size, acc);
 }
 
 /*
@@ -250,7 +268,8 @@ emit_align_check(struct tr *t, const struct tr_cold *c)
         emit_rr(e, EMIT_D, 0xf7, 0, T0); /* test r11d, imm32 */
         emit32(e, x86_insn_mem_bytes(c->insn) - 1);
         aligned = emit_jcc32(e, CC_E);
-        emit_mov_imm(e, T0, X86_VEC_GP); /* T1 is the instruction's address */
+        emit_mov_imm(e, T1, c->rip);
+        emit_mov_imm(e, T0, X86_VEC_GP);
         emit_jmp_to(e, t->eng->thunks.raise);
         emit_fix32(aligned, e->p);
 }
@@ -279,14 +298,14 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
                 emit_gs(e, EMIT_W, 0x03, T0, OFF(stack_tag));
         else
                 emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
-        emit_mov_imm(e, T1, c->rip);
         if (waits_for_x87(c->insn)) {
+                emit_mov_imm(e, T1, c->rip);
                 emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
                 emit8(e, 0x9b); /* fwait */
         }
         if (c->insn->desc->flags & X86_OD_ALIGN)
                 emit_align_check(t, c);
-        emit_call_to(e, thunk[c->size_class]);
+        tr_call_thunk(t, thunk[c->size_class], c->rip);
         if (!(c->acc & X86_ACC_W)) {
                 f = emit_jmp32(e);
                 emit_fix32(f, c->back);
@@ -299,14 +318,16 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         t->at = (unsigned)c->arg;
         t->rip = c->rip;
         t->next = c->next;
+        t->temp[0].guest = t->temp[1].guest = -1;
         c->access(t, c->insn);
+        tr_temps_forget(t);
         if (c->leave_in == TR_LEAVE_SCRATCH)
-                emit_gs_load(e, EMIT_W, T1, OFF(scratch[1]));
+                emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
         else if (c->leave_in >= 0)
-                emit_mov_rr(e, EMIT_W, T1, (unsigned)c->leave_in);
+                emit_mov_rr(e, EMIT_W, T0, (unsigned)c->leave_in);
         else
-                emit_mov_imm(e, T1, c->leave_at);
-        emit_call_to(e, th->commit[t->flags != TR_FLAGS_HOST]);
+                emit_mov_imm(e, T0, c->leave_at);
+        tr_jump_thunk(t, th->commit[t->flags != TR_FLAGS_HOST]);
         f = emit_jmp32(e);
         emit_fix32(f, c->done);
 }
@@ -318,7 +339,7 @@ tr_stack_addr(struct tr *t, int32_t disp)
 {
         struct emit *e = &t->e;
 
-        emit_rm(e, t->bits == X86_MODE_64, 0x8d, T0, H_R9, -1, 1, disp);
+        emit_rm(e, t->bits == X86_MODE_64, 0x8d, T0, H_RSP, -1, 1, disp);
         if (t->bits != X86_MODE_64 && !(t->mode & SOFT_MODE_SS32))
                 emit_rr(e, EMIT_D, 0x0fb7, T0, T0);
 }
@@ -326,7 +347,7 @@ tr_stack_addr(struct tr *t, int32_t disp)
 struct tr_cold *
 tr_stack_check(struct tr *t, unsigned size, unsigned acc)
 {
-        if (stack_is_flat(t))
+        if (has_window(t))
                 return tr_window_check(t, size, acc);
         return tr_check(t, X86_SS, size, acc);
 }
@@ -338,10 +359,10 @@ tr_stack_adjust(struct tr *t, int32_t delta)
         struct emit *e = &t->e;
 
         if (t->bits == X86_MODE_64 || (t->mode & SOFT_MODE_SS32)) {
-                emit_rm(e, t->bits == X86_MODE_64, 0x8d, H_R9, H_R9, -1, 1, delta);
+                emit_rm(e, t->bits == X86_MODE_64, 0x8d, H_RSP, H_RSP, -1, 1, delta);
                 return;
         }
-        emit_rm(e, EMIT_D, 0x8d, T0, H_R9, -1, 1, delta);
+        emit_rm(e, EMIT_D, 0x8d, T0, H_RSP, -1, 1, delta);
         emit8(e, 0x66); /* mov r9w, r11w */
-        emit_rr(e, EMIT_D, 0x8b, H_R9, T0);
+        emit_rr(e, EMIT_D, 0x8b, H_RSP, T0);
 }

@@ -178,8 +178,9 @@ tr_stack_prepare(struct tr *t)
         if (u.low == u.high || look_ahead(t, &low, &high) < 2)
                 return;
         tr_flags_clobber(t);
+        tr_temps_forget(t);
         t->t0_group = -1;
-        emit_rm(e, EMIT_W, 0x8d, T0, H_R9, -1, 1, low);
+        emit_rm(e, EMIT_W, 0x8d, T0, H_RSP, -1, 1, low);
         emit_gs(e, EMIT_W, 0x2b, T0, OFF(stack_tag));
         emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)MEM_PAGE_SIZE - (high - low));
         c = tr_cold_add(t, COLD_STACK, emit_jcc32(e, CC_A));
@@ -212,8 +213,9 @@ tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
 
         if (!in_range(t, (int32_t)disp, (int32_t)disp + (int32_t)bytes))
                 return false;
+        tr_temp_forget(t, T0);
         emit_gs_load(e, EMIT_W, T0, OFF(stack_delta));
-        emit_rm(e, EMIT_W, 0x8d, T0, T0, H_R9, 1, (int32_t)disp);
+        emit_rm(e, EMIT_W, 0x8d, T0, H_RSP, T0, 1, (int32_t)disp);
         return true;
 }
 
@@ -254,8 +256,7 @@ tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk)
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, MEM_PAGE_SIZE - 1);
         emit_alu_imm(e, EMIT_D, ALU_CMP, T1, (int32_t)MEM_PAGE_SIZE - (int32_t)c->arg);
         straddles = emit_jcc32(e, CC_A);
-        emit_mov_imm(e, T1, c->rip);
-        emit_call_to(e, thunk);
+        tr_call_thunk(t, thunk, c->rip);
         emit_rr(e, EMIT_W, 0x85, T0, T0); /* test: the host address, or NULL */
         f = emit_jcc32(e, CC_NE);
         emit_fix32(f, c->back);

@@ -30,6 +30,7 @@ tr_live_after(const struct tr *t)
 void
 tr_flags_save(struct tr *t)
 {
+        tr_temp_forget(t, T1);
         regs_emit_save_flags(&t->e);
         t->flags = TR_FLAGS_SAVED;
 }
@@ -87,10 +88,31 @@ tr_cold_add(struct tr *t, int kind, uint8_t *from)
         return c;
 }
 
+/* lea r10, [what follows]; jmp thunk */
+void
+tr_jump_thunk(struct tr *t, const uint8_t *thunk)
+{
+        struct emit *e = &t->e;
+
+        emit8(e, 0x4c);
+        emit8(e, 0x8d);
+        emit8(e, 0x15);
+        emit32(e, 5); /* the jump's length */
+        emit_jmp_to(e, thunk);
+}
+
+void
+tr_call_thunk(struct tr *t, const uint8_t *thunk, gva_t rip)
+{
+        tr_jump_thunk(t, thunk);
+        emit64(&t->e, rip);
+}
+
 /* Raises @vector (#GP with error code 0) at the current instruction. */
 void
 tr_raise(struct tr *t, unsigned vector)
 {
+        tr_temps_forget(t);
         emit_mov_imm(&t->e, T1, t->rip);
         if (t->flags == TR_FLAGS_HOST) {
                 tr_flags_save(t);
@@ -412,17 +434,36 @@ tr_emit_entries(struct tr *t)
         t->flags = b->flags_in ? TR_FLAGS_HOST : TR_FLAGS_DEAD;
 }
 
+/* Whether the instruction looks after guest registers in the temporaries. */
+static bool
+tr_keeps_temps(const struct x86_insn *i)
+{
+        switch (i->desc->class) {
+        case X86_CLASS_PLAIN:
+                return !(i->has_mem && (i->desc->flags & X86_OD_BITSTR));
+        case X86_CLASS_LEA:
+        case X86_CLASS_NOP:
+        case X86_CLASS_JCC:
+                return true;
+        default:
+                return false;
+        }
+}
+
 static void
 tr_emit_block(struct tr *t)
 {
         struct soft_block *b = t->b;
 
+        t->temp[0] = t->temp[1] = (struct tr_temp){ .guest = -1 };
         tr_emit_entries(t);
         tr_group_plan(t);
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
                 t->t0_kept = false;
+                if (!tr_keeps_temps(&t->insn[t->at]))
+                        tr_temps_forget(t);
                 tr_stack_prepare(t);
                 t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr) };
                 tr_flags_note(t);

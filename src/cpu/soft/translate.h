@@ -55,6 +55,12 @@ struct tr_group {
 #define TR_GROUPS 8
 _Static_assert(TR_GROUPS == sizeof(((struct soft_cpu *)NULL)->group_host) / sizeof(uint64_t), "a slot for each");
 
+/* What a temporary holds beside what an instruction needs it for, see tr_temp.c. */
+struct tr_temp {
+        int8_t guest; /* register, or -1 */
+        bool dirty;   /* st.gpr[] has an older value */
+};
+
 #define TR_LEAVE_SCRATCH 16 /* in scratch[1] */
 
 #define TR_COLD_MAX (SOFT_BLOCK_INSNS * 4 + 8)
@@ -85,6 +91,7 @@ struct tr {
         struct tr_group group[TR_GROUPS];
         unsigned group_count;
         int8_t group_of[SOFT_BLOCK_INSNS]; /* the group that the instruction's operand belongs to, or -1 */
+        struct tr_temp temp[2]; /* T0, T1 */
         int8_t t0_group;       /* the group whose host address T0 holds, or -1 */
         bool t0_kept;          /* the current instruction leaves it there */
         int32_t t0_disp;       /* the operand is that far behind T0 */
@@ -104,9 +111,16 @@ struct tr_cold *tr_cold_add(struct tr *t, int kind, uint8_t *from);
 void tr_raise(struct tr *t, unsigned vector);
 gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
 
+/* Has @thunk run and come back here, or behind what it is told.  T1 is lost; T0 is argument and result. */
+void tr_jump_thunk(struct tr *t, const uint8_t *thunk);
+/* The same, and tells it the guest address @rip. */
+void tr_call_thunk(struct tr *t, const uint8_t *thunk, gva_t rip);
+
 /* tr_mem.c */
 void tr_load_guest(struct tr *t, unsigned host, unsigned guest);
-void tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra);
+/* The operand's offset (without segment base), plus @extra, into @dst, @bytes of it (4 or 8).  Flags are kept. */
+void tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsigned bytes);
+void tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra);
 /* The ModRM operand's host address into T0.  Returns the cold record, to be given to tr_mem_done for stores. */
 struct tr_cold *tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra);
 void tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access,
@@ -123,6 +137,15 @@ void tr_stack_addr(struct tr *t, int32_t disp);
 struct tr_cold *tr_stack_check(struct tr *t, unsigned size, unsigned acc);
 void tr_stack_adjust(struct tr *t, int32_t delta);
 void tr_emit_cold_access(struct tr *t, struct tr_cold *c);
+
+/* tr_temp.c; @host is T0 or T1.  Flags are kept. */
+void tr_temps_store(struct tr *t);  /* st.gpr[] is complete afterwards */
+void tr_temps_forget(struct tr *t); /* the same, and both may be overwritten */
+void tr_temp_forget(struct tr *t, unsigned host);
+int tr_temp_find(const struct tr *t, unsigned guest); /* the temporary that holds it, or -1 */
+/* From now on @host holds @guest: its value with @load, else one that the caller puts there. */
+void tr_temp_take(struct tr *t, unsigned host, unsigned guest, bool load);
+void tr_temp_written(struct tr *t, unsigned host);
 
 /* tr_insn.c */
 void tr_insn(struct tr *t, const struct x86_insn *i);
