@@ -414,6 +414,7 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
                 return NULL;
         soft_lock_acquire(&e->lock);
         if (!(e->disabled & SOFT_OFF_LINK) && x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
+            !soft_check_due(v, x->block) && /* it ran on the way to its variant, and is to stop behind it when it is checked */
             ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
