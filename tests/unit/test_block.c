@@ -420,6 +420,56 @@ block_drain_completes_everything_in_flight(void **state)
         }
 }
 
+/* Without io_uring a poll has nothing to see, and the loop hears of it. */
+#define POLL_MS 1000u
+
+struct chain {
+        struct call write, flush;
+};
+
+/* As a device does for a driver that does not flush by itself. */
+static void
+write_done(struct block_request *request, int error)
+{
+        struct chain *chain = container_of(container_of(request, struct call, request), struct chain, write);
+
+        chain->write.done = true;
+        chain->flush.request.done = call_done;
+        assert_int_equal(block_submit(chain->flush.f->block, &chain->flush.request), 0);
+}
+
+/* The write ends here, not when the loop hears of it. */
+static void
+submit_and_poll(void *ctx)
+{
+        struct chain *chain = ctx;
+        struct block *block = chain->write.f->block;
+
+        assert_int_equal(block_submit(block, &chain->write.request), 0);
+        block_kick(block);
+        for (unsigned ms = 0; ms < POLL_MS && !chain->write.done; ms++) {
+                usleep(1000);
+                block_poll(block);
+        }
+}
+
+static void
+block_poll_sends_what_completions_submit(void **state)
+{
+        static unsigned char data[512];
+        struct iovec iov = { data, sizeof(data) };
+        struct fixture f;
+        struct chain chain = { .write = { .f = &f, .request = { .op = BLOCK_WRITE, .length = sizeof(data), .iov = &iov, .iov_count = 1, .done = write_done } },
+                .flush = { .f = &f, .request = { .op = BLOCK_FLUSH } } };
+
+        fixture_open(&f, &engines[0]);
+        loop_post(f.rig.loop, submit_and_poll, &chain);
+        assert_true(loop_rig_wait(&f.rig, call_is_done, &chain.flush));
+        assert_true(chain.write.done);
+        assert_int_equal(chain.flush.error, 0);
+        fixture_close(&f);
+}
+
 int
 main(void)
 {
@@ -440,6 +490,7 @@ main(void)
                 cmocka_unit_test(block_size_is_whole_sectors),
                 cmocka_unit_test(block_sector_size_accepts_powers_of_two_only),
                 cmocka_unit_test(block_drain_completes_everything_in_flight),
+                cmocka_unit_test(block_poll_sends_what_completions_submit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

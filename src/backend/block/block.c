@@ -281,6 +281,7 @@ block_poll(struct block *block)
 {
         if (block->has_ring)
                 ring_reap(block);
+        block_kick(block);
 }
 
 void

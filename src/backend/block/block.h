@@ -100,7 +100,7 @@ int block_submit(struct block *block, struct block_request *request);
 void block_kick(struct block *block);
 /* Called after each batch of completions: the time to tell the guest. */
 void block_set_batch_hook(struct block *block, void (*fn)(void *ctx), void *ctx);
-/* Completes what is already done, without waiting and without the batch hook. */
+/* Completes what is already done, without waiting and without the batch hook, and sends what done() submitted. */
 void block_poll(struct block *block);
 /* Returns when nothing is in flight; calls done() of all that was. */
 void block_drain(struct block *block);
