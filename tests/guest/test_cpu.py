@@ -77,11 +77,11 @@ def run(elf, engine, directory):
     """What the guest said, in lines, and what is wrong with how it ended."""
     options = [word for option in ENGINES[engine] for word in ('-o', option)]
     disk, cable = file('disk', bytes(1 << 20)), path('cable')
-    p = subprocess.run([BHYVE, '-c', '3', '-m', '128M', '-s', '0,hostbridge', '-s', '4,virtio-rnd',
+    p = subprocess.run(['timeout', '60', BHYVE, '-c', '3', '-m', '128M', '-s', '0,hostbridge', '-s', '4,virtio-rnd',
                         '-s', '5,virtio-blk,' + disk, '-s', '6,virtio-net,unix,path=' + cable,
                         '-s', '7,virtio-net,unix,path=' + cable, '-s', '31,lpc',
                         '-l', 'com1,stdio', '-l', 'pc-testdev', *options, '-o', 'boot.kernel=' + elf, 'cpu-test'],
-                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                        env=dict(os.environ, BHYVE_RUN=directory, **(shim(SHIM[engine]) if engine in SHIM else {})))
     # Apart, so that bhyve's own lines do not come in the middle of the guest's.
     lines = (p.stdout + p.stderr).decode(errors='replace').splitlines()
