@@ -284,7 +284,7 @@ run(struct soft_cpu *v, const struct soft_block *b)
         v->st.shadow_ss = v->st.shadow_sti = 0;
         v->entered_handler = false;
         v->count[SOFT_COUNT_ENTRIES]++;
-        left = (enum soft_left)v->engine->thunks.enter(v, b->entry_saved);
+        left = (enum soft_left)v->engine->thunks.enter(v, b->entry_far);
         soft_flags_in(v);
         return left;
 }
@@ -310,12 +310,13 @@ run_plainly(struct soft_cpu *v, const struct soft_block *b)
 {
         struct soft_check *c = v->check;
         unsigned count = b->insn_count + b->raises;
+        gva_t start = v->st.rip;
 
         for (unsigned n = 0; n < count && !c->given_up; n++) {
                 struct soft_block *step;
                 gva_t rip = v->st.rip;
 
-                if (n < b->insn_count && rip != b->vaddr + b->place[n].guest)
+                if (n < b->insn_count && rip != start + b->place[n].guest)
                         return;
                 v->mode |= SOFT_MODE_STEP;
                 step = find(v, &c->plain_left);

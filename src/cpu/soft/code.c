@@ -221,7 +221,8 @@ soft_meta_alloc(struct soft_engine *e, size_t bytes)
 static size_t
 code_hash(gpa_t paddr, gva_t vaddr, uint32_t mode)
 {
-        uint64_t h = (paddr ^ (vaddr >> 12 << 7) ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+        gva_t page = mode & SOFT_MODE_MOVES ? 0 : vaddr >> 12;
+        uint64_t h = (paddr ^ (page << 7) ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
 
         return h >> (64 - CODE_HASH_BITS);
 }
@@ -232,7 +233,7 @@ soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, ui
         struct soft_block *b = __atomic_load_n(&e->hash[code_hash(paddr, vaddr, mode)], __ATOMIC_ACQUIRE);
 
         for (; b != NULL; b = __atomic_load_n(&b->hash_next, __ATOMIC_ACQUIRE))
-                if (b->paddr == paddr && b->vaddr == vaddr && b->mode == mode &&
+                if (b->paddr == paddr && (b->vaddr == vaddr || (mode & SOFT_MODE_MOVES)) && b->mode == mode &&
                     (b->page[1] == ~(gpa_t)0 || b->page[1] == paddr2))
                         return b;
         return NULL;
@@ -376,7 +377,10 @@ static void
 code_kill(struct soft_engine *e, struct soft_block *b)
 {
         code_remove(e, b);
-        soft_jumps_stale(e, b->vaddr);
+        if (b->mode & SOFT_MODE_MOVES)
+                soft_jumps_stale_all(e);
+        else
+                soft_jumps_stale(e, b->vaddr);
         atomic_fetch_add_explicit(&e->stats.smc_kills, 1, memory_order_relaxed);
 }
 
@@ -404,6 +408,8 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
         }
         p->granules = left;
         if (p->blocks == NULL)
+                p->seen = 0;
+        if (p->blocks == NULL)
                 atomic_fetch_and_explicit(&e->code_pages[(page >> MEM_PAGE_SHIFT) / 64],
                     ~(1ull << ((page >> MEM_PAGE_SHIFT) % 64)), memory_order_relaxed);
         return true;
@@ -425,6 +431,31 @@ soft_code_written(struct soft_engine *e, gpa_t gpa, uint64_t len)
                 soft_lock_release(&e->lock);
         }
         return any;
+}
+
+bool
+soft_code_moves(const struct soft_engine *e, gpa_t gpa)
+{
+        return __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].seen, __ATOMIC_RELAXED) == SOFT_SEEN_MOVES;
+}
+
+bool
+soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr)
+{
+        struct soft_page *p = page_of(e, gpa);
+        gva_t page = vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1);
+
+        if (p->seen == 0)
+                p->seen = page;
+        if (p->seen == page || p->seen == SOFT_SEEN_MOVES)
+                return p->seen == SOFT_SEEN_MOVES;
+        for (struct soft_block *b = p->blocks, *next; b != NULL; b = next) {
+                next = b->page_next[page_index(b, gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1))];
+                if (b->mode & SOFT_MODE_USER)
+                        code_kill(e, b);
+        }
+        __atomic_store_n(&p->seen, SOFT_SEEN_MOVES, __ATOMIC_RELAXED);
+        return true;
 }
 
 /* ---- eviction ---- */

@@ -30,6 +30,7 @@
 #define SOFT_MODE_EM     0x200u /* CR0.EM */
 #define SOFT_MODE_CPL12  0x400u /* CPL 1 or 2 */
 #define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself */
+#define SOFT_MODE_MOVES  0x2000u /* of a block only: fits any linear page; translated code knows it by code_page */
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 
 struct soft_block;
@@ -69,7 +70,7 @@ struct soft_block {
         /* What soft_code_find looks at. */
         struct soft_block *hash_next;
         gpa_t paddr;
-        gva_t vaddr;
+        gva_t vaddr;                  /* with SOFT_MODE_MOVES, one of those that it was seen at */
         gpa_t page[2];                /* guest-physical pages it was read from; page[1] is ~0 mostly */
         uint32_t mode;
         struct soft_block *page_next[2]; /* in the lists of page[0] and page[1] */
@@ -83,6 +84,7 @@ struct soft_block {
         bool flags_in;                /* reads arithmetic flags that it did not set */
         uint8_t *entry;               /* executable; flags in the host's if flags_in */
         uint8_t *entry_saved;         /* the same, flags in flags_saved */
+        uint8_t *entry_far;           /* the same, from another page: the guest's RIP is in R11 */
         uint32_t host_len;
         uint32_t cold_off;            /* where the cold paths start */
         uint64_t flags_host;          /* bit n: the flags are in the host's register where instruction n may fault */
@@ -91,7 +93,7 @@ struct soft_block {
         struct soft_place *place;     /* insn_count of them */
 };
 
-/* One entry of a vCPU's cache of indirect jumps: linear address to entry_saved. */
+/* One entry of a vCPU's cache of indirect jumps: linear address to entry_far. */
 struct soft_jump {
         gva_t address; /* SOFT_JUMP_NONE(slot) in an empty one */
         uint8_t *code;
@@ -125,6 +127,9 @@ void soft_lock_acquire(struct soft_lock *lock);
 void soft_futex(_Atomic uint32_t *word, int op, uint32_t value);
 void soft_lock_release(struct soft_lock *lock);
 
+/* A guest address that a thunk is told is a distance from code_page.  No address has bits 63 and 62 like that. */
+#define SOFT_RIP_MOVES (1ull << 63)
+
 /* Thunks: code emitted once, for use by blocks.  Executable addresses.  Those that come back are told by tr_call_thunk. */
 struct soft_thunks {
         uint8_t *load[3][7];  /* [0 data, 1 SS, 2 SS and remember the page][size class]: r11 linear -> r11 host */
@@ -157,7 +162,10 @@ enum soft_left {
 struct soft_page {
         struct soft_block *blocks;
         uint64_t granules; /* which 64-byte pieces were read as code, perhaps by blocks that are no more */
+        gva_t seen;        /* the linear page that user code was translated for; SOFT_SEEN_MOVES: more than one */
 };
+
+#define SOFT_SEEN_MOVES 1u
 
 #define SOFT_REGIONS_MAX 64u
 
@@ -173,6 +181,7 @@ struct soft_region {
 #define SOFT_OFF_SHARE  0x2u /* one check for a block's stack accesses */
 #define SOFT_OFF_INLINE 0x4u /* system instructions in line */
 #define SOFT_OFF_LARGE  0x8u /* linking across small pages of a large one */
+#define SOFT_OFF_MOVE   0x10u /* blocks that fit any linear page */
 
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, flushes, smc_kills;
@@ -256,6 +265,13 @@ size_t soft_code_bytes(const struct soft_engine *e);
 
 /* The lock is not needed between soft_world_enter and soft_world_leave: blocks stay where they are. */
 struct soft_block *soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t paddr2, gva_t vaddr, uint32_t mode);
+/*
+ * User code of @gpa's page is wanted at the linear page of @vaddr.  True if it has been at another before: its blocks are to
+ * fit any (SOFT_MODE_MOVES), and those that do not are killed.
+ */
+bool soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr);
+/* The same, without noting anything; needs no lock. */
+bool soft_code_moves(const struct soft_engine *e, gpa_t gpa);
 void soft_code_insert(struct soft_engine *e, struct soft_block *b);
 void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);
 /* Kills the blocks read from [gpa, gpa + len).  True if there are any, or were until the page's last store.  Takes the lock. */

@@ -222,6 +222,7 @@ emit_alu_imm(struct emit *e, int w, unsigned ext, unsigned reg, int32_t imm)
 
 #define CC_O  0x0u
 #define CC_B  0x2u
+#define CC_AE 0x3u
 #define CC_E  0x4u
 #define CC_NE 0x5u
 #define CC_A  0x7u

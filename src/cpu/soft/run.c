@@ -275,6 +275,20 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
         kick_others(e, v, true);
 }
 
+/*
+ * Whether blocks that fit any linear page may be made: for libraries and position-independent programs, which each process
+ * has elsewhere.  Not where a debugger's breakpoints or a trace tell addresses apart.
+ */
+static bool
+may_move(const struct soft_cpu *v, uint32_t mode)
+{
+        const struct soft_engine *e = v->engine;
+
+        if ((mode & SOFT_MODE_BITS) != X86_MODE_64 || !(mode & SOFT_MODE_USER) || (mode & (SOFT_MODE_STEP | SOFT_MODE_LARGE)))
+                return false;
+        return e->break_count == 0 && e->observer == NULL && !(e->disabled & SOFT_OFF_MOVE);
+}
+
 /* Translates the block at st.rip, unless another vCPU just did.  NULL: see *ret_needs_next, or the cache is full. */
 static struct soft_block *
 make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_needs_next)
@@ -283,6 +297,8 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
         struct soft_block *b;
 
         soft_lock_acquire(&e->lock);
+        if (may_move(v, mode) && soft_code_seen(e, paddr, v->st.rip))
+                mode |= SOFT_MODE_MOVES;
         b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
         if (b == NULL && !soft_code_room(e)) {
                 atomic_store(&e->room_wanted, 1);
@@ -316,6 +332,8 @@ soft_find_block(struct soft_cpu *v, uint32_t variant)
                 mode = v->mode | variant | (e->disabled & SOFT_OFF_SHARE ? SOFT_MODE_NOSHARE : 0);
                 if (soft_fetch_was_large(v, linear) && !(e->disabled & SOFT_OFF_LARGE))
                         mode |= SOFT_MODE_LARGE;
+                if (may_move(v, mode) && soft_code_moves(e, paddr))
+                        mode |= SOFT_MODE_MOVES;
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
                 needs_next = false;
@@ -340,8 +358,8 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         b = soft_find_block(v, 0);
         if (b == NULL || soft_check_due(v, b))
                 return NULL;
-        soft_jump_set(v, rip, b->entry_saved);
-        return b->entry_saved;
+        soft_jump_set(v, rip, b->entry_far);
+        return b->entry_far;
 }
 
 static void
@@ -395,13 +413,20 @@ stays_mapped(const struct soft_block *b)
             b->page[1] % (2 * MIB) != 0;
 }
 
+/* Whether the same difference of linear and physical address leads to both. */
+static bool
+mapped_alike(const struct soft_block *a, const struct soft_block *b)
+{
+        return a->mode & SOFT_MODE_MOVES ? a->page[0] == b->page[0] : a->paddr - a->vaddr == b->paddr - b->vaddr;
+}
+
 const uint8_t *
 soft_call_link(struct soft_cpu *v, struct soft_exit *x)
 {
         struct soft_engine *e = v->engine;
         struct soft_block *b;
 
-        v->st.rip = x->target;
+        v->st.rip = x->target - x->block->vaddr + soft_block_rip(v, x->block);
         v->count[x->noshare ? SOFT_COUNT_STRADDLES : SOFT_COUNT_LINKS]++;
         soft_check_leaves(v, !x->flags_dead);
         if (x->noshare)
@@ -415,11 +440,11 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
         soft_lock_acquire(&e->lock);
         if (!(e->disabled & SOFT_OFF_LINK) && x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
             !soft_check_due(v, x->block) && /* it ran on the way to its variant, and is to stop behind it when it is checked */
-            ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && b->paddr - b->vaddr == x->block->paddr - x->block->vaddr &&
+            ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && mapped_alike(x->block, b) &&
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
         soft_lock_release(&e->lock);
-        return b->entry_saved;
+        return b->entry_far;
 }
 
 /* ---- helpers called by translated code ---- */
@@ -684,8 +709,8 @@ entry_code(struct soft_cpu *v, enum soft_left *ret_left)
         if (*ret_left != SOFT_LEFT_NORMAL || b == NULL)
                 return NULL;
         if (cached && !soft_check_due(v, b))
-                soft_jump_set(v, v->st.rip, b->entry_saved);
-        return b->entry_saved;
+                soft_jump_set(v, v->st.rip, b->entry_far);
+        return b->entry_far;
 }
 
 /* Goes through translated code from st.rip.  False: there was none to run. */
@@ -896,7 +921,7 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
                 return;
         while (n + 1 < b->insn_count && b->place[n + 1].host <= at)
                 n++;
-        v->st.rip = b->vaddr + b->place[n].guest;
+        v->st.rip = soft_block_rip(v, b) + b->place[n].guest;
         if (b->flags_host >> n & 1)
                 v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
 }
@@ -982,7 +1007,7 @@ parse_disable(struct soft_engine *e)
                 const char *name;
                 uint32_t bit;
         } names[] = { { "link", SOFT_OFF_LINK }, { "share", SOFT_OFF_SHARE }, { "inline", SOFT_OFF_INLINE },
-                { "large", SOFT_OFF_LARGE } };
+                { "large", SOFT_OFF_LARGE }, { "move", SOFT_OFF_MOVE } };
         const char *s = e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, "soft.disable");
 
         while (s != NULL && *s != '\0') {
@@ -992,7 +1017,7 @@ parse_disable(struct soft_engine *e)
                         if (strlen(names[i].name) == len && strncmp(names[i].name, s, len) == 0)
                                 break;
                 if (i == ARRAY_LEN(names)) {
-                        log_error("soft.disable=%s: there are link, share, inline and large", s);
+                        log_error("soft.disable=%s: there are link, share, inline, large and move", s);
                         return -EINVAL;
                 }
                 e->disabled |= names[i].bit;

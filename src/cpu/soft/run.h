@@ -73,6 +73,13 @@ void soft_check_leaves(struct soft_cpu *v, bool flags);
 /* It leaves for its own variant at st.rip, which is to be checked. */
 void soft_check_variant(struct soft_cpu *v, uint32_t variant);
 
+/* Where @b, which runs, starts. */
+static inline gva_t
+soft_block_rip(const struct soft_cpu *v, const struct soft_block *b)
+{
+        return b->mode & SOFT_MODE_MOVES ? v->code_page | (b->vaddr & (MEM_PAGE_SIZE - 1)) : b->vaddr;
+}
+
 static inline bool
 soft_check_due(const struct soft_cpu *v, const struct soft_block *b)
 {

@@ -96,6 +96,7 @@ struct soft_cpu {
         uint64_t thunk_return; /* where the running thunk goes back to */
         struct soft_jump *jump_cache; /* what indirect jumps look in: jumps, or an empty one after a kick */
         struct soft_jump *jumps;      /* of the current address space and privilege */
+        gva_t code_page;      /* linear page of the running block, if that has SOFT_MODE_MOVES */
         uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */
         uint32_t mode;        /* key of blocks that fit the present mode: SOFT_MODE_* */
         uint32_t bounce_kind; /* how the last slow access ends, enum in access.c; 0: at the pointer returned */

@@ -50,9 +50,20 @@ thunk_load_regs(struct emit *e, bool all)
 static void
 thunk_come(struct emit *e, unsigned record_bytes)
 {
+        uint8_t *absolute[2];
+
         emit_alu_imm(e, EMIT_W, ALU_ADD, H_R10, (int32_t)record_bytes);
         emit_gs_store(e, EMIT_W, H_R10, OFF(thunk_return));
         emit_rm(e, EMIT_W, 0x8b, H_R10, H_R10, -1, 1, -(int32_t)record_bytes);
+        emit_rr(e, EMIT_W, 0x0fba, 4, H_R10); /* bt r10, 62 */
+        emit8(e, 62);
+        absolute[0] = emit_jcc32(e, CC_B);
+        emit_rr(e, EMIT_W, 0x0fba, 6, H_R10); /* btr r10, 63 */
+        emit8(e, 63);
+        absolute[1] = emit_jcc32(e, CC_AE);
+        emit_gs(e, EMIT_W, 0x03, H_R10, OFF(code_page));
+        emit_fix32(absolute[0], e->p);
+        emit_fix32(absolute[1], e->p);
         emit_gs_store(e, EMIT_W, H_R10, OFF(st.rip));
 }
 
@@ -60,6 +71,17 @@ static void
 thunk_go_back(struct emit *e)
 {
         emit_gs(e, EMIT_D, 0xff, 4, OFF(thunk_return)); /* jmp */
+}
+
+/* To the far entry at r10 of a block for st.rip. */
+static void
+thunk_jump(struct emit *e)
+{
+        thunk_load_regs(e, true);
+        emit_gs_load(e, EMIT_W, H_R11, OFF(st.rip));
+        emit8(e, 0x41); /* jmp r10 */
+        emit8(e, 0xff);
+        emit8(e, 0xe2);
 }
 
 static uint8_t *
@@ -205,11 +227,8 @@ thunk_enter(struct emit *e, bool guard)
                 emit8(e, 0xd0);
                 thunk_emit_leave(e, SOFT_LEFT_NORMAL, false);
         } else {
-                emit_mov_rr(e, EMIT_W, H_R11, H_RSI);
-                thunk_load_regs(e, true);
-                emit8(e, 0x41); /* jmp r11 */
-                emit8(e, 0xff);
-                emit8(e, 0xe3);
+                emit_mov_rr(e, EMIT_W, H_R10, H_RSI);
+                thunk_jump(e);
         }
         return start;
 }
@@ -220,13 +239,10 @@ thunk_goto_rax(struct emit *e)
 {
         uint8_t *out;
 
-        emit_mov_rr(e, EMIT_W, H_R11, H_RAX);
-        emit_rr(e, EMIT_W, 0x85, H_R11, H_R11); /* test */
+        emit_mov_rr(e, EMIT_W, H_R10, H_RAX);
+        emit_rr(e, EMIT_W, 0x85, H_R10, H_R10); /* test */
         out = emit_jcc32(e, CC_E);
-        thunk_load_regs(e, true);
-        emit8(e, 0x41); /* jmp r11 */
-        emit8(e, 0xff);
-        emit8(e, 0xe3);
+        thunk_jump(e);
         emit_fix32(out, e->p);
         thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
 }

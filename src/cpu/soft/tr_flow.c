@@ -72,6 +72,30 @@ tr_linked(struct tr *t, gva_t target, bool dead, uint8_t *field)
                 c->flags = TR_FLAGS_DEAD;
 }
 
+/* T1: what the jump cache has for the guest address in T0; compares the two. */
+static void
+emit_jump_slot(struct tr *t)
+{
+        struct emit *e = &t->e;
+
+        tr_shift_right(t, SOFT_JUMP_SHIFT);
+        emit_rm(e, EMIT_D, 0x8d, T1, T1, T0, 4, 0); /* lea: see soft_jump_slot */
+        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) * sizeof(struct soft_jump));
+        emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
+        emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
+}
+_Static_assert(sizeof(struct soft_jump) == 16 && SOFT_JUMP_LOW == 2, "emit_jump_slot scales by 4");
+
+/* jmp [r10 + 8] */
+static void
+emit_jump_code(struct emit *e)
+{
+        emit8(e, 0x41);
+        emit8(e, 0xff);
+        emit8(e, 0x62);
+        emit8(e, offsetof(struct soft_jump, code));
+}
+
 /*
  * Goes to the guest address in T0.  @undo is added to RSP
  * if it turns out that the branch must fault.
@@ -87,18 +111,10 @@ tr_exit_indirect(struct tr *t, int64_t undo)
                 tr_cold_add(t, COLD_LOOKUP, emit_jmp32(e))->arg = (uint64_t)undo;
                 return;
         }
-        tr_shift_right(t, SOFT_JUMP_SHIFT);
-        emit_rm(e, EMIT_D, 0x8d, T1, T1, T0, 4, 0); /* lea: see soft_jump_slot */
-        emit_alu_imm(e, EMIT_D, ALU_AND, T1, (SOFT_JUMP_COUNT - 1) * sizeof(struct soft_jump));
-        emit_gs(e, EMIT_W, 0x03, T1, OFF(jump_cache));
-        emit_rm(e, EMIT_W, 0x3b, T0, T1, -1, 1, 0);
+        emit_jump_slot(t);
         tr_cold_add(t, COLD_LOOKUP, emit_jcc32(e, CC_NE))->arg = (uint64_t)undo;
-        emit8(e, 0x41); /* jmp [r10 + 8] */
-        emit8(e, 0xff);
-        emit8(e, 0x62);
-        emit8(e, 8);
+        emit_jump_code(e);
 }
-_Static_assert(sizeof(struct soft_jump) == 16 && SOFT_JUMP_LOW == 2, "tr_exit_indirect scales by 4");
 
 /* Goes to the guest address @target, which is known but in another page. */
 static void
@@ -109,9 +125,15 @@ tr_exit_far(struct tr *t, gva_t target)
         int32_t offset = (int32_t)(soft_jump_slot(target) * sizeof(struct soft_jump));
 
         t->ended = true;
-        emit_mov_imm(e, T0, target);
+        tr_emit_rip(t, T0, target);
         if (t->mode & SOFT_MODE_STEP) {
                 emit_jmp_to(e, th->leave);
+                return;
+        }
+        if (t->moves) {
+                emit_jump_slot(t);
+                emit_jcc_to(e, CC_NE, th->lookup);
+                emit_jump_code(e);
                 return;
         }
         emit_gs_load(e, EMIT_W, T1, OFF(jump_cache));
@@ -233,7 +255,7 @@ call_access(struct tr *t, const struct x86_insn *i)
 {
         struct emit *e = &t->e;
 
-        emit_mov_imm(e, T1, t->next);
+        tr_emit_rip(t, T1, t->next);
         if (i->opsize == 2)
                 emit8(e, 0x66);
         emit_rm(e, i->opsize == 8, 0x89, T1, T0, -1, 1, 0);
@@ -366,7 +388,7 @@ tr_sys(struct tr *t, const struct x86_insn *i, bool end)
                 tr_flags_save(t);
         emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)tr_keep_insn(t, i));
         if (end) {
-                emit_mov_imm(&t->e, T1, t->rip);
+                tr_emit_rip(t, T1, t->rip);
                 emit_jmp_to(&t->e, t->eng->thunks.sys_end);
                 t->ended = true;
                 return;

@@ -20,6 +20,7 @@
 /* What a group's addresses are relative to: a general register, or one of these. */
 enum {
         GROUP_KEY_ABSOLUTE = X86_GPR_COUNT,
+        GROUP_KEY_RIP,
         GROUP_KEY_FS,
         GROUP_KEY_GS,
         GROUP_KEYS,
@@ -66,6 +67,8 @@ group_key(const struct tr *t, const struct x86_insn *i, gva_t next, int64_t *ret
                 return segment || i->mem_base == X86_RSP ? -1 : i->mem_base;
         if (i->mem_base == X86_BASE_RIP)
                 *ret_at = (int64_t)((uint64_t)i->disp + next);
+        if (!segment && i->mem_base == X86_BASE_RIP)
+                return GROUP_KEY_RIP;
         return !segment ? GROUP_KEY_ABSOLUTE : i->mem_seg == X86_FS ? GROUP_KEY_FS : GROUP_KEY_GS;
 }
 
@@ -79,7 +82,7 @@ group_takes(const struct tr_group *g, const struct group_scan *s, int64_t low, i
                 return false;
         if (h < l || h - l > GROUP_SPAN_MAX)
                 return false;
-        return g->key != GROUP_KEY_ABSOLUTE || ((l ^ (h - 1)) & ~(int64_t)(MEM_PAGE_SIZE - 1)) == 0;
+        return (g->key != GROUP_KEY_ABSOLUTE && g->key != GROUP_KEY_RIP) || ((l ^ (h - 1)) & ~(int64_t)(MEM_PAGE_SIZE - 1)) == 0;
 }
 
 static void
@@ -189,6 +192,10 @@ emit_low_end(struct tr *t, const struct tr_group *g)
                 if (base == T0)
                         tr_load_guest(t, T0, g->key);
                 emit_rm(e, t->bits == X86_MODE_64, 0x8d, T0, (int)base, -1, 1, (int32_t)g->low);
+                return;
+        }
+        if (g->key == GROUP_KEY_RIP) {
+                tr_emit_rip(t, T0, (gva_t)g->low);
                 return;
         }
         emit_mov_imm(e, T0, t->bits == X86_MODE_64 ? (uint64_t)g->low : (uint32_t)g->low);

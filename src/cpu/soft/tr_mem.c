@@ -62,6 +62,12 @@ tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsig
         if (i->mem_base == X86_BASE_RIP || (i->mem_base < 0 && i->mem_index < 0)) {
                 uint64_t at = (uint64_t)disp + (i->mem_base == X86_BASE_RIP ? t->next : 0);
 
+                if (t->moves && i->mem_base == X86_BASE_RIP) {
+                        tr_emit_rip(t, dst, at);
+                        if (i->asize != 8 || bytes != 8)
+                                emit_mov_rr(e, EMIT_D, dst, dst);
+                        return;
+                }
                 at = i->asize == 8 ? at : i->asize == 4 ? (uint32_t)at : at & 0xffff;
                 emit_mov_imm(e, dst, bytes == 8 ? at : (uint32_t)at);
                 return;
@@ -268,7 +274,7 @@ emit_align_check(struct tr *t, const struct tr_cold *c)
         emit_rr(e, EMIT_D, 0xf7, 0, T0); /* test r11d, imm32 */
         emit32(e, x86_insn_mem_bytes(c->insn) - 1);
         aligned = emit_jcc32(e, CC_E);
-        emit_mov_imm(e, T1, c->rip);
+        tr_emit_rip(t, T1, c->rip);
         emit_mov_imm(e, T0, X86_VEC_GP);
         emit_jmp_to(e, t->eng->thunks.raise);
         emit_fix32(aligned, e->p);
@@ -299,7 +305,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         else
                 emit_rm(e, EMIT_W, 0x03, T0, T1, -1, 1, (int32_t)tr_tag_offset(c->acc));
         if (waits_for_x87(c->insn)) {
-                emit_mov_imm(e, T1, c->rip);
+                tr_emit_rip(t, T1, c->rip);
                 emit_gs_store(e, EMIT_W, T1, OFF(st.rip));
                 emit8(e, 0x9b); /* fwait */
         }
@@ -326,7 +332,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         else if (c->leave_in >= 0)
                 emit_mov_rr(e, EMIT_W, T0, (unsigned)c->leave_in);
         else
-                emit_mov_imm(e, T0, c->leave_at);
+                tr_emit_rip(t, T0, c->leave_at);
         tr_jump_thunk(t, th->commit[t->flags != TR_FLAGS_HOST]);
         f = emit_jmp32(e);
         emit_fix32(f, c->done);

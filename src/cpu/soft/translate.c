@@ -101,11 +101,35 @@ tr_jump_thunk(struct tr *t, const uint8_t *thunk)
         emit_jmp_to(e, thunk);
 }
 
+static gva_t
+tr_page(const struct tr *t)
+{
+        return t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1);
+}
+
 void
 tr_call_thunk(struct tr *t, const uint8_t *thunk, gva_t rip)
 {
         tr_jump_thunk(t, thunk);
-        emit64(&t->e, rip);
+        emit64(&t->e, t->moves ? (rip - tr_page(t)) | SOFT_RIP_MOVES : rip);
+}
+
+void
+tr_emit_rip(struct tr *t, unsigned reg, gva_t rip)
+{
+        int64_t left = (int64_t)(rip - tr_page(t));
+
+        if (!t->moves) {
+                emit_mov_imm(&t->e, reg, rip);
+                return;
+        }
+        emit_gs_load(&t->e, EMIT_W, reg, OFF(code_page));
+        while (left != 0) { /* once, but for what an operand can reach beyond 2 GiB */
+                int32_t step = left > INT32_MAX ? INT32_MAX : left < INT32_MIN ? INT32_MIN : (int32_t)left;
+
+                emit_rm(&t->e, EMIT_W, 0x8d, reg, (int)reg, -1, 1, step);
+                left -= step;
+        }
 }
 
 /* Raises @vector (#GP with error code 0) at the current instruction. */
@@ -113,11 +137,9 @@ void
 tr_raise(struct tr *t, unsigned vector)
 {
         tr_temps_forget(t);
-        emit_mov_imm(&t->e, T1, t->rip);
-        if (t->flags == TR_FLAGS_HOST) {
+        if (t->flags == TR_FLAGS_HOST)
                 tr_flags_save(t);
-                emit_mov_imm(&t->e, T1, t->rip);
-        }
+        tr_emit_rip(t, T1, t->rip);
         emit_mov_imm(&t->e, T0, vector);
         emit_jmp_to(&t->e, t->eng->thunks.raise);
         t->ended = true;
@@ -366,7 +388,7 @@ tr_emit_cold(struct tr *t)
                 case COLD_RAISE:
                         if (c->flags == TR_FLAGS_HOST)
                                 regs_emit_save_flags(&t->e);
-                        emit_mov_imm(&t->e, T1, c->rip);
+                        tr_emit_rip(t, T1, c->rip);
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.raise);
                         break;
@@ -378,18 +400,18 @@ tr_emit_cold(struct tr *t)
                         break;
                 case COLD_SYS:
                         emit_mov_imm(&t->e, T0, c->arg);
-                        emit_mov_imm(&t->e, T1, c->rip);
+                        tr_emit_rip(t, T1, c->rip);
                         emit_jmp_to(&t->e, t->eng->thunks.sys_end);
                         break;
                 case COLD_LOOKUP:
-                        emit_mov_imm(&t->e, T1, c->rip);
+                        tr_emit_rip(t, T1, c->rip);
                         emit_gs_store(&t->e, EMIT_W, T1, offsetof(struct soft_cpu, scratch[2]));
                         emit_mov_imm(&t->e, T1, c->arg);
                         emit_gs_store(&t->e, EMIT_W, T1, offsetof(struct soft_cpu, scratch[3]));
                         emit_jmp_to(&t->e, t->eng->thunks.lookup_indirect);
                         break;
                 case COLD_LEAVE:
-                        emit_mov_imm(&t->e, T0, c->arg);
+                        tr_emit_rip(t, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.leave);
                         break;
                 }
@@ -414,19 +436,38 @@ tr_saves_flags_first(const struct tr *t)
         return false;
 }
 
-/* The two ways in: flags in the host's register, and saved.  The body starts with the state it prefers. */
+/* Code at the far end of a jump through the cache: notes the page.  Flags are saved, or dead. */
+static void
+tr_emit_far_entry(struct tr *t)
+{
+        t->b->entry_far = emit_here(&t->e);
+        if (!t->moves)
+                return;
+        emit_alu_imm(&t->e, EMIT_W, ALU_AND, T0, -MEM_PAGE_SIZE);
+        emit_gs_store(&t->e, EMIT_W, T0, OFF(code_page));
+}
+
+/* The ways in: flags in the host's register, and saved; and from other pages.  The body starts with the state it prefers. */
 static void
 tr_emit_entries(struct tr *t)
 {
         struct soft_block *b = t->b;
+        uint8_t *over;
 
         b->flags_in = t->live[0] != 0;
         if (b->flags_in && tr_saves_flags_first(t)) {
+                tr_emit_far_entry(t);
+                over = t->moves ? emit_jmp32(&t->e) : NULL;
                 b->entry = emit_here(&t->e);
                 tr_flags_save(t);
                 b->entry_saved = emit_here(&t->e);
+                if (over != NULL)
+                        emit_fix32(over, t->e.p);
+                else
+                        b->entry_far = b->entry_saved;
                 return;
         }
+        tr_emit_far_entry(t);
         b->entry_saved = emit_here(&t->e);
         if (b->flags_in)
                 regs_emit_restore_flags(&t->e);
@@ -545,6 +586,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->eng = eng;
         t->mode = mode;
         t->bits = mode & SOFT_MODE_BITS;
+        t->moves = mode & SOFT_MODE_MOVES;
         t->count = t->cold_count = 0;
         t->fpu_checked = t->ended = false;
         t->stack_group_used = t->stack_shared = false;

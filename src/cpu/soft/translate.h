@@ -79,6 +79,7 @@ struct tr {
         unsigned count;
         unsigned at;           /* the instruction being emitted */
         gva_t rip, next;       /* its address and that of the next */
+        bool moves;            /* SOFT_MODE_MOVES */
         enum tr_flags flags;
         bool fpu_checked;
         bool ended;            /* control does not reach the next instruction */
@@ -113,6 +114,8 @@ gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
 
 /* Has @thunk run and come back here, or behind what it is told.  T1 is lost; T0 is argument and result. */
 void tr_jump_thunk(struct tr *t, const uint8_t *thunk);
+/* The guest address @rip, as seen at the block's vaddr, to @reg.  Flags are kept. */
+void tr_emit_rip(struct tr *t, unsigned reg, gva_t rip);
 /* The same, and tells it the guest address @rip. */
 void tr_call_thunk(struct tr *t, const uint8_t *thunk, gva_t rip);
 
