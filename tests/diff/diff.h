@@ -230,7 +230,7 @@ bool diff_native_run(struct diff_native *native, unsigned count);
 /* ---- guest.c ---- */
 struct diff_guest;
 
-int diff_guest_create(struct diff_guest **ret_guest);
+int diff_guest_create(const char *disable, struct diff_guest **ret_guest); /* @disable: soft.disable, or NULL */
 void diff_guest_destroy(struct diff_guest *guest);
 void diff_guest_run(struct diff_guest *guest, const struct diff_case *c, struct diff_result *ret_result);
 /* From now on cases run as a debugger single-steps them: one cpu_run() an instruction. */

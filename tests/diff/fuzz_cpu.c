@@ -47,7 +47,7 @@ struct run {
         unsigned long count, passed, failed, skipped, max_failures;
         unsigned long vectors[256];
         unsigned seconds;
-        bool one, self, list, step, large;
+        bool one, self, list, step, large, moves;
         struct diff_result *theirs;
 };
 
@@ -661,7 +661,7 @@ parse_options(struct run *r, int argc, char **argv)
 {
         int c;
 
-        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1CNFlSL")) >= 0) {
+        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1CNFlSLM")) >= 0) {
                 switch (c) {
                 case 's':
                         r->seed = strtoull(optarg, NULL, 0);
@@ -696,6 +696,9 @@ parse_options(struct run *r, int argc, char **argv)
                         break;
                 case 'L':
                         r->large = true;
+                        break;
+                case 'M':
+                        r->moves = true;
                         break;
                 case 'l':
                         r->list = true;
@@ -743,13 +746,13 @@ main(int argc, char **argv)
                 .options.max_insns = 20 };
 
         if (!parse_options(&r, argc, argv)) {
-                fprintf(stderr, "usage: fuzz_cpu [-1NFlSL] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
+                fprintf(stderr, "usage: fuzz_cpu [-1NFlSLM] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
                 return 2;
         }
         printf("seed %lu\n", r.seed);
         fflush(stdout);
         r.theirs = malloc(sizeof(*r.theirs));
-        if (!r.theirs || diff_native_create(BATCH, &r.native) || diff_guest_create(&r.guest)) {
+        if (!r.theirs || diff_native_create(BATCH, &r.native) || diff_guest_create(r.moves ? "fixed" : NULL, &r.guest)) {
                 fprintf(stderr, "fuzz_cpu: cannot set up the two sides\n");
                 return 2;
         }

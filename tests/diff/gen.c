@@ -324,6 +324,8 @@ gen_gpr(struct gen *g)
 {
         unsigned r = diff_below(&g->rng, g->c->compat ? 8 : 16);
 
+        if (g->temporaries && diff_chance(&g->rng, 60))
+                return X86_R10 + diff_below(&g->rng, 2);
         return r == X86_RSP && !diff_chance(&g->rng, 4) ? X86_RAX : r;
 }
 
@@ -933,6 +935,7 @@ diff_generate(struct diff_gen *gen, struct diff_case *c, uint64_t seed)
         c->code16 = c->segments && diff_chance(&g.rng, 60);
         c->stack16 = c->segments && diff_chance(&g.rng, 50);
         g.leaves = &gen->leaves[c->compat];
+        g.temporaries = !c->compat && diff_chance(&g.rng, 25);
         g.fn_prefix = diff_chance(&g.rng, 20) ? 0x66 : 0;
         gen_registers(&g);
         gen_fpu(&g);

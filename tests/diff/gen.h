@@ -39,6 +39,7 @@ struct gen {
         int base;       /* of the last memory operand without an index, and its address; -1: none */
         uint32_t near;
         unsigned fn_prefix; /* 66 for the 16-bit format of FNSAVE and its kin */
+        bool temporaries; /* R10 and R11 often: the engine keeps them in no register of their own */
         unsigned saved; /* SAVED_*: state that an earlier instruction stored */
 };
 

@@ -140,9 +140,9 @@ static const struct cpu_env_ops env_ops = {
 };
 
 static const char *
-no_option(void *ctx, const char *key)
+option(void *ctx, const char *key)
 {
-        return NULL;
+        return strcmp(key, "soft.disable") == 0 ? ctx : NULL;
 }
 
 /* ---- memory ---- */
@@ -419,11 +419,11 @@ diff_guest_features(const struct diff_guest *g)
 }
 
 static int
-create_engine(struct diff_guest *g)
+create_engine(struct diff_guest *g, const char *disable)
 {
         const struct x86_model_config model = { .spec = x86_host_is_amd() ? "max,vendor=amd" : NULL, .sockets = 1, .cores = 1, .threads = 1, .tsc_hz = 2000000000, .lapic_hz = 100000000 };
         const struct cpu_env env = { .ops = &env_ops, .ctx = g };
-        struct cpu_config config = { .vcpu_count = 1, .option = no_option };
+        struct cpu_config config = { .vcpu_count = 1, .option = option, .option_ctx = (void *)(uintptr_t)disable };
         char why[200] = "";
         struct config_error err;
         int error = x86_model_create(&model, &g->model, why, sizeof(why));
@@ -436,7 +436,7 @@ create_engine(struct diff_guest *g)
 }
 
 int
-diff_guest_create(struct diff_guest **ret_guest)
+diff_guest_create(const char *disable, struct diff_guest **ret_guest)
 {
         struct diff_guest *g = calloc(1, sizeof(*g));
         int error = -ENOMEM;
@@ -447,7 +447,7 @@ diff_guest_create(struct diff_guest **ret_guest)
         memset(g->base, 0, sizeof(*g->base));
         error = mem_create(-1, MEM_BYTES, &g->mem);
         if (!error)
-                error = create_engine(g);
+                error = create_engine(g, disable);
         if (error)
                 goto fail;
         memset(mem_at(g->mem, CODE_PAGES, DIFF_CODE_SPAN), 0xcc, DIFF_CODE_SPAN);

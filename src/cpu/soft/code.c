@@ -436,7 +436,8 @@ soft_code_written(struct soft_engine *e, gpa_t gpa, uint64_t len)
 bool
 soft_code_moves(const struct soft_engine *e, gpa_t gpa)
 {
-        return __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].seen, __ATOMIC_RELAXED) == SOFT_SEEN_MOVES;
+        return (e->disabled & SOFT_OFF_FIXED) ||
+            __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].seen, __ATOMIC_RELAXED) == SOFT_SEEN_MOVES;
 }
 
 bool
@@ -445,10 +446,12 @@ soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr)
         struct soft_page *p = page_of(e, gpa);
         gva_t page = vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1);
 
+        if (soft_code_moves(e, gpa))
+                return true;
         if (p->seen == 0)
                 p->seen = page;
-        if (p->seen == page || p->seen == SOFT_SEEN_MOVES)
-                return p->seen == SOFT_SEEN_MOVES;
+        if (p->seen == page)
+                return false;
         for (struct soft_block *b = p->blocks, *next; b != NULL; b = next) {
                 next = b->page_next[page_index(b, gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1))];
                 if (b->mode & SOFT_MODE_USER)

@@ -182,6 +182,7 @@ struct soft_region {
 #define SOFT_OFF_INLINE 0x4u /* system instructions in line */
 #define SOFT_OFF_LARGE  0x8u /* linking across small pages of a large one */
 #define SOFT_OFF_MOVE   0x10u /* blocks that fit any linear page */
+#define SOFT_OFF_FIXED  0x20u /* user blocks that do not */
 
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, flushes, smc_kills;

@@ -1007,7 +1007,8 @@ parse_disable(struct soft_engine *e)
                 const char *name;
                 uint32_t bit;
         } names[] = { { "link", SOFT_OFF_LINK }, { "share", SOFT_OFF_SHARE }, { "inline", SOFT_OFF_INLINE },
-                { "large", SOFT_OFF_LARGE }, { "move", SOFT_OFF_MOVE } };
+                { "large", SOFT_OFF_LARGE }, { "move", SOFT_OFF_MOVE },
+                { "fixed", SOFT_OFF_FIXED } };
         const char *s = e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, "soft.disable");
 
         while (s != NULL && *s != '\0') {
@@ -1017,7 +1018,7 @@ parse_disable(struct soft_engine *e)
                         if (strlen(names[i].name) == len && strncmp(names[i].name, s, len) == 0)
                                 break;
                 if (i == ARRAY_LEN(names)) {
-                        log_error("soft.disable=%s: there are link, share, inline, large and move", s);
+                        log_error("soft.disable=%s: there are link, share, inline, large, move and fixed", s);
                         return -EINVAL;
                 }
                 e->disabled |= names[i].bit;
