@@ -57,17 +57,20 @@ gen_smc(struct gen *g, struct diff_insn *out, unsigned self)
         return 2;
 }
 
-/* mov ecx, n before, and a LOOP at the end back to the body: the flags and chains of several blocks. */
+/*
+ * mov ecx, n before, and a LOOP at the end back to the body: the flags and chains of several blocks.
+ * Branches may lead behind the MOV: movzx ecx, cl keeps the loop short for the engine too.
+ */
 static unsigned
 gen_loop(struct gen *g, struct diff_insn *out, unsigned self)
 {
         uint8_t mov[5] = { 0xb9, (uint8_t)(1 + diff_below(&g->rng, 5)) };
         uint8_t body[3] = { 0x48, 0x11, 0xd0 }; /* adc rax, rdx; dec eax; adc eax, edx in 32-bit mode */
-        uint8_t loop[2] = { 0xe2, 0 };
+        uint8_t loop[5] = { 0x0f, 0xb6, 0xc9, 0xe2, 0 };
 
         diff_emit(&out[0], mov, 5, FIX_NONE, 0, 0);
         diff_emit(&out[1], body, 3, FIX_NONE, 0, 0);
-        diff_emit(&out[2], loop, 2, FIX_REL8, 1, self + 1);
+        diff_emit(&out[2], loop, 5, FIX_REL8, 4, self + 1);
         g->known &= ~(1u << X86_RCX | 1u << X86_RAX);
         return 3;
 }

@@ -58,7 +58,6 @@
 #define DIFF_INSNS_MAX   24u
 #define DIFF_TIMEOUT     0xfeu /* in diff_result.vector: it did not end */
 #define DIFF_SYSCALL     0xfdu /* a system call was tried */
-#define DIFF_KICKED      0x1000u /* the engine did not end in five seconds */
 
 enum diff_fix {
         FIX_NONE,

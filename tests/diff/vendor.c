@@ -94,7 +94,7 @@ is_short_near_branch(const struct x86_insn *in, const uint8_t *bytes)
         case X86_CLASS_JMP_IND:
         case X86_CLASS_CALL_IND:
         case X86_CLASS_RET:
-                return in->mode == X86_MODE_64 && in->opsize_prefix;
+                return in->mode == X86_MODE_64 && in->opsize_prefix && !in->rex_w;
         default:
                 return false;
         }
@@ -120,7 +120,9 @@ is_locked_read(const struct x86_insn *in, const uint8_t *bytes)
 {
         unsigned sys = in->desc->sys;
 
-        return in->lock && (sys == X86_SYS_MOV_CR_R || sys == X86_SYS_MOV_R_CR || sys == X86_SYS_VERR || sys == X86_SYS_VERW);
+        if (sys == X86_SYS_MOV_CR_R || sys == X86_SYS_MOV_R_CR)
+                return in->lock && in->reg == 0;
+        return in->lock && (sys == X86_SYS_VERR || sys == X86_SYS_VERW);
 }
 
 static bool
@@ -147,19 +149,39 @@ is_wide_element(const struct x86_insn *in, const uint8_t *bytes)
 
 /* ---- faults ---- */
 
-/* The engine insists on alignment, the processor does not. */
+/* Whether the memory operand where @r ended is not aligned to its size; the bases of segments are. */
+static bool
+is_unaligned(const struct diff_case *c, const struct diff_result *r)
+{
+        struct x86_insn in;
+        uint64_t address;
+
+        if (x86_decode(c->image + (r->rip - DIFF_CODE), 15, diff_mode(c), &in) != X86_DECODE_OK)
+                return false;
+        address = (uint64_t)in.disp;
+        if (in.mem_base == X86_BASE_RIP)
+                address += r->rip + in.len;
+        else if (in.mem_base >= 0)
+                address += r->gpr[in.mem_base];
+        if (in.mem_index >= 0)
+                address += r->gpr[in.mem_index] * in.mem_scale;
+        return address & (x86_insn_mem_bytes(&in) - 1);
+}
+
 static bool
 is_unaligned_sha(const struct pair *p)
 {
         const struct x86_insn *in = p->their_insn;
 
-        return in && p->theirs->vector == X86_VEC_GP && in->desc->feature == X86_F_SHA && in->has_mem;
+        return in && p->theirs->vector == X86_VEC_GP && in->desc->feature == X86_F_SHA && in->has_mem &&
+            is_unaligned(p->c, p->theirs);
 }
 
 static bool
 is_unaligned_vector(const struct pair *p)
 {
-        return p->insn && p->ours->vector == X86_VEC_AC && x86_insn_mem_bytes(p->insn) >= 16;
+        return p->insn && p->ours->vector == X86_VEC_AC && x86_insn_mem_bytes(p->insn) >= 16 &&
+            is_unaligned(p->c, p->ours);
 }
 
 /* The outer stack pointer is read before the selector is judged. */
