@@ -437,6 +437,33 @@ decode_marks_what_the_translator_must_see(void **state)
         assert_int_equal(in.imm2, X86_SS);
         assert_int_equal(decode_bytes("\x0f\xa9", 2, &in), X86_DECODE_OK); /* pop gs */
         assert_int_equal(in.reg, X86_GS);
+        assert_int_equal(decode_bytes("\x0f\x0d\xc0", 3, &in), X86_DECODE_OK); /* with a register: Intel's NOP */
+        assert_int_equal(in.desc->feature, X86_F_PREFETCH_REG);
+        assert_int_equal(decode_bytes("\x0f\x0d\x08", 3, &in), X86_DECODE_OK); /* prefetchw [rax] */
+        assert_int_equal(in.desc->feature, X86_F_BASE);
+}
+
+static void
+decode_knows_undefined_flags(void **state)
+{
+        static const struct {
+                const char *bytes;
+                unsigned flags;
+        } table[] = {
+                { "\x0f\xaf\xc0", X86_FL_SF | X86_FL_ZF | X86_FL_AF | X86_FL_PF }, /* imul eax, eax */
+                { "\x6b\xc0\x03", X86_FL_SF | X86_FL_ZF | X86_FL_AF | X86_FL_PF }, /* imul eax, eax, 3 */
+                { "\x48\xf7\xe0", X86_FL_SF | X86_FL_ZF | X86_FL_AF | X86_FL_PF }, /* mul rax */
+                { "\x0f\xbc\xc0", X86_FL_ARITH & ~X86_FL_ZF }, /* bsf eax, eax */
+                { "\x48\x01\xc0", 0 }, /* add rax, rax */
+        };
+
+        for (unsigned i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+                struct x86_insn in;
+
+                assert_int_equal(decode_bytes(table[i].bytes, 3, &in), X86_DECODE_OK);
+                assert_int_equal(in.desc->flags_undefined, table[i].flags);
+                assert_int_equal(in.desc->flags_undefined & ~in.desc->flags_written, 0);
+        }
 }
 
 int
@@ -450,6 +477,7 @@ main(void)
                 cmocka_unit_test(decode_refuses_more_than_15_bytes),
                 cmocka_unit_test(decode_knows_shifts_that_leave_flags_alone),
                 cmocka_unit_test(decode_marks_what_the_translator_must_see),
+                cmocka_unit_test(decode_knows_undefined_flags),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
