@@ -149,7 +149,7 @@ is_wide_element(const struct x86_insn *in, const uint8_t *bytes)
 
 /* ---- faults ---- */
 
-/* Whether the memory operand where @r ended is not aligned to its size; the bases of segments are. */
+/* Whether the memory operand where @r ended is not aligned to its size; the bases of all but FS and GS are. */
 static bool
 is_unaligned(const struct diff_case *c, const struct diff_result *r)
 {
@@ -158,7 +158,7 @@ is_unaligned(const struct diff_case *c, const struct diff_result *r)
 
         if (x86_decode(c->image + (r->rip - DIFF_CODE), 15, diff_mode(c), &in) != X86_DECODE_OK)
                 return false;
-        address = (uint64_t)in.disp;
+        address = (uint64_t)in.disp + (in.mem_seg == X86_FS ? r->fs_base : in.mem_seg == X86_GS ? r->gs_base : 0);
         if (in.mem_base == X86_BASE_RIP)
                 address += r->rip + in.len;
         else if (in.mem_base >= 0)
