@@ -209,10 +209,11 @@ is_masked_wrap(const struct pair *p)
 {
         const struct x86_insn *in = p->their_insn;
 
-        if (!in || in->desc->sys != X86_SYS_VMASKMOV || in->asize != 2)
+        if (!in || in->desc->sys != X86_SYS_VMASKMOV || in->asize == 8)
                 return false;
-        return p->theirs->vector == X86_VEC_GP || p->theirs->vector == X86_VEC_SS ||
-            (p->theirs->vector == X86_VEC_PF && ((p->ours->cr2 ^ p->theirs->cr2) & 0xffff) == 0);
+        if (p->theirs->vector == X86_VEC_PF)
+                return ((p->ours->cr2 ^ p->theirs->cr2) & (in->asize == 2 ? 0xffff : 0xffffffff)) == 0;
+        return in->asize == 2 && (p->theirs->vector == X86_VEC_GP || p->theirs->vector == X86_VEC_SS);
 }
 
 static bool
@@ -327,7 +328,7 @@ static const struct rule rules[] = {
           "SDM 2B, RET: no order", .either = is_far_return },
         { "operands across 4 GiB in a flat segment", "#PF, #AC", "#GP, #SS", "SDM 3A 5.3: either",
           .either = is_beyond_4g },
-        { "VMASKMOV across 64 KiB by 16-bit addresses", "goes beyond", "goes on at 0", "SDM 3A 5.3: either",
+        { "VMASKMOV across the end of 16-bit or 32-bit addresses", "goes beyond", "goes on at 0", "SDM 3A 5.3: either",
           .either = is_masked_wrap },
         { "MOVSXD of 16 bits", "reads 2 bytes", "reads 4, so faults and #AC differ", "SDM 2B, MOVSXD",
           .either = is_short_movsxd },
