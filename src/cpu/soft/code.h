@@ -99,7 +99,7 @@ struct soft_jump {
         uint8_t *code;
 };
 
-#define SOFT_JUMP_BITS 15
+#define SOFT_JUMP_BITS 17
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
 /* An address of another slot: no address looked up in this one equals it, canonical or not. */
 #define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_LOW)
@@ -244,6 +244,14 @@ soft_code_kills(const struct soft_engine *e)
         return atomic_load_explicit(&e->stats.smc_kills, memory_order_relaxed);
 }
 
+/*
+ * Zeroed memory in huge pages where the host gives them, for a table that is looked into all over: @bytes, a multiple of a
+ * page.  NULL: no memory.  To be unmapped with the same size; NULL is allowed there.
+ */
+void *soft_map_table(size_t bytes);
+void soft_unmap_table(void *table, size_t bytes);
+#define SOFT_TABLE_ALIGN (2ul << 20)
+
 int soft_code_create(struct soft_engine *e);
 void soft_code_destroy(struct soft_engine *e);
 /* Forgets everything.  With every vCPU out of translated code, and the lock held. */
@@ -326,7 +334,8 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
-struct soft_jump *soft_jumps_create(void); /* an empty cache, from malloc; NULL: no memory */
+struct soft_jump *soft_jumps_create(void); /* an empty cache; NULL: no memory */
+void soft_jumps_destroy(struct soft_jump *jumps); /* NULL is allowed */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
 /* run.c */
 void soft_kick(struct soft_cpu *v);
