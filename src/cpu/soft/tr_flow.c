@@ -258,7 +258,7 @@ call_access(struct tr *t, const struct x86_insn *i)
         tr_emit_rip(t, T1, t->next);
         if (i->opsize == 2)
                 emit8(e, 0x66);
-        emit_rm(e, i->opsize == 8, 0x89, T1, T0, -1, 1, 0);
+        tr_emit_op(t, i->opsize == 8, 0x89, T1);
         tr_stack_adjust(t, -(int32_t)i->opsize);
 }
 
@@ -293,7 +293,7 @@ tr_target(struct tr *t, const struct x86_insn *i)
 
         if (i->has_mem) {
                 tr_mem(t, i, i->opsize, X86_ACC_R, 0);
-                emit_rm(e, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T0, T0, -1, 1, 0);
+                tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T0);
                 return;
         }
         tr_load_guest(t, T0, i->rm);
@@ -332,7 +332,7 @@ tr_ret(struct tr *t, const struct x86_insn *i)
         int32_t popped = (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0));
 
         tr_stack_access(t, 0, i->opsize, X86_ACC_R);
-        emit_rm(e, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1, T0, -1, 1, 0);
+        tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1);
         tr_stack_adjust(t, popped);
         emit_mov_rr(e, EMIT_W, T0, T1);
         tr_exit_indirect(t, -(int64_t)popped);

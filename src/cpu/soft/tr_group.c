@@ -222,11 +222,11 @@ emit_check(struct tr *t, struct tr_group *g, unsigned slot)
 }
 
 /*
- * T0: a host address that the operand of the current instruction lies *@ret_disp bytes behind, if it belongs to a group.
+ * t->op: the operand of the current instruction, if it belongs to a group; T0 is the group's host address.
  * Only the first of a group may lose flags.
  */
 bool
-tr_group_access(struct tr *t, int32_t *ret_disp)
+tr_group_access(struct tr *t)
 {
         int slot = t->group_of[t->at];
         const struct x86_insn *i = &t->insn[t->at];
@@ -238,12 +238,14 @@ tr_group_access(struct tr *t, int32_t *ret_disp)
         g = &t->group[slot];
         group_key(t, i, t->next, &at);
         if (!g->checked) {
+                t->t0_group = -1;
                 emit_check(t, g, (unsigned)slot);
         } else if (t->t0_group != slot) {
                 tr_temp_forget(t, T0);
+                t->t0_group = -1;
                 emit_gs_load(&t->e, EMIT_W, T0, OFF(group_host[0]) + 8 * (unsigned)slot);
         }
-        *ret_disp = (int32_t)(at - g->low);
+        t->op = (struct tr_operand){ T0, -1, (int32_t)(at - g->low) };
         return true;
 }
 

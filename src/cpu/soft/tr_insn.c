@@ -149,26 +149,28 @@ emit_imm(struct emit *e, const struct x86_insn *i)
 }
 
 static void
-emit_modrm(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, int32_t disp)
+emit_modrm(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, const struct tr_operand *op)
 {
         if (i->has_mem)
-                emit_address(e, reg, T0, -1, 1, disp);
+                emit_address(e, reg, op->base, op->index, 1, op->disp);
         else
                 emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
 }
 
 static void
-emit_vex(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, unsigned vvvv, int32_t disp)
+emit_vex(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, unsigned vvvv,
+    const struct tr_operand *op)
 {
         unsigned map = i->map == X86_MAP_0F ? 1 : i->map == X86_MAP_0F38 ? 2 : 3;
-        unsigned b = i->has_mem ? T0 >> 3 : rm >> 3;
+        unsigned b = i->has_mem ? op->base >> 3 : rm >> 3;
+        unsigned x = i->has_mem && op->index >= 0 ? (unsigned)op->index >> 3 : 0;
 
         emit8(e, 0xc4);
-        emit8(e, (~reg >> 3 & 1) << 7 | 1u << 6 | (~b & 1) << 5 | map);
+        emit8(e, (~reg >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | map);
         emit8(e, (unsigned)i->rex_w << 7 | (~vvvv & 0xf) << 3 | (unsigned)i->vex_l << 2 | i->vex_pp);
         emit8(e, i->opcode);
         if (i->has_modrm)
-                emit_modrm(e, i, reg, rm, disp);
+                emit_modrm(e, i, reg, rm, op);
         emit_imm(e, i);
 }
 
@@ -179,10 +181,11 @@ is_simd(const struct x86_insn *i)
 }
 
 static void
-emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, int32_t disp)
+emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, const struct tr_operand *op)
 {
-        unsigned b = i->has_mem ? T0 >> 3 : rm >> 3;
-        unsigned rex = (unsigned)i->rex_w << 3 | (reg >> 3) << 2 | b;
+        unsigned b = i->has_mem ? op->base >> 3 : rm >> 3;
+        unsigned x = i->has_mem && op->index >= 0 ? (unsigned)op->index >> 3 : 0;
+        unsigned rex = (unsigned)i->rex_w << 3 | (reg >> 3) << 2 | x << 1 | b;
         unsigned opcode = i->opcode;
         bool embedded = !i->has_modrm && i->desc->rm_kind == X86_OPK_GPR && i->desc->imm != X86_IMM_MOFFS;
 
@@ -210,12 +213,12 @@ emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm,
                 opcode = 0x80;
         if (i->desc->imm == X86_IMM_MOFFS) { /* MOV AL/rAX, moffs and back: as MOV with ModRM */
                 emit8(e, opcode <= 0xa1 ? opcode - 0xa0 + 0x8a : opcode - 0xa2 + 0x88);
-                emit_address(e, H_RAX, T0, -1, 1, disp);
+                emit_address(e, H_RAX, op->base, op->index, 1, op->disp);
                 return;
         }
         emit8(e, embedded ? (opcode & ~7u) | (rm & 7) : opcode);
         if (i->has_modrm)
-                emit_modrm(e, i, reg, rm, disp);
+                emit_modrm(e, i, reg, rm, op);
         emit_imm(e, i);
 }
 
@@ -248,12 +251,11 @@ emit_operation(struct tr *t, const struct x86_insn *i, struct opmap *m)
         bool in_reg;
 
         if (i->vex) {
-                emit_vex(&t->e, i, reg, rm, m->vvvv >= 0 ? (unsigned)m->vvvv : i->vvvv,
-                    t->t0_disp);
+                emit_vex(&t->e, i, reg, rm, m->vvvv >= 0 ? (unsigned)m->vvvv : i->vvvv, &t->op);
                 return;
         }
         if (!high_byte_conflict(i, m, &in_reg)) {
-                emit_legacy(&t->e, i, reg, rm, t->t0_disp);
+                emit_legacy(&t->e, i, reg, rm, &t->op);
                 return;
         }
         if (in_reg && i->map == X86_MAP_0F && i->opcode == 0xb0) { /* CMPXCHG: AL takes part, so no swap */
@@ -261,11 +263,11 @@ emit_operation(struct tr *t, const struct x86_insn *i, struct opmap *m)
                 emit_mov_rr(&t->e, EMIT_D, T1, reg - 4);
                 emit_rr(&t->e, EMIT_D, 0xc1, 5, T1); /* its flags are overwritten */
                 emit8(&t->e, 8);
-                emit_legacy(&t->e, i, T1, rm, t->t0_disp);
+                emit_legacy(&t->e, i, T1, rm, &t->op);
                 return;
         }
         emit_swap_bytes(&t->e, (in_reg ? reg : rm) - 4);
-        emit_legacy(&t->e, i, in_reg ? reg - 4 : reg, in_reg ? rm : rm - 4, t->t0_disp);
+        emit_legacy(&t->e, i, in_reg ? reg - 4 : reg, in_reg ? rm : rm - 4, &t->op);
         emit_swap_bytes(&t->e, (in_reg ? reg : rm) - 4);
 }
 
@@ -294,7 +296,7 @@ bitstring_access(struct tr *t, const struct x86_insn *i)
         tr_load_guest(t, T1, i->reg);
         emit_alu_imm(e, EMIT_D, ALU_AND, T1, i->opsize * 8 - 1);
         tr_flags_for(t);
-        emit_legacy(e, i, T1, 0, 0);
+        emit_legacy(e, i, T1, 0, &t->op);
         tr_flags_written(t);
 }
 
@@ -376,9 +378,8 @@ tr_plain(struct tr *t, const struct x86_insn *i)
         if ((d->flags & X86_OD_BITSTR) && i->has_mem) {
                 c = bitstring_mem(t, i, d->rm_access);
                 access = bitstring_access;
-        } else if (tr_group_access(t, &t->t0_disp)) {
+        } else if (tr_group_access(t)) {
                 access(t, i);
-                t->t0_disp = 0;
                 t->t0_group = t->group_of[t->at];
                 return;
         } else {
@@ -387,6 +388,7 @@ tr_plain(struct tr *t, const struct x86_insn *i)
         before = t->flags;
         access(t, i);
         t->t0_kept = false;
+        tr_stack_keep(t);
         if (d->rm_access & X86_ACC_W) {
                 if (c != NULL)
                         tr_temps_forget(t); /* the cold path loses them */
@@ -430,20 +432,20 @@ tr_lea(struct tr *t, const struct x86_insn *i)
 
 /* ---- stack ---- */
 
-/* mov [r11], host, @size bytes */
+/* mov [t->op], host, @size bytes */
 static void
-emit_store_t0(struct emit *e, unsigned host, unsigned size)
+emit_store_op(struct tr *t, unsigned host, unsigned size)
 {
         if (size == 2)
-                emit8(e, 0x66);
-        emit_rm(e, size == 8, 0x89, host, T0, -1, 1, 0);
+                emit8(&t->e, 0x66);
+        tr_emit_op(t, size == 8, 0x89, host);
 }
 
-/* mov host, [r11]; 2 and 4 bytes are zero-extended */
+/* mov host, [t->op]; 2 and 4 bytes are zero-extended */
 static void
-emit_load_t0(struct emit *e, unsigned host, unsigned size)
+emit_load_op(struct tr *t, unsigned host, unsigned size)
 {
-        emit_rm(e, size == 8, size == 2 ? 0x0fb7 : 0x8b, host, T0, -1, 1, 0);
+        tr_emit_op(t, size == 8, size == 2 ? 0x0fb7 : 0x8b, host);
 }
 
 static void
@@ -462,7 +464,7 @@ push_access(struct tr *t, const struct x86_insn *i)
         } else {
                 emit_mov_imm(e, T1, (uint64_t)i->imm);
         }
-        emit_store_t0(e, host, i->opsize);
+        emit_store_op(t, host, i->opsize);
         tr_stack_adjust(t, -(int32_t)i->opsize);
 }
 
@@ -474,12 +476,13 @@ tr_push(struct tr *t, const struct x86_insn *i)
 
         if (i->has_mem) {
                 tr_mem(t, i, i->opsize, X86_ACC_R, 0);
-                emit_load_t0(&t->e, T1, i->opsize);
+                emit_load_op(t, T1, i->opsize);
                 emit_gs_store(&t->e, EMIT_W, T1, OFF(scratch[1]));
         }
         c = tr_stack_access(t, -(int32_t)i->opsize, i->opsize, X86_ACC_W);
         before = t->flags;
         push_access(t, i);
+        tr_stack_keep(t);
         tr_mem_done(t, c, i, push_access, before);
 }
 
@@ -487,7 +490,7 @@ static void
 pop_mem_access(struct tr *t, const struct x86_insn *i)
 {
         emit_gs_load(&t->e, EMIT_W, T1, OFF(scratch[1]));
-        emit_store_t0(&t->e, T1, i->opsize);
+        emit_store_op(t, T1, i->opsize);
         tr_stack_adjust(t, i->opsize);
 }
 
@@ -520,11 +523,12 @@ tr_pop(struct tr *t, const struct x86_insn *i)
         enum tr_flags before;
 
         tr_stack_access(t, 0, i->opsize, X86_ACC_R);
-        emit_load_t0(&t->e, T1, i->opsize);
+        emit_load_op(t, T1, i->opsize);
         if (!i->has_mem) {
                 if (i->rm != X86_RSP || i->opsize == 2)
                         tr_stack_adjust(t, i->opsize);
                 write_register(t, i->rm, i->opsize);
+                tr_stack_keep(t);
                 return;
         }
         emit_gs_store(&t->e, EMIT_W, T1, OFF(scratch[1]));
@@ -546,7 +550,7 @@ tr_leave(struct tr *t, const struct x86_insn *i)
         if (!wide && !(t->mode & SOFT_MODE_SS32))
                 emit_rr(e, EMIT_D, 0x0fb7, T0, T0);
         tr_stack_check(t, i->opsize, X86_ACC_R);
-        emit_load_t0(e, T1, i->opsize);
+        emit_load_op(t, T1, i->opsize);
         emit_gs_store(e, EMIT_W, T1, OFF(scratch[1]));
         if (wide || (t->mode & SOFT_MODE_SS32)) {
                 emit_rm(e, wide, 0x8d, H_RSP, H_RBP, -1, 1, i->opsize);

@@ -88,6 +88,7 @@ void
 tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra)
 {
         tr_temps_store(t);
+        t->t0_group = -1;
         tr_ea(t, i, T0, extra, 8);
         tr_temp_forget(t, T0);
 }
@@ -121,6 +122,12 @@ tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
                 emit8(e, 0x9b); /* fwait */
         tr_call_thunk(t, t->eng->thunks.seg, t->rip);
         emit64(e, size | seg << 8 | acc << 16);
+}
+
+void
+tr_emit_op(struct tr *t, int w, unsigned opcode, unsigned reg)
+{
+        emit_rm(&t->e, w, opcode, reg, t->op.base, t->op.index, 1, t->op.disp);
 }
 
 static unsigned
@@ -232,16 +239,12 @@ tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc)
 struct tr_cold *
 tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra)
 {
-        int32_t disp;
-
-        if (tr_group_access(t, &disp)) {
-                if (disp != 0)
-                        emit_rm(&t->e, EMIT_W, 0x8d, T0, T0, -1, 1, disp);
+        if (tr_group_access(t))
                 return NULL;
-        }
         if (i->mem_base == X86_RSP && i->mem_index < 0 && i->mem_seg == X86_SS && i->asize == 8 &&
             tr_stack_shared(t, i->disp + extra, size))
                 return NULL;
+        t->op = (struct tr_operand){ T0, -1, 0 };
         tr_flags_clobber(t);
         tr_ea_t0(t, i, extra);
         return i->mem_base == X86_RSP && i->mem_seg == X86_SS ? tr_stack_check(t, size, acc) :
@@ -325,6 +328,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         t->rip = c->rip;
         t->next = c->next;
         t->temp[0].guest = t->temp[1].guest = -1;
+        t->op = (struct tr_operand){ T0, -1, 0 };
         c->access(t, c->insn);
         tr_temps_forget(t);
         if (c->leave_in == TR_LEAVE_SCRATCH)

@@ -205,7 +205,7 @@ tr_stack_follow(struct tr *t)
         t->sp += u.delta;
 }
 
-/* T0: host address of @bytes at stack pointer + @disp, if the block's check covers them.  Flags are kept. */
+/* t->op: @bytes at stack pointer + @disp, if the block's check covers them.  T0 is lost, flags are kept. */
 bool
 tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
 {
@@ -213,19 +213,34 @@ tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
 
         if (!in_range(t, (int32_t)disp, (int32_t)disp + (int32_t)bytes))
                 return false;
-        tr_temp_forget(t, T0);
-        emit_gs_load(e, EMIT_W, T0, OFF(stack_delta));
-        emit_rm(e, EMIT_W, 0x8d, T0, H_RSP, T0, 1, (int32_t)disp);
+        if (t->t0_group != TR_T0_STACK) {
+                tr_temp_forget(t, T0);
+                emit_gs_load(e, EMIT_W, T0, OFF(stack_delta));
+                t->t0_group = -1;
+        }
+        t->op = (struct tr_operand){ H_RSP, T0, (int32_t)disp };
         return true;
 }
 
-/* An access by an instruction of its own: T0 becomes the host address. */
+/* After an access of the instruction that left T0 alone: it still holds stack_delta, if it did. */
+void
+tr_stack_keep(struct tr *t)
+{
+        if (t->op.index != T0)
+                return;
+        t->t0_group = TR_T0_STACK;
+        t->t0_kept = true;
+}
+
+/* An access by an instruction of its own; t->op is where. */
 struct tr_cold *
 tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
 {
         if (tr_stack_shared(t, disp, size))
                 return NULL;
+        t->op = (struct tr_operand){ T0, -1, 0 };
         tr_flags_clobber(t);
+        t->t0_group = -1;
         tr_stack_addr(t, disp);
         return tr_stack_check(t, size, acc);
 }

@@ -51,7 +51,7 @@ void
 tr_flags_for(struct tr *t)
 {
         const struct x86_opdesc *d = t->insn[t->at].desc;
-        uint16_t wanted = d->flags_read | d->flags_maybe;
+        uint16_t wanted = d->flags_read | (d->flags_maybe & tr_live_after(t));
 
         if (d->flags_written | d->flags_maybe)
                 wanted |= tr_live_after(t) & ~d->flags_written;
@@ -203,7 +203,7 @@ tr_flags_dead_at(struct tr *t, const struct tr_source *s, gva_t target)
 
                 if (tr_decode(s, at, t->bits, false, &i) != X86_DECODE_OK)
                         break;
-                if ((i.desc->flags_read | i.desc->flags_maybe) & unknown)
+                if (i.desc->flags_read & unknown)
                         break;
                 if (tr_is_flow(&i) || i.desc->class == X86_CLASS_SYSTEM || i.desc->class >= X86_CLASS_PUSHF)
                         break;
@@ -351,7 +351,7 @@ tr_liveness(struct tr *t, const struct tr_source *s)
                 const struct x86_opdesc *d = t->insn[n].desc;
 
                 live &= (uint16_t)~d->flags_written;
-                live |= (d->flags_read | d->flags_maybe) & X86_FL_ARITH;
+                live |= d->flags_read & X86_FL_ARITH;
                 if (tr_has_target(&t->insn[n]) && !(t->taken_dead >> n & 1))
                         live = X86_FL_ARITH;
                 if (d->class == X86_CLASS_SYSTEM && tr_sys_is_inline(t, &t->insn[n]) && d->sys != X86_SYS_STI &&
@@ -503,6 +503,7 @@ tr_emit_block(struct tr *t)
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
                 t->t0_kept = false;
+                t->op = (struct tr_operand){ T0, -1, 0 };
                 if (!tr_keeps_temps(&t->insn[t->at]))
                         tr_temps_forget(t);
                 tr_stack_prepare(t);
@@ -591,7 +592,6 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->fpu_checked = t->ended = false;
         t->stack_group_used = t->stack_shared = false;
         t->sp = 0;
-        t->t0_disp = 0;
         b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);
         atomic_fetch_add_explicit(&eng->stats.translate_tsc, __builtin_ia32_rdtsc() - start, memory_order_relaxed);
         return b;

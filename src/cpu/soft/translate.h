@@ -53,12 +53,20 @@ struct tr_group {
 };
 
 #define TR_GROUPS 8
+#define TR_T0_STACK TR_GROUPS
 _Static_assert(TR_GROUPS == sizeof(((struct soft_cpu *)NULL)->group_host) / sizeof(uint64_t), "a slot for each");
 
 /* What a temporary holds beside what an instruction needs it for, see tr_temp.c. */
 struct tr_temp {
         int8_t guest; /* register, or -1 */
         bool dirty;   /* st.gpr[] has an older value */
+};
+
+/* A memory operand of the host, once it has been checked: [base + index + disp]. */
+struct tr_operand {
+        uint8_t base;
+        int8_t index; /* -1: none */
+        int32_t disp;
 };
 
 #define TR_LEAVE_SCRATCH 16 /* in scratch[1] */
@@ -93,9 +101,9 @@ struct tr {
         unsigned group_count;
         int8_t group_of[SOFT_BLOCK_INSNS]; /* the group that the instruction's operand belongs to, or -1 */
         struct tr_temp temp[2]; /* T0, T1 */
-        int8_t t0_group;       /* the group whose host address T0 holds, or -1 */
+        int8_t t0_group;       /* the group whose host address T0 holds, or TR_T0_STACK: stack_delta; or -1 */
         bool t0_kept;          /* the current instruction leaves it there */
-        int32_t t0_disp;       /* the operand is that far behind T0 */
+        struct tr_operand op;  /* where the present access is made */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
         unsigned cold_count;
@@ -124,7 +132,9 @@ void tr_load_guest(struct tr *t, unsigned host, unsigned guest);
 /* The operand's offset (without segment base), plus @extra, into @dst, @bytes of it (4 or 8).  Flags are kept. */
 void tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsigned bytes);
 void tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra);
-/* The ModRM operand's host address into T0.  Returns the cold record, to be given to tr_mem_done for stores. */
+/* op reg, [t->op] */
+void tr_emit_op(struct tr *t, int w, unsigned opcode, unsigned reg);
+/* Checks the ModRM operand; t->op is where it is.  Returns the cold record, to be given to tr_mem_done for stores. */
 struct tr_cold *tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra);
 void tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access_fn *access,
     enum tr_flags before);
@@ -168,6 +178,7 @@ const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
 void tr_stack_prepare(struct tr *t);
 void tr_stack_follow(struct tr *t);
 bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
+void tr_stack_keep(struct tr *t);
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
 void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
 
@@ -179,7 +190,7 @@ void tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk);
 
 /* tr_group.c */
 void tr_group_plan(struct tr *t);
-bool tr_group_access(struct tr *t, int32_t *ret_disp);
+bool tr_group_access(struct tr *t);
 void tr_group_emit_cold(struct tr *t, struct tr_cold *c);
 
 /* tr_sys.c: whether the instruction is translated in line, and the translation */
