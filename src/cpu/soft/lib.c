@@ -43,3 +43,35 @@ memcmp(const void *a, const void *b, size_t n)
                         return *p < *q ? -1 : 1;
         return 0;
 }
+
+#ifdef __SANITIZE_ADDRESS__
+
+#include <dlfcn.h>
+#include <stdlib.h>
+
+static void (*real_handle_no_return)(void);
+static __thread uint8_t no_return_xsave[4096] __attribute__((aligned(64)));
+
+__attribute__((constructor)) static void
+find_handle_no_return(void)
+{
+        *(void **)&real_handle_no_return = dlsym(RTLD_NEXT, "__asan_handle_no_return");
+        if (real_handle_no_return == NULL)
+                abort();
+}
+
+/*
+ * The compiler calls it before each function that does not return, soft_raise() among them.  The sanitizer's own
+ * clears memory by libc's memset, which on hosts without AVX-512 uses registers that the guest's state is in.
+ */
+void __asan_handle_no_return(void);
+
+void
+__asan_handle_no_return(void)
+{
+        __asm__ volatile("xsave64 %0" : "+m"(no_return_xsave) : "a"(7), "d"(0) : "memory");
+        real_handle_no_return();
+        __asm__ volatile("xrstor64 %0" : : "m"(no_return_xsave), "a"(7), "d"(0) : "memory");
+}
+
+#endif
