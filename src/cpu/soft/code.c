@@ -419,6 +419,12 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
 
         if (!(p->granules & granules))
                 return false;
+        /*
+         * Jump caches are emptied whole for blocks that move.  Where code is written it is rather a compiler's output than a
+         * library, so that is done once: what comes next is translated for its own linear address.
+         */
+        if (p->seen == SOFT_SEEN_MOVES)
+                granules = ~0ull;
         for (struct soft_block *b = p->blocks, *next; b != NULL; b = next) {
                 unsigned which = page_index(b, page);
                 uint64_t g = block_granules(b, which);
