@@ -365,6 +365,13 @@ copy_code(void *to, const u8 *from, const u8 *end)
         __asm__(".pushsection .rodata\n" #name ": " text "\n" #name "_end:\n.popsection")
 
 USER_CODE(user_cs, "mov %cs, %eax; int $0x80");
+USER_CODE(user_place, "lea user_place_data(%rip), %rax; call 1f; user_place_return: add %rcx, %rax; int $0x80\n"
+                      "1: mov user_place_data(%rip), %ecx; add (%rsp), %rax; ret\n"
+                      "user_place_data: .long 0x1234");
+extern const u8 user_place_data[], user_place_return[];
+USER_CODE(user_place_de, "xor %ecx, %ecx; div %ecx");
+USER_CODE(user_place_gp, "nop; cli");
+USER_CODE(user_place_pf, "nop; nop; mov 0x4003f000, %eax");
 USER_CODE(user_peek, "mov 0x100000, %eax; int $0x80");
 USER_CODE(user_syscall, "mov $0x23, %eax; syscall; int $0x80");
 USER_CODE(user_cli, "cli; int $0x80");
@@ -378,6 +385,43 @@ user(const u8 *from, const u8 *end, u64 cs)
         last = (struct fault){ 0 };
         resume = (u64)user_back;
         return run_user((void *)PAGE(10), cs, (u64)user_stack + sizeof(user_stack));
+}
+
+/* One page of user code at several linear addresses in turn, as libraries are in processes. */
+static void
+test_user_places(void)
+{
+        static const struct {
+                const u8 *from, *end;
+                u64 vector, at;
+        } faults[] = { { user_place_de, user_place_de_end, 0, 2 }, { user_place_gp, user_place_gp_end, 13, 1 },
+                { user_place_pf, user_place_pf_end, 14, 2 } };
+        u64 places = 0, right = 0;
+
+        for (unsigned n = 0; n < 4; n++)
+                map(30 + n, FRAME(30) | P | W | U);
+        copy_code((void *)PAGE(30), user_place, user_place_end);
+        for (unsigned n = 0; n < 12; n++) {
+                u64 page = PAGE(30 + n % 4);
+
+                resume = (u64)user_back;
+                right += run_user((void *)page, 0x2b, (u64)user_stack + sizeof(user_stack)) ==
+                    2 * page + (u64)(user_place_data - user_place) + (u64)(user_place_return - user_place) + 0x1234;
+        }
+        check("user-code-at-four-places", right, 12);
+        right = 0;
+        for (unsigned i = 0; i < 3; i++) {
+                copy_code((void *)PAGE(30), faults[i].from, faults[i].end);
+                for (unsigned n = 0; n < 12; n++, places++) {
+                        u64 page = PAGE(30 + n % 4);
+
+                        last = (struct fault){ 0 };
+                        resume = (u64)user_back;
+                        (void)run_user((void *)page, 0x2b, (u64)user_stack + sizeof(user_stack));
+                        right += last.vector == faults[i].vector && last.rip == page + faults[i].at && last.count == 1;
+                }
+        }
+        check("user-faults-at-four-places", right, places);
 }
 
 static void
@@ -951,6 +995,7 @@ main(void)
         test_much_code();
         test_interrupts();
         test_user_mode();
+        test_user_places();
         test_alignment();
         test_double_fault();
         test_segments();
