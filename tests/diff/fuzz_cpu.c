@@ -333,8 +333,8 @@ is_free_to_differ(const struct diff_case *c, const struct diff_result *a, const 
         /* Across the end of the 4 GiB of a flat segment: SDM 3A 5.3. */
         if (c->compat && !c->segments && (a->vector == X86_VEC_PF || a->vector == X86_VEC_AC) && (b->vector == X86_VEC_GP || b->vector == X86_VEC_SS))
                 return true;
-        /* An operand that is misaligned and outside its stack segment may get #GP or #SS. */
-        if ((c->segments || in.desc->sys == X86_SYS_CMPXCHG8B || in.desc->sys == X86_SYS_FXRSTOR) &&
+        /* An operand that is misaligned and outside its stack segment, which MOV SS may have loaded, may get #GP or #SS. */
+        if ((c->segments || (c->compat && (in.desc->flags & X86_OD_ALIGN)) || in.desc->sys == X86_SYS_CMPXCHG8B || in.desc->sys == X86_SYS_FXRSTOR) &&
             a->vector == X86_VEC_GP && b->vector == X86_VEC_SS)
                 return true;
         /* VCVTPS2PH may have set MXCSR's flags when its store faults. */
