@@ -17,30 +17,28 @@ diff_emit(struct diff_insn *out, const void *bytes, unsigned len, enum diff_fix 
         memcpy(out->bytes, bytes, len);
 }
 
-/* mov reg, target; jmp or call reg; or push target; ret.  Two instructions. */
+/* mov reg, target; jmp or call reg, perhaps behind two pushes; or push target; ret. */
 static unsigned
 gen_indirect(struct gen *g, struct diff_insn *out, unsigned self)
 {
-        unsigned reg = diff_below(&g->rng, 3), target = self + 2 + diff_below(&g->rng, 2);
-        uint8_t mov[5] = { (uint8_t)(0xb8 + reg) }, push[5] = { 0x68 };
-        uint8_t jump[2] = { 0xff, (uint8_t)(0xe0 + reg) }, call[2] = { 0xff, (uint8_t)(0xd0 + reg) }, ret[1] = { 0xc3 };
+        unsigned reg = g->c->compat || diff_chance(&g->rng, 50) ? diff_below(&g->rng, 3) : X86_R10 + diff_below(&g->rng, 2);
+        unsigned pushes = diff_below(&g->rng, 3) == 0 ? 2 : 0, n = 0;
+        uint8_t rex = 0x40 | (uint8_t)(reg >> 3), low = reg & 7;
+        uint8_t mov[6] = { rex, (uint8_t)(0xb8 + low) }, push[5] = { 0x68 }, ret[1] = { 0xc3 }, push_rax[1] = { 0x50 };
+        uint8_t branch[3] = { rex, 0xff, (uint8_t)((diff_below(&g->rng, 2) ? 0xe0 : 0xd0) + low) }; /* jmp, call */
+        unsigned skip = reg < 8; /* REX is INC in 32-bit mode, and not wanted here */
 
-        switch (diff_below(&g->rng, 3)) {
-        case 0:
-                diff_emit(&out[0], push, 5, FIX_ABS32, 1, target);
+        if (diff_below(&g->rng, 3) == 0) {
+                diff_emit(&out[0], push, 5, FIX_ABS32, 1, self + 2 + diff_below(&g->rng, 2));
                 diff_emit(&out[1], ret, 1, FIX_NONE, 0, 0);
                 return 2;
-        case 1:
-                diff_emit(&out[0], mov, 5, FIX_ABS32, 1, target);
-                diff_emit(&out[1], jump, 2, FIX_NONE, 0, 0);
-                break;
-        default:
-                diff_emit(&out[0], mov, 5, FIX_ABS32, 1, target);
-                diff_emit(&out[1], call, 2, FIX_NONE, 0, 0);
-                break;
         }
+        diff_emit(&out[n++], mov + skip, 6 - skip, FIX_ABS32, 2 - skip, self + 2 + pushes + diff_below(&g->rng, 2));
+        while (n <= pushes)
+                diff_emit(&out[n++], push_rax, 1, FIX_NONE, 0, 0);
+        diff_emit(&out[n++], branch + skip, 3 - skip, FIX_NONE, 0, 0);
         g->known &= ~(1u << reg);
-        return 2;
+        return n;
 }
 
 /* A store into the immediate of an instruction some places ahead, itself made here: the new value must be seen. */

@@ -534,6 +534,7 @@ soft_check_run(struct soft_cpu *v, enum soft_left *ret_left)
                 foresee(v, b);
                 c->variant = 0;
                 v->one_block = true;
+                v->window_credit = 0; /* the window moves at once: a block that goes on in its variant cannot be judged */
                 soft_jumps_arm(v);
                 left = run(v, b);
                 v->one_block = false;

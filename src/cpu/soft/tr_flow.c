@@ -294,8 +294,10 @@ tr_target(struct tr *t, const struct x86_insn *i)
         if (i->has_mem) {
                 tr_mem(t, i, i->opsize, X86_ACC_R, 0);
                 tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T0);
+                t->t0_group = -1;
                 return;
         }
+        t->t0_group = -1;
         tr_load_guest(t, T0, i->rm);
         if (i->opsize == 4)
                 emit_mov_rr(e, EMIT_D, T0, T0);
