@@ -440,7 +440,7 @@ soft_slow_commit(struct soft_cpu *v)
         }
         soft_fpu_get(v);
         /* A device may have asked for something; code that straddles pages may have been hit. */
-        if (m->pieces == 1 && !v->kick)
+        if (m->pieces == 1 && !soft_must_leave(v))
                 return 0;
         soft_check_interrupted(v);
         return 1;

@@ -492,7 +492,7 @@ soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn)
         soft_flags_out(v);
         soft_fpu_get(v);
         v->st.rip = v->next_rip;
-        if (v->next_rip == next && !v->kick && kills == soft_code_kills(v->engine))
+        if (v->next_rip == next && !soft_must_leave(v) && kills == soft_code_kills(v->engine))
                 return 0;
         soft_check_interrupted(v);
         return 1;
