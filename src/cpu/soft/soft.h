@@ -177,11 +177,11 @@ void *soft_host_rw(struct soft_cpu *v, gva_t address, unsigned size, enum soft_a
 /* The same for reading only, RAM or ROM. */
 void *soft_host_read(struct soft_cpu *v, gva_t address, unsigned size);
 
-/* A kick in the middle of a block.  One that is being checked is left at its end, to be judged, either way. */
+/* A kick in the middle of a block; what is done plainly, to be compared, goes on to the block's end. */
 static inline bool
 soft_must_leave(const struct soft_cpu *v)
 {
-        return v->kick && !v->one_block && !v->checking;
+        return v->kick && !v->checking;
 }
 
 /* debug.c: an access to watched memory?  Called for each while v->watching. */
