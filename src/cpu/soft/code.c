@@ -56,29 +56,6 @@ code_map(size_t bytes)
         return p == MAP_FAILED ? NULL : p;
 }
 
-void *
-soft_map_table(size_t bytes)
-{
-        size_t room = bytes + SOFT_TABLE_ALIGN;
-        char *p = code_map(room), *start;
-
-        if (p == NULL)
-                return NULL;
-        start = (char *)(((uintptr_t)p + SOFT_TABLE_ALIGN - 1) & ~(uintptr_t)(SOFT_TABLE_ALIGN - 1));
-        if (start != p)
-                munmap(p, (size_t)(start - p));
-        munmap(start + bytes, (size_t)(p + room - (start + bytes)));
-        (void)madvise(start, bytes, MADV_HUGEPAGE);
-        return start;
-}
-
-void
-soft_unmap_table(void *table, size_t bytes)
-{
-        if (table != NULL)
-                munmap(table, bytes);
-}
-
 /*
  * The same memory twice, so that no page is ever writable and executable.  Shared anonymous memory, which
  * mremap() maps again where the old size is 0, and which perf takes for generated code.
@@ -164,7 +141,7 @@ soft_code_create(struct soft_engine *e)
         soft_thunks_emit(e);
         code_divide(e);
         e->meta = code_map(e->region_count * e->region_meta);
-        e->hash = soft_map_table(sizeof(e->hash[0]) << CODE_HASH_BITS);
+        e->hash = code_map(sizeof(e->hash[0]) << CODE_HASH_BITS);
         e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
         e->pages = code_map(page_bytes(e));
         e->code_pages = code_map(bitmap_bytes(e));
@@ -191,7 +168,7 @@ soft_code_destroy(struct soft_engine *e)
         code_unmap(e->code_w, e->code_size);
         code_unmap(e->code_x, e->code_size);
         code_unmap(e->meta, e->region_count * e->region_meta);
-        soft_unmap_table(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS);
+        code_unmap(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS);
         code_unmap(e->order, e->region_count * order_max(e) * sizeof(e->order[0]));
         code_unmap(e->pages, page_bytes(e));
         code_unmap(e->code_pages, bitmap_bytes(e));

@@ -244,14 +244,6 @@ soft_code_kills(const struct soft_engine *e)
         return atomic_load_explicit(&e->stats.smc_kills, memory_order_relaxed);
 }
 
-/*
- * Zeroed memory in huge pages where the host gives them, for a table that is looked into all over: @bytes, a multiple of a
- * page.  NULL: no memory.  To be unmapped with the same size; NULL is allowed there.
- */
-void *soft_map_table(size_t bytes);
-void soft_unmap_table(void *table, size_t bytes);
-#define SOFT_TABLE_ALIGN (2ul << 20)
-
 int soft_code_create(struct soft_engine *e);
 void soft_code_destroy(struct soft_engine *e);
 /* Forgets everything.  With every vCPU out of translated code, and the lock held. */
@@ -334,8 +326,7 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
-struct soft_jump *soft_jumps_create(void); /* an empty cache; NULL: no memory */
-void soft_jumps_destroy(struct soft_jump *jumps); /* NULL is allowed */
+struct soft_jump *soft_jumps_create(void); /* an empty cache, from malloc; NULL: no memory */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
 /* run.c */
 void soft_kick(struct soft_cpu *v);

@@ -151,21 +151,15 @@ tlb_destroy(struct tlb *t)
 
 /* ---- jump caches ---- */
 
-/* An empty cache: all zeros, but for the slot of address 0. */
+/* An empty cache: all zeros, but for the slot of address 0.  Memory comes with the first use of each page. */
 struct soft_jump *
 soft_jumps_create(void)
 {
-        struct soft_jump *j = soft_map_table(SOFT_JUMP_COUNT * sizeof(*j));
+        struct soft_jump *j = calloc(SOFT_JUMP_COUNT, sizeof(*j));
 
         if (j != NULL)
                 j[0].address = SOFT_JUMP_NONE(0);
         return j;
-}
-
-void
-soft_jumps_destroy(struct soft_jump *jumps)
-{
-        soft_unmap_table(jumps, SOFT_JUMP_COUNT * sizeof(*jumps));
 }
 
 /* True if there was anything in it. */
@@ -361,11 +355,11 @@ soft_mmu_destroy(struct soft_cpu *v)
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
                 tlb_destroy(&m->aspace[i].user);
                 tlb_destroy(&m->aspace[i].access);
-                soft_jumps_destroy(m->aspace[i].jumps.slot);
+                free(m->aspace[i].jumps.slot);
         }
         tlb_destroy(&m->kernel);
         tlb_destroy(&m->watched);
-        soft_jumps_destroy(m->kernel_jumps.slot);
+        free(m->kernel_jumps.slot);
         free(m);
         v->mmu = NULL;
 }

@@ -987,7 +987,7 @@ soft_destroy(struct cpu_engine *engine)
         soft_run_unmap(e);
         free(e->breaks);
         soft_cover_destroy(e->cover);
-        soft_jumps_destroy(e->no_jumps);
+        free(e->no_jumps);
         free(e);
 }
 
