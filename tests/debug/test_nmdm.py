@@ -148,19 +148,24 @@ def read_some(fd):
         return b''
 
 
-def exchange(fd, data):
-    """Sends and receives at once, as fast as it goes."""
+def send_across(source, target, data):
+    """What goes in on the one side comes out on the other, as fast as it goes, however slowly it is taken out there."""
     got, sent = b'', 0
     while len(got) < len(data):
-        readable, writable, _ = select.select([fd], [fd] if sent < len(data) else [], [], PATIENCE)
+        readable, writable, _ = select.select([target], [source] if sent < len(data) else [], [], PATIENCE)
         assert readable or writable, f'stuck: {sent} sent, {len(got)} received of {len(data)}'
         if writable:
-            sent += os.write(fd, data[sent:sent + 4096])
+            sent += os.write(source, data[sent:sent + 4096])
         if readable:
-            part = read_some(fd)
+            part = read_some(target)
             assert part, 'hung up'
             got += part
     assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
+
+
+def exchange(fd, data):
+    """The same with somebody who sends back what he gets."""
+    send_across(fd, fd, data)
 
 
 def test_program_opens_first():
@@ -224,19 +229,6 @@ def test_two_vms_are_joined():
             time.sleep(0.3)
             with VM('echo', ECHO, pair + 'B'):
                 assert ask.p.wait(timeout=120) == GOOD
-
-
-def send_across(source, target, data):
-    """What goes in on the one side comes out on the other, however slowly it is taken out there."""
-    got, sent = b'', 0
-    while len(got) < len(data):
-        readable, writable, _ = select.select([target], [source] if sent < len(data) else [], [], PATIENCE)
-        assert readable or writable, f'stuck: {sent} sent, {len(got)} received of {len(data)}'
-        if writable:
-            sent += os.write(source, data[sent:sent + 4096])
-        if readable:
-            got += read_some(target)
-    assert hashlib.sha256(got).digest() == hashlib.sha256(data).digest()
 
 
 def test_two_programs_are_joined():
