@@ -613,6 +613,23 @@ x86_decode(const uint8_t *bytes, unsigned avail, enum x86_mode mode, struct x86_
         return ok ? X86_DECODE_OK : X86_DECODE_UD;
 }
 
+bool
+x86_insn_is_near_branch(const struct x86_insn *insn)
+{
+        switch (insn->desc->class) {
+        case X86_CLASS_JMP:
+        case X86_CLASS_JCC:
+        case X86_CLASS_LOOP:
+        case X86_CLASS_CALL:
+        case X86_CLASS_JMP_IND:
+        case X86_CLASS_CALL_IND:
+        case X86_CLASS_RET:
+                return true;
+        default:
+                return false;
+        }
+}
+
 unsigned
 x86_insn_mem_bytes(const struct x86_insn *in)
 {

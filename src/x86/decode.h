@@ -242,6 +242,9 @@ enum x86_decode_result {
 enum x86_decode_result x86_decode(const uint8_t *bytes, unsigned avail, enum x86_mode mode,
     struct x86_insn *insn);
 
+/* JMP, Jcc, LOOP and JrCXZ, CALL, RET within the segment. */
+bool x86_insn_is_near_branch(const struct x86_insn *insn);
+
 /* Bytes that the memory operand touches (0: none, or not a fixed number). */
 unsigned x86_insn_mem_bytes(const struct x86_insn *insn);
 

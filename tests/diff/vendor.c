@@ -86,18 +86,7 @@ settle_undefined_flags(const struct pair *p)
 static bool
 is_short_near_branch(const struct x86_insn *in, const uint8_t *bytes)
 {
-        switch (in->desc->class) {
-        case X86_CLASS_JMP:
-        case X86_CLASS_JCC:
-        case X86_CLASS_LOOP:
-        case X86_CLASS_CALL:
-        case X86_CLASS_JMP_IND:
-        case X86_CLASS_CALL_IND:
-        case X86_CLASS_RET:
-                return in->mode == X86_MODE_64 && in->opsize_prefix && !in->rex_w;
-        default:
-                return false;
-        }
+        return x86_insn_is_near_branch(in) && in->mode == X86_MODE_64 && in->opsize_prefix && !in->rex_w;
 }
 
 static bool

@@ -10,23 +10,6 @@
 #include "base/util.h"
 #include "cpu/soft/translate.h"
 
-bool
-tr_is_flow(const struct x86_insn *i)
-{
-        switch (i->desc->class) {
-        case X86_CLASS_JMP:
-        case X86_CLASS_JCC:
-        case X86_CLASS_LOOP:
-        case X86_CLASS_CALL:
-        case X86_CLASS_JMP_IND:
-        case X86_CLASS_CALL_IND:
-        case X86_CLASS_RET:
-                return true;
-        default:
-                return false;
-        }
-}
-
 /*
  * Whether a jump to @target may be linked: all of the target block must be mapped as this one is.  An instruction
  * at the page's end may reach into the next, so jumps to it go through the jump cache, as jumps to other pages do.

@@ -182,7 +182,7 @@ tr_ends_block(const struct tr *t, const struct x86_insn *i)
 {
         if (tr_sys_is_inline(t, i))
                 return false;
-        if (tr_is_flow(i) || i->desc->class == X86_CLASS_POPF || i->desc->class == X86_CLASS_UD)
+        if (x86_insn_is_near_branch(i) || i->desc->class == X86_CLASS_POPF || i->desc->class == X86_CLASS_UD)
                 return true;
         return i->desc->class == X86_CLASS_SYSTEM && (i->desc->flags & X86_OD_END);
 }
@@ -205,7 +205,7 @@ tr_flags_dead_at(struct tr *t, const struct tr_source *s, gva_t target)
                         break;
                 if (i.desc->flags_read & unknown)
                         break;
-                if (tr_is_flow(&i) || i.desc->class == X86_CLASS_SYSTEM || i.desc->class >= X86_CLASS_PUSHF)
+                if (x86_insn_is_near_branch(&i) || i.desc->class == X86_CLASS_SYSTEM || i.desc->class >= X86_CLASS_PUSHF)
                         break;
                 at += i.len;
                 unknown &= (uint16_t)~i.desc->flags_written;
@@ -509,7 +509,7 @@ tr_emit_block(struct tr *t)
                 tr_stack_prepare(t);
                 t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr) };
                 tr_flags_note(t);
-                if (tr_is_flow(&t->insn[t->at]))
+                if (x86_insn_is_near_branch(&t->insn[t->at]))
                         tr_flow(t, &t->insn[t->at]);
                 else
                         tr_insn(t, &t->insn[t->at]);

@@ -164,7 +164,6 @@ void tr_temp_written(struct tr *t, unsigned host);
 void tr_insn(struct tr *t, const struct x86_insn *i);
 
 /* tr_flow.c: the instructions that end a block */
-bool tr_is_flow(const struct x86_insn *i);
 void tr_flow(struct tr *t, const struct x86_insn *i);
 /* The 4 bytes at @ahead bytes from here will be patched while others run them: aligns them. */
 void tr_align_patch(struct tr *t, unsigned ahead);
