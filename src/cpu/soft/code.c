@@ -413,11 +413,11 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
                         left |= g;
         }
         p->granules = left;
-        if (p->blocks == NULL)
+        if (p->blocks == NULL) {
                 p->seen = 0;
-        if (p->blocks == NULL)
                 atomic_fetch_and_explicit(&e->code_pages[(page >> MEM_PAGE_SHIFT) / 64],
                     ~(1ull << ((page >> MEM_PAGE_SHIFT) % 64)), memory_order_relaxed);
+        }
         return true;
 }
 

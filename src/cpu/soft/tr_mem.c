@@ -83,7 +83,6 @@ tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsig
                 emit_rr(e, EMIT_D, 0x0fb7, dst, dst);
 }
 
-/* The same into T0, for an access: st.gpr[] is complete. */
 void
 tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra)
 {
@@ -244,7 +243,7 @@ tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int3
         if (i->mem_base == X86_RSP && i->mem_index < 0 && i->mem_seg == X86_SS && i->asize == 8 &&
             tr_stack_shared(t, i->disp + extra, size))
                 return NULL;
-        t->op = (struct tr_operand){ T0, -1, 0 };
+        t->op = TR_AT_T0;
         tr_flags_clobber(t);
         tr_ea_t0(t, i, extra);
         return i->mem_base == X86_RSP && i->mem_seg == X86_SS ? tr_stack_check(t, size, acc) :
@@ -328,7 +327,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         t->rip = c->rip;
         t->next = c->next;
         t->temp[0].guest = t->temp[1].guest = -1;
-        t->op = (struct tr_operand){ T0, -1, 0 };
+        t->op = TR_AT_T0;
         c->access(t, c->insn);
         tr_temps_forget(t);
         if (c->leave_in == TR_LEAVE_SCRATCH)

@@ -238,7 +238,7 @@ tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
 {
         if (tr_stack_shared(t, disp, size))
                 return NULL;
-        t->op = (struct tr_operand){ T0, -1, 0 };
+        t->op = TR_AT_T0;
         tr_flags_clobber(t);
         t->t0_group = -1;
         tr_stack_addr(t, disp);

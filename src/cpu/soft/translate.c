@@ -503,7 +503,7 @@ tr_emit_block(struct tr *t)
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
                 t->t0_kept = false;
-                t->op = (struct tr_operand){ T0, -1, 0 };
+                t->op = TR_AT_T0;
                 if (!tr_keeps_temps(&t->insn[t->at]))
                         tr_temps_forget(t);
                 tr_stack_prepare(t);

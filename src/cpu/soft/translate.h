@@ -68,6 +68,7 @@ struct tr_operand {
         int8_t index; /* -1: none */
         int32_t disp;
 };
+#define TR_AT_T0 ((struct tr_operand){ T0, -1, 0 })
 
 #define TR_LEAVE_SCRATCH 16 /* in scratch[1] */
 
@@ -122,15 +123,16 @@ gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
 
 /* Has @thunk run and come back here, or behind what it is told.  T1 is lost; T0 is argument and result. */
 void tr_jump_thunk(struct tr *t, const uint8_t *thunk);
-/* The guest address @rip, as seen at the block's vaddr, to @reg.  Flags are kept. */
-void tr_emit_rip(struct tr *t, unsigned reg, gva_t rip);
 /* The same, and tells it the guest address @rip. */
 void tr_call_thunk(struct tr *t, const uint8_t *thunk, gva_t rip);
+/* The guest address @rip, as seen at the block's vaddr, to @reg.  Flags are kept. */
+void tr_emit_rip(struct tr *t, unsigned reg, gva_t rip);
 
 /* tr_mem.c */
 void tr_load_guest(struct tr *t, unsigned host, unsigned guest);
 /* The operand's offset (without segment base), plus @extra, into @dst, @bytes of it (4 or 8).  Flags are kept. */
 void tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsigned bytes);
+/* The same into T0, for an access: st.gpr[] is complete afterwards. */
 void tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra);
 /* op reg, [t->op] */
 void tr_emit_op(struct tr *t, int w, unsigned opcode, unsigned reg);
@@ -177,7 +179,7 @@ const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
 void tr_stack_prepare(struct tr *t);
 void tr_stack_follow(struct tr *t);
 bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
-void tr_stack_keep(struct tr *t);
+void tr_stack_keep(struct tr *t); /* after an access that left T0 alone */
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
 void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
 
