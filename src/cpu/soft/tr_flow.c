@@ -198,7 +198,6 @@ tr_jcc(struct tr *t, const struct x86_insn *i)
         tr_exit_if(t, i->cond, target, tr_taken_dead(t), target <= t->rip);
         if (t->at + 1 == t->count)
                 tr_exit(t, t->next, t->end_dead, false);
-        t->t0_kept = true;
 }
 
 /* LOOP, LOOPE, LOOPNE, JrCXZ: none changes a flag. */
@@ -276,11 +275,11 @@ tr_target(struct tr *t, const struct x86_insn *i)
 
         if (i->has_mem) {
                 tr_mem(t, i, i->opsize, X86_ACC_R, 0);
+                tr_temp_forget(t, T0);
                 tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T0);
-                t->t0_group = -1;
                 return;
         }
-        t->t0_group = -1;
+        tr_temp_forget(t, T0);
         tr_load_guest(t, T0, i->rm);
         if (i->opsize == 4)
                 emit_mov_rr(e, EMIT_D, T0, T0);

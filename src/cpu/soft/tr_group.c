@@ -170,7 +170,6 @@ tr_group_plan(struct tr *t)
         struct group_scan s;
 
         t->group_count = 0;
-        t->t0_group = -1;
         memset(t->group_of, -1, sizeof(t->group_of));
         if (t->bits == X86_MODE_16 || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)))
                 return;
@@ -238,13 +237,12 @@ tr_group_access(struct tr *t)
         g = &t->group[slot];
         group_key(t, i, t->next, &at);
         if (!g->checked) {
-                t->t0_group = -1;
                 emit_check(t, g, (unsigned)slot);
-        } else if (t->t0_group != slot) {
+        } else if (tr_temp_holder(t, TR_GROUP_HOST, slot) < 0) {
                 tr_temp_forget(t, T0);
-                t->t0_group = -1;
                 emit_gs_load(&t->e, EMIT_W, T0, OFF(group_host[0]) + 8 * (unsigned)slot);
         }
+        tr_temp_set(t, T0, TR_GROUP_HOST, slot);
         t->op = (struct tr_operand){ T0, -1, (int32_t)(at - g->low) };
         return true;
 }

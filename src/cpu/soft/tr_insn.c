@@ -60,7 +60,7 @@ choose_temp(const struct tr *t, const struct opmap *m, const struct x86_insn *i,
                         continue;
                 if (temp == found)
                         return temp;
-                if (best < 0 || (t->temp[best == T1].guest >= 0 && t->temp[temp == T1].guest < 0))
+                if (best < 0 || (t->temp[best == T1].holds != TR_NOTHING && t->temp[temp == T1].holds == TR_NOTHING))
                         best = temp; /* rather one that holds nothing */
         }
         return best;
@@ -280,7 +280,6 @@ plain_access(struct tr *t, const struct x86_insn *i)
         map_operands(t, &m, i);
         tr_flags_for(t);
         tr_flags_note(t);
-        t->t0_kept = true;
         load_operands(t, &m);
         emit_operation(t, i, &m);
         store_operands(t, &m);
@@ -380,15 +379,12 @@ tr_plain(struct tr *t, const struct x86_insn *i)
                 access = bitstring_access;
         } else if (tr_group_access(t)) {
                 access(t, i);
-                t->t0_group = t->group_of[t->at];
                 return;
         } else {
                 c = tr_mem(t, i, size, d->rm_access, 0);
         }
         before = t->flags;
         access(t, i);
-        t->t0_kept = false;
-        tr_stack_keep(t);
         if (d->rm_access & X86_ACC_W) {
                 if (c != NULL)
                         tr_temps_forget(t); /* the cold path loses them */
@@ -402,7 +398,6 @@ tr_lea(struct tr *t, const struct x86_insn *i)
         int dst = regs_host[i->reg];
 
         if (i->opsize >= 4 && i->opsize <= i->asize) {
-                t->t0_kept = true;
                 if (dst >= 0) {
                         tr_ea(t, i, (unsigned)dst, 0, i->opsize);
                         return;
@@ -482,7 +477,6 @@ tr_push(struct tr *t, const struct x86_insn *i)
         c = tr_stack_access(t, -(int32_t)i->opsize, i->opsize, X86_ACC_W);
         before = t->flags;
         push_access(t, i);
-        tr_stack_keep(t);
         tr_mem_done(t, c, i, push_access, before);
 }
 
@@ -528,7 +522,6 @@ tr_pop(struct tr *t, const struct x86_insn *i)
                 if (i->rm != X86_RSP || i->opsize == 2)
                         tr_stack_adjust(t, i->opsize);
                 write_register(t, i->rm, i->opsize);
-                tr_stack_keep(t);
                 return;
         }
         emit_gs_store(&t->e, EMIT_W, T1, OFF(scratch[1]));

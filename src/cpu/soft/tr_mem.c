@@ -87,7 +87,6 @@ void
 tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra)
 {
         tr_temps_store(t);
-        t->t0_group = -1;
         tr_ea(t, i, T0, extra, 8);
         tr_temp_forget(t, T0);
 }
@@ -326,7 +325,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         t->at = (unsigned)c->arg;
         t->rip = c->rip;
         t->next = c->next;
-        t->temp[0].guest = t->temp[1].guest = -1;
+        t->temp[0].holds = t->temp[1].holds = TR_NOTHING;
         t->op = TR_AT_T0;
         c->access(t, c->insn);
         tr_temps_forget(t);
@@ -371,7 +370,8 @@ tr_stack_adjust(struct tr *t, int32_t delta)
                 emit_rm(e, t->bits == X86_MODE_64, 0x8d, H_RSP, H_RSP, -1, 1, delta);
                 return;
         }
+        tr_temp_forget(t, T0);
         emit_rm(e, EMIT_D, 0x8d, T0, H_RSP, -1, 1, delta);
-        emit8(e, 0x66); /* mov r9w, r11w */
+        emit8(e, 0x66); /* mov sp, r11w */
         emit_rr(e, EMIT_D, 0x8b, H_RSP, T0);
 }

@@ -179,7 +179,6 @@ tr_stack_prepare(struct tr *t)
                 return;
         tr_flags_clobber(t);
         tr_temps_forget(t);
-        t->t0_group = -1;
         emit_rm(e, EMIT_W, 0x8d, T0, H_RSP, -1, 1, low);
         emit_gs(e, EMIT_W, 0x2b, T0, OFF(stack_tag));
         emit_alu_imm(e, EMIT_W, ALU_CMP, T0, (int32_t)MEM_PAGE_SIZE - (high - low));
@@ -213,23 +212,13 @@ tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
 
         if (!in_range(t, (int32_t)disp, (int32_t)disp + (int32_t)bytes))
                 return false;
-        if (t->t0_group != TR_T0_STACK) {
+        if (tr_temp_holder(t, TR_STACK_DELTA, 0) < 0) {
                 tr_temp_forget(t, T0);
                 emit_gs_load(e, EMIT_W, T0, OFF(stack_delta));
-                t->t0_group = -1;
+                tr_temp_set(t, T0, TR_STACK_DELTA, 0);
         }
         t->op = (struct tr_operand){ H_RSP, T0, (int32_t)disp };
         return true;
-}
-
-/* After an access of the instruction that left T0 alone: it still holds stack_delta, if it did. */
-void
-tr_stack_keep(struct tr *t)
-{
-        if (t->op.index != T0)
-                return;
-        t->t0_group = TR_T0_STACK;
-        t->t0_kept = true;
 }
 
 /* An access by an instruction of its own; t->op is where. */
@@ -240,7 +229,7 @@ tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
                 return NULL;
         t->op = TR_AT_T0;
         tr_flags_clobber(t);
-        t->t0_group = -1;
+        tr_temp_forget(t, T0);
         tr_stack_addr(t, disp);
         return tr_stack_check(t, size, acc);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guest registers in the temporaries.
+ * What the temporaries hold between instructions: the one record of it.  Who overwrites one says so.
  *
  * R10 and R11 have no host register of their own: the host's are what memory accesses are computed in.  Between
  * those, a temporary holds the guest register that was last used in it, and need not have stored it: only what
- * can fault, leaves the block or calls C wants st.gpr[] complete.
+ * can fault, leaves the block or calls C wants st.gpr[] complete.  Or it holds what further accesses can use.
  */
 #include "cpu/soft/translate.h"
 
@@ -19,8 +19,8 @@ store(struct tr *t, unsigned host)
 {
         struct tr_temp *m = temp_of(t, host);
 
-        if (m->guest >= 0 && m->dirty)
-                emit_gs_store(&t->e, EMIT_W, host, OFF(st.gpr[0]) + 8 * (unsigned)m->guest);
+        if (m->holds == TR_GUEST && m->dirty)
+                emit_gs_store(&t->e, EMIT_W, host, OFF(st.gpr[0]) + 8 * (unsigned)m->what);
         m->dirty = false;
 }
 
@@ -35,7 +35,7 @@ void
 tr_temp_forget(struct tr *t, unsigned host)
 {
         store(t, host);
-        temp_of(t, host)->guest = -1;
+        temp_of(t, host)->holds = TR_NOTHING;
 }
 
 void
@@ -46,24 +46,37 @@ tr_temps_forget(struct tr *t)
 }
 
 int
+tr_temp_holder(const struct tr *t, enum tr_holds holds, int what)
+{
+        for (unsigned n = 0; n < 2; n++)
+                if (t->temp[n].holds == holds && t->temp[n].what == what)
+                        return n == 0 ? T0 : T1;
+        return -1;
+}
+
+int
 tr_temp_find(const struct tr *t, unsigned guest)
 {
-        return t->temp[0].guest == (int)guest ? T0 : t->temp[1].guest == (int)guest ? T1 : -1;
+        return tr_temp_holder(t, TR_GUEST, (int)guest);
+}
+
+void
+tr_temp_set(struct tr *t, unsigned host, enum tr_holds holds, int what)
+{
+        *temp_of(t, host) = (struct tr_temp){ .holds = holds, .what = (int8_t)what };
 }
 
 void
 tr_temp_take(struct tr *t, unsigned host, unsigned guest, bool load)
 {
-        struct tr_temp *m = temp_of(t, host);
+        int holder = tr_temp_find(t, guest);
 
-        if (m->guest == (int)guest)
+        if (holder == (int)host)
                 return;
         store(t, host);
-        if (tr_temp_find(t, guest) >= 0)
-                tr_temp_forget(t, (unsigned)tr_temp_find(t, guest));
-        m->guest = (int8_t)guest;
-        if (host == T0)
-                t->t0_group = -1;
+        if (holder >= 0)
+                tr_temp_forget(t, (unsigned)holder);
+        tr_temp_set(t, host, TR_GUEST, (int)guest);
         if (load)
                 emit_gs_load(&t->e, EMIT_W, host, OFF(st.gpr[0]) + 8 * guest);
 }

@@ -475,19 +475,28 @@ tr_emit_entries(struct tr *t)
         t->flags = b->flags_in ? TR_FLAGS_HOST : TR_FLAGS_DEAD;
 }
 
-/* Whether the instruction looks after guest registers in the temporaries. */
-static bool
-tr_keeps_temps(const struct x86_insn *i)
+/* Guest registers in the temporaries are left there by those that look for them there. */
+static void
+tr_prepare_temps(struct tr *t, const struct x86_insn *i)
 {
         switch (i->desc->class) {
         case X86_CLASS_PLAIN:
-                return !(i->has_mem && (i->desc->flags & X86_OD_BITSTR));
+                if (i->has_mem && (i->desc->flags & X86_OD_BITSTR))
+                        tr_temps_forget(t);
+                break;
         case X86_CLASS_LEA:
         case X86_CLASS_NOP:
         case X86_CLASS_JCC:
-                return true;
+                break;
+        case X86_CLASS_PUSH:
+        case X86_CLASS_POP:
+                tr_temp_forget(t, T1);
+                if (t->temp[0].holds == TR_GUEST)
+                        tr_temp_forget(t, T0);
+                break;
         default:
-                return false;
+                tr_temps_forget(t);
+                break;
         }
 }
 
@@ -496,16 +505,14 @@ tr_emit_block(struct tr *t)
 {
         struct soft_block *b = t->b;
 
-        t->temp[0] = t->temp[1] = (struct tr_temp){ .guest = -1 };
+        t->temp[0] = t->temp[1] = (struct tr_temp){ .holds = TR_NOTHING };
         tr_emit_entries(t);
         tr_group_plan(t);
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
                 t->rip = t->rip_of[t->at];
                 t->next = t->rip_of[t->at + 1];
-                t->t0_kept = false;
                 t->op = TR_AT_T0;
-                if (!tr_keeps_temps(&t->insn[t->at]))
-                        tr_temps_forget(t);
+                tr_prepare_temps(t, &t->insn[t->at]);
                 tr_stack_prepare(t);
                 t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr) };
                 tr_flags_note(t);
@@ -514,8 +521,6 @@ tr_emit_block(struct tr *t)
                 else
                         tr_insn(t, &t->insn[t->at]);
                 tr_stack_follow(t);
-                if (!t->t0_kept)
-                        t->t0_group = -1;
         }
         b->insn_count = (uint8_t)t->count;
         b->raises = t->raise >= 0;

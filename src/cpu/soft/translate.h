@@ -53,13 +53,20 @@ struct tr_group {
 };
 
 #define TR_GROUPS 8
-#define TR_T0_STACK TR_GROUPS
 _Static_assert(TR_GROUPS == sizeof(((struct soft_cpu *)NULL)->group_host) / sizeof(uint64_t), "a slot for each");
 
 /* What a temporary holds beside what an instruction needs it for, see tr_temp.c. */
+enum tr_holds {
+        TR_NOTHING,
+        TR_GUEST,       /* guest register `what` */
+        TR_GROUP_HOST,  /* the host address of group `what` */
+        TR_STACK_DELTA, /* stack_delta */
+};
+
 struct tr_temp {
-        int8_t guest; /* register, or -1 */
-        bool dirty;   /* st.gpr[] has an older value */
+        enum tr_holds holds;
+        int8_t what;
+        bool dirty; /* a guest register: st.gpr[] has an older value */
 };
 
 /* A memory operand of the host, once it has been checked: [base + index + disp]. */
@@ -102,8 +109,6 @@ struct tr {
         unsigned group_count;
         int8_t group_of[SOFT_BLOCK_INSNS]; /* the group that the instruction's operand belongs to, or -1 */
         struct tr_temp temp[2]; /* T0, T1 */
-        int8_t t0_group;       /* the group whose host address T0 holds, or TR_T0_STACK: stack_delta; or -1 */
-        bool t0_kept;          /* the current instruction leaves it there */
         struct tr_operand op;  /* where the present access is made */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
@@ -156,8 +161,12 @@ void tr_emit_cold_access(struct tr *t, struct tr_cold *c);
 /* tr_temp.c; @host is T0 or T1.  Flags are kept. */
 void tr_temps_store(struct tr *t);  /* st.gpr[] is complete afterwards */
 void tr_temps_forget(struct tr *t); /* the same, and both may be overwritten */
-void tr_temp_forget(struct tr *t, unsigned host);
-int tr_temp_find(const struct tr *t, unsigned guest); /* the temporary that holds it, or -1 */
+void tr_temp_forget(struct tr *t, unsigned host); /* before it is overwritten */
+/* The temporary that holds this, or -1. */
+int tr_temp_holder(const struct tr *t, enum tr_holds holds, int what);
+int tr_temp_find(const struct tr *t, unsigned guest);
+/* From now on @host holds this, which the caller puts there. */
+void tr_temp_set(struct tr *t, unsigned host, enum tr_holds holds, int what);
 /* From now on @host holds @guest: its value with @load, else one that the caller puts there. */
 void tr_temp_take(struct tr *t, unsigned host, unsigned guest, bool load);
 void tr_temp_written(struct tr *t, unsigned host);
@@ -179,7 +188,6 @@ const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
 void tr_stack_prepare(struct tr *t);
 void tr_stack_follow(struct tr *t);
 bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
-void tr_stack_keep(struct tr *t); /* after an access that left T0 alone */
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
 void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
 
