@@ -6,6 +6,7 @@
 #include "dev/registry.h"
 #include "machine/private.h"
 #include "machine/tsc.h"
+#include "mem/file.h"
 #include "x86/cpuid.h"
 
 #include <errno.h>
@@ -60,6 +61,9 @@ build_memory(struct machine *machine, struct config_error *err)
                 error = check_room(vm->memory_bytes, err);
                 if (error != 0)
                         return error;
+                fd = mem_file_create(vm->memory_bytes);
+                if (fd < 0)
+                        return fail_with(err, "guest memory", fd);
         }
         error = mem_create(fd, vm->memory_bytes, &machine->mem);
         if (fd >= 0)

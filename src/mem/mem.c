@@ -3,9 +3,11 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static int
 mem_map(struct guest_mem *mem, gpa_t gpa, uint64_t len, int fd, uint64_t offset)
@@ -19,6 +21,14 @@ mem_map(struct guest_mem *mem, gpa_t gpa, uint64_t len, int fd, uint64_t offset)
         (void)madvise(p, len, MADV_HUGEPAGE);
         mem->area[mem->area_count++] = (struct mem_area){ gpa, len, MEM_RAM };
         return 0;
+}
+
+static void
+mem_close(struct guest_mem *mem)
+{
+        if (mem->fd >= 0)
+                close(mem->fd);
+        free(mem);
 }
 
 int
@@ -36,11 +46,12 @@ mem_create(int fd, uint64_t size_bytes, struct guest_mem **ret_mem)
         mem->low_bytes = size_bytes < MEM_LOW_LIMIT ? size_bytes : MEM_LOW_LIMIT;
         mem->high_bytes = size_bytes - mem->low_bytes;
         mem->reserved = MEM_HIGH_BASE + mem->high_bytes;
+        mem->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
         base = mmap(NULL, mem->reserved + 2 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
             -1, 0);
         if (base == MAP_FAILED) {
                 error = -errno;
-                free(mem);
+                mem_close(mem);
                 return error;
         }
         /* Huge pages want host and guest addresses to agree modulo 2 MiB. */
@@ -64,7 +75,7 @@ mem_destroy(struct guest_mem *mem)
         if (mem == NULL)
                 return;
         munmap(mem->base, mem->reserved);
-        free(mem);
+        mem_close(mem);
 }
 
 uint64_t
@@ -101,6 +112,24 @@ mem_find(const struct guest_mem *mem, gpa_t gpa, uint64_t len)
                         return a;
         }
         return NULL;
+}
+
+bool
+mem_has_file(const struct guest_mem *mem)
+{
+        return mem->fd >= 0;
+}
+
+int
+mem_map_again(const struct guest_mem *mem, gpa_t gpa, uint64_t len, void *at, int prot)
+{
+        uint64_t offset = gpa < MEM_HIGH_BASE ? gpa : gpa - MEM_HIGH_BASE + mem->low_bytes;
+
+        if (mem->fd < 0)
+                return -ENOTSUP;
+        if (mem_find(mem, gpa, len) == NULL)
+                return -EFAULT;
+        return mmap(at, len, prot, MAP_SHARED | MAP_FIXED, mem->fd, (off_t)offset) == MAP_FAILED ? -errno : 0;
 }
 
 enum mem_kind

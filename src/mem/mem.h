@@ -48,6 +48,7 @@ struct guest_mem {
         uint64_t reserved;     /* bytes of address space from base */
         uint64_t low_bytes;
         uint64_t high_bytes;
+        int fd;                /* that RAM is mapped from, or -1 */
         struct mem_area area[MEM_AREAS_MAX];
         unsigned area_count;
         mem_written_fn *written; /* set before any vCPU runs */
@@ -66,6 +67,14 @@ uint64_t mem_high_bytes(const struct guest_mem *mem);
 
 /* The kind of the page that holds @gpa. */
 enum mem_kind mem_kind(const struct guest_mem *mem, gpa_t gpa);
+
+/*
+ * Maps RAM a second time, the page-aligned range [gpa, gpa + len), at the host address @at in place of what is mapped there, with
+ * @prot of mmap(2).  Async-signal-safe.  -ENOTSUP: it is anonymous; -EFAULT: not all of it is RAM; else what mmap says.
+ */
+int mem_map_again(const struct guest_mem *mem, gpa_t gpa, uint64_t len, void *at, int prot);
+/* Whether it can. */
+bool mem_has_file(const struct guest_mem *mem);
 
 /* Host address of gpa 0.  For engines only. */
 uint8_t *mem_base(const struct guest_mem *mem);

@@ -652,3 +652,18 @@ x86_insn_mem_bytes(const struct x86_insn *in)
                 return in->desc->mem_bytes;
         }
 }
+
+uint16_t
+x86_insn_writes(const struct x86_insn *in)
+{
+        const struct x86_opdesc *d = in->desc;
+        uint16_t written = d->implicit_write;
+
+        if (d->reg_kind == X86_OPK_GPR && (d->reg_access & X86_ACC_W))
+                written |= (uint16_t)(1u << (d->flags & X86_OD_BYTE ? in->reg & 3 : in->reg) | 1u << in->reg);
+        if (d->rm_kind == X86_OPK_GPR && !in->has_mem && (d->rm_access & X86_ACC_W))
+                written |= (uint16_t)(1u << (d->flags & (X86_OD_BYTE | X86_OD_RM8) ? in->rm & 3 : in->rm) | 1u << in->rm);
+        if (d->vvvv_kind == X86_OPK_GPR && (d->vvvv_access & X86_ACC_W))
+                written |= (uint16_t)(1u << in->vvvv);
+        return written;
+}

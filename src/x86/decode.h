@@ -248,4 +248,7 @@ bool x86_insn_is_near_branch(const struct x86_insn *insn);
 /* Bytes that the memory operand touches (0: none, or not a fixed number). */
 unsigned x86_insn_mem_bytes(const struct x86_insn *insn);
 
+/* The general registers that its operands, named or implied, write: a bit for each.  Not the RSP of stack instructions. */
+uint16_t x86_insn_writes(const struct x86_insn *insn);
+
 #endif

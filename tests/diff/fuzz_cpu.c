@@ -47,7 +47,7 @@ struct run {
         unsigned long count, passed, failed, skipped, max_failures;
         unsigned long vectors[256];
         unsigned seconds;
-        bool one, self, list, step, large, moves;
+        bool one, self, list, step, large, moves, mirrors;
         struct diff_result *theirs;
 };
 
@@ -660,7 +660,7 @@ parse_options(struct run *r, int argc, char **argv)
 {
         int c;
 
-        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1CNFlSLM")) >= 0) {
+        while ((c = getopt(argc, argv, "s:n:t:m:o:a:b:f:1CNFlSLMR")) >= 0) {
                 switch (c) {
                 case 's':
                         r->seed = strtoull(optarg, NULL, 0);
@@ -698,6 +698,9 @@ parse_options(struct run *r, int argc, char **argv)
                         break;
                 case 'M':
                         r->moves = true;
+                        break;
+                case 'R':
+                        r->mirrors = true;
                         break;
                 case 'l':
                         r->list = true;
@@ -738,6 +741,15 @@ print_totals(const struct run *r)
         printf("%lu passed, %lu failed\n", r->passed, r->failed);
 }
 
+/* What the engine is to do without. */
+static const char *
+disable_of(const struct run *r)
+{
+        static const char *const names[2][2] = { { NULL, "tlb" }, { "fixed", "fixed,tlb" } };
+
+        return names[r->moves][r->mirrors];
+}
+
 int
 main(int argc, char **argv)
 {
@@ -745,13 +757,13 @@ main(int argc, char **argv)
                 .options.max_insns = 20 };
 
         if (!parse_options(&r, argc, argv)) {
-                fprintf(stderr, "usage: fuzz_cpu [-1NFlSLM] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
+                fprintf(stderr, "usage: fuzz_cpu [-1NFlSLMR] [-s seed] [-n count] [-t seconds] [-m insns] [-o name] [-a names] [-b 32|64] [-f failures]\n");
                 return 2;
         }
         printf("seed %lu\n", r.seed);
         fflush(stdout);
         r.theirs = malloc(sizeof(*r.theirs));
-        if (!r.theirs || diff_native_create(BATCH, &r.native) || diff_guest_create(r.moves ? "fixed" : NULL, &r.guest)) {
+        if (!r.theirs || diff_native_create(BATCH, &r.native) || diff_guest_create(disable_of(&r), &r.guest)) {
                 fprintf(stderr, "fuzz_cpu: cannot set up the two sides\n");
                 return 2;
         }

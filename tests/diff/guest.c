@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MEM_BYTES  (16u << 20)
@@ -437,13 +438,17 @@ int
 diff_guest_create(const char *disable, struct diff_guest **ret_guest)
 {
         struct diff_guest *g = calloc(1, sizeof(*g));
-        int error = -ENOMEM;
+        int error = -ENOMEM, fd;
 
         if (!g || posix_memalign((void **)&g->base, 64, sizeof(*g->base)) ||
             posix_memalign((void **)&g->state, 64, sizeof(*g->state)))
                 goto fail;
         memset(g->base, 0, sizeof(*g->base));
-        error = mem_create(-1, MEM_BYTES, &g->mem);
+        fd = memfd_create("guest", MFD_CLOEXEC);
+        if (fd < 0 || ftruncate(fd, MEM_BYTES))
+                goto fail;
+        error = mem_create(fd, MEM_BYTES, &g->mem);
+        close(fd);
         if (!error)
                 error = create_engine(g, disable);
         if (error)

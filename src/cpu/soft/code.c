@@ -415,6 +415,8 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
         p->granules = left;
         if (p->blocks == NULL) {
                 p->seen = 0;
+                p->samples = p->faults = p->hot_at = 0;
+                p->mirrored = false;
                 atomic_fetch_and_explicit(&e->code_pages[(page >> MEM_PAGE_SHIFT) / 64],
                     ~(1ull << ((page >> MEM_PAGE_SHIFT) % 64)), memory_order_relaxed);
         }
@@ -446,6 +448,19 @@ soft_code_moves(const struct soft_engine *e, gpa_t gpa)
             __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].seen, __ATOMIC_RELAXED) == SOFT_SEEN_MOVES;
 }
 
+/* Kills the blocks that were read from @gpa's page and have, of the bits @mask, those of @mode. */
+static void
+page_kill(struct soft_engine *e, gpa_t gpa, uint32_t mask, uint32_t mode)
+{
+        gpa_t page = gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1);
+
+        for (struct soft_block *b = page_of(e, gpa)->blocks, *next; b != NULL; b = next) {
+                next = b->page_next[page_index(b, page)];
+                if ((b->mode & mask) == mode)
+                        code_kill(e, b);
+        }
+}
+
 bool
 soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr)
 {
@@ -458,13 +473,53 @@ soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr)
                 p->seen = page;
         if (p->seen == page)
                 return false;
-        for (struct soft_block *b = p->blocks, *next; b != NULL; b = next) {
-                next = b->page_next[page_index(b, gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1))];
-                if (b->mode & SOFT_MODE_USER)
-                        code_kill(e, b);
-        }
+        page_kill(e, gpa, SOFT_MODE_USER, SOFT_MODE_USER);
         __atomic_store_n(&p->seen, SOFT_SEEN_MOVES, __ATOMIC_RELAXED);
         return true;
+}
+
+/* ---- mirrors ---- */
+
+bool
+soft_code_mirrored(const struct soft_engine *e, gpa_t gpa)
+{
+        return (e->disabled & SOFT_OFF_TLB) || __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].mirrored, __ATOMIC_RELAXED);
+}
+
+void
+soft_code_sampled(struct soft_engine *e, gpa_t gpa)
+{
+        struct soft_page *p = page_of(e, gpa);
+
+        soft_lock_acquire(&e->lock);
+        if (p->samples < UINT16_MAX)
+                p->samples++;
+        if (!p->mirrored && p->samples >= (p->hot_at != 0 ? p->hot_at : SOFT_MIRROR_SAMPLES)) {
+                __atomic_store_n(&p->mirrored, true, __ATOMIC_RELAXED);
+                atomic_fetch_add_explicit(&e->stats.mirrored, 1, memory_order_relaxed);
+        }
+        /* A loop of blocks that do not use them would not end by itself. */
+        if (p->mirrored)
+                page_kill(e, gpa, SOFT_MODE_USER | SOFT_MODE_MIRROR, SOFT_MODE_USER);
+        soft_lock_release(&e->lock);
+}
+
+void
+soft_code_faulted(struct soft_engine *e, gpa_t gpa)
+{
+        struct soft_page *p = page_of(e, gpa);
+
+        soft_lock_acquire(&e->lock);
+        if (p->faults < UINT16_MAX)
+                p->faults++;
+        if (p->mirrored && p->faults > SOFT_MIRROR_FAULTS_FREE + SOFT_MIRROR_FAULTS_EACH * p->samples) {
+                __atomic_store_n(&p->mirrored, false, __ATOMIC_RELAXED);
+                page_kill(e, gpa, SOFT_MODE_MIRROR, SOFT_MODE_MIRROR);
+                p->hot_at = p->samples < UINT16_MAX / 4 ? (uint16_t)(p->samples * 3 + 8) : UINT16_MAX;
+                p->faults = 0;
+                atomic_fetch_add_explicit(&e->stats.unmirrored, 1, memory_order_relaxed);
+        }
+        soft_lock_release(&e->lock);
 }
 
 /* ---- eviction ---- */

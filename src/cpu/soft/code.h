@@ -32,6 +32,7 @@
 #define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself */
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 #define SOFT_MODE_MOVES  0x2000u /* of a block only: fits any linear page; translated code knows it by code_page */
+#define SOFT_MODE_MIRROR 0x4000u /* of a block only: accesses memory by mirrors, see mirror.h */
 
 struct soft_block;
 struct soft_cover;
@@ -163,7 +164,16 @@ struct soft_page {
         struct soft_block *blocks;
         uint64_t granules; /* which 64-byte pieces were read as code, perhaps by blocks that are no more */
         gva_t seen;        /* the linear page that user code was translated for; SOFT_SEEN_MOVES: more than one */
+        uint16_t samples;  /* times that interrupts found a vCPU there, in user code that may use mirrors */
+        uint16_t hot_at;   /* with so many it uses them; 0: SOFT_MIRROR_SAMPLES */
+        uint16_t faults;   /* of its accesses by them */
+        bool mirrored;     /* it uses them */
 };
+
+#define SOFT_MIRROR_SAMPLES 2u
+/* How many faults its accesses may have: to start with, and for each sample.  One costs some ten microseconds. */
+#define SOFT_MIRROR_FAULTS_FREE 128u
+#define SOFT_MIRROR_FAULTS_EACH 64u
 
 #define SOFT_SEEN_MOVES 1u
 
@@ -183,10 +193,13 @@ struct soft_region {
 #define SOFT_OFF_LARGE  0x8u /* linking across small pages of a large one */
 #define SOFT_OFF_MOVE   0x10u /* blocks that fit any linear page */
 #define SOFT_OFF_FIXED  0x20u /* user blocks that do not */
+#define SOFT_OFF_MIRROR 0x40u /* mirrors */
+#define SOFT_OFF_TLB    0x80u /* the TLB where mirrors can be used */
 
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, flushes, smc_kills;
         _Atomic uint64_t translate_tsc;   /* spent translating, in ticks of the TSC */
+        _Atomic uint64_t mirrored, unmirrored; /* pages of code that began to use mirrors, and ended it */
         _Atomic uint64_t evictions;       /* of regions */
         _Atomic uint64_t evict_tsc;       /* the longest that an eviction kept a vCPU, in ticks of the TSC */
 };
@@ -224,6 +237,8 @@ struct soft_engine {
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
         _Atomic uint32_t flush_wanted; /* empty the whole cache */
         _Atomic uint32_t room_wanted;  /* wait until the next region can be used */
+        _Atomic uint32_t mirror_maps; /* mappings in mirrors */
+        uint32_t mirror_maps_max;
         struct soft_cover *cover;  /* NULL: not wanted */
         gva_t *breaks;             /* the debugger's breakpoints, sorted; changed while no vCPU runs */
         size_t break_count;
@@ -273,6 +288,12 @@ struct soft_block *soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t padd
 bool soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr);
 /* The same, without noting anything; needs no lock. */
 bool soft_code_moves(const struct soft_engine *e, gpa_t gpa);
+/* An interrupt found a vCPU in user code of @gpa's page, which could use mirrors.  Takes the lock. */
+void soft_code_sampled(struct soft_engine *e, gpa_t gpa);
+/* An access by a mirror faulted, in code of @gpa's page.  Takes the lock. */
+void soft_code_faulted(struct soft_engine *e, gpa_t gpa);
+/* Whether code of @gpa's page uses mirrors; needs no lock. */
+bool soft_code_mirrored(const struct soft_engine *e, gpa_t gpa);
 void soft_code_insert(struct soft_engine *e, struct soft_block *b);
 void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);
 /* Kills the blocks read from [gpa, gpa + len).  True if there are any, or were until the page's last store.  Takes the lock. */
@@ -326,6 +347,7 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
+void soft_jump_flush_user(struct soft_cpu *v); /* of user code in the current address space */
 struct soft_jump *soft_jumps_create(void); /* an empty cache, from malloc; NULL: no memory */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
 /* run.c */

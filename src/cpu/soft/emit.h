@@ -177,6 +177,18 @@ emit_gs_cmp_imm8(struct emit *e, unsigned long offset, unsigned imm)
         emit8(e, imm);
 }
 
+/* rorx dst, src, bits: 64 bits; flags kept.  Wants BMI2. */
+static inline void
+emit_rorx(struct emit *e, unsigned dst, unsigned src, unsigned bits)
+{
+        emit8(e, 0xc4);
+        emit8(e, (~dst >> 3 & 1) << 7 | 1u << 6 | (~src >> 3 & 1) << 5 | 3);
+        emit8(e, 0xfb);
+        emit8(e, 0xf0);
+        emit8(e, 0xc0 | (dst & 7) << 3 | (src & 7));
+        emit8(e, bits);
+}
+
 static inline void
 emit_mov_rr(struct emit *e, int w, unsigned dst, unsigned src)
 {

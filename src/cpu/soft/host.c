@@ -4,9 +4,25 @@
 
 #include <cpuid.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #define XFEATURE_X87_SSE_AVX 7u
+
+/* How many mappings mirrors may have: of those that a process may have, a third, for each may split another in two. */
+static uint32_t
+mirror_maps_max(void)
+{
+        FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+        unsigned long max = 65530;
+
+        if (f != NULL) {
+                if (fscanf(f, "%lu", &max) != 1)
+                        max = 65530;
+                fclose(f);
+        }
+        return (uint32_t)(max / 3 < 1000000 ? max / 3 : 1000000);
+}
 
 void
 soft_run_probe_host(struct soft_engine *e)
@@ -19,6 +35,7 @@ soft_run_probe_host(struct soft_engine *e)
                 __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
                 e->xsave_mask = low & XFEATURE_X87_SSE_AVX;
         }
+        e->mirror_maps_max = mirror_maps_max();
         e->bmi2 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_BMI2);
 }
 

@@ -14,6 +14,7 @@
  * Only the vCPU's own thread touches its TLBs.
  */
 #include "base/util.h"
+#include "cpu/soft/mirror.h"
 #include "cpu/soft/mmu.h"
 #include "x86/paging.h"
 
@@ -219,6 +220,12 @@ soft_jump_flush(struct soft_cpu *v)
                 aspace_jumps_flush(v, &v->mmu->aspace[i]);
 }
 
+void
+soft_jump_flush_user(struct soft_cpu *v)
+{
+        aspace_jumps_flush(v, v->mmu->current);
+}
+
 static unsigned
 code_filter_bit(gva_t address)
 {
@@ -352,6 +359,7 @@ soft_mmu_destroy(struct soft_cpu *v)
 
         if (m == NULL)
                 return;
+        soft_mirror_destroy(v);
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
                 tlb_destroy(&m->aspace[i].user);
                 tlb_destroy(&m->aspace[i].access);
@@ -447,6 +455,7 @@ aspace_flush(struct soft_cpu *v, struct aspace *a)
 {
         a->space = ++v->mmu->last_space;
         tlb_flush(&a->user);
+        soft_mirror_flush(v, a);
         tlb_flush(&a->access);
         aspace_jumps_flush(v, a);
 }
@@ -540,6 +549,7 @@ soft_tlb_invlpg(struct soft_cpu *v, gva_t address)
 
         tlb_invalidate(&m->kernel, address);
         tlb_invalidate(&m->current->user, address);
+        soft_mirror_invalidate(v, m->current, address);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
                 if (m->aspace[i].valid) /* a global page may be in any */
                         tlb_invalidate(&m->aspace[i].access, address);
@@ -556,6 +566,7 @@ soft_tlb_inv_address(struct soft_cpu *v, unsigned pcid, gva_t address)
                 soft_tlb_invlpg(v, address);
         } else if (a != NULL) {
                 tlb_invalidate(&a->user, address);
+                soft_mirror_invalidate(v, a, address);
                 tlb_invalidate(&a->access, address);
                 code_invalidate(v, a, address);
         }
@@ -598,7 +609,11 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
                 a = aspace_take(v, pcid);
         else if (!keep || !(v->st.cr4 & X86_CR4_PCIDE))
                 aspace_flush(v, a);
+        if (!keep)
+                soft_mirror_reload(v, a);
         a->last_used = ++m->clock;
+        if (a != m->current)
+                soft_mirror_switch(v, m->current, a);
         m->current = a;
         soft_mmu_select(v);
 }
@@ -613,6 +628,7 @@ soft_mmu_watch(struct soft_cpu *v)
                 tlb_flush_some(&m->aspace[i].user, 0, v);
                 tlb_flush_some(&m->aspace[i].access, 0, v);
         }
+        soft_mirror_watch(v);
         if (maps_code(v, v->stack_host) || maps_code(v, m->stack_other.host))
                 stack_forget(v);
 }

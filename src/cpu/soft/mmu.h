@@ -37,6 +37,9 @@ struct aspace {
         struct tlb user;
         struct tlb access;             /* supervisor with SMAP suspended */
         struct jumps jumps;            /* at CPL 3 */
+        struct mirror *mirror;         /* at CPL 3, of mirror.c; NULL: nothing is mapped there */
+        unsigned samples;              /* times that interrupts found it in user mode, for mirror.c */
+        uint64_t root;                 /* of its page tables then */
         unsigned pcid;
         uint64_t space;                /* changes with every flush: ITLB entries of before are void */
         bool valid;

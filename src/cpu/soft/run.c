@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "cpu/soft/observe.h"
 #include "cpu/soft/cover.h"
+#include "cpu/soft/mirror.h"
 #include "cpu/soft/run.h"
 #include "cpu/soft/translate.h"
 #include "x86/cpuid.h"
@@ -289,6 +290,13 @@ may_move(const struct soft_cpu *v, uint32_t mode)
         return e->break_count == 0 && e->observer == NULL && !(e->disabled & SOFT_OFF_MOVE);
 }
 
+/* Whether code may access memory by mirrors. */
+static bool
+may_mirror(const struct soft_cpu *v, uint32_t mode)
+{
+        return (mode & SOFT_MODE_BITS) == X86_MODE_64 && (mode & SOFT_MODE_USER) && !(mode & SOFT_MODE_STEP) && soft_mirror_wanted(v);
+}
+
 /* Translates the block at st.rip, unless another vCPU just did.  NULL: see *ret_needs_next, or the cache is full. */
 static struct soft_block *
 make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_needs_next)
@@ -299,6 +307,8 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
         soft_lock_acquire(&e->lock);
         if (may_move(v, mode) && soft_code_seen(e, paddr, v->st.rip))
                 mode |= SOFT_MODE_MOVES;
+        if (may_mirror(v, mode) && soft_code_mirrored(e, paddr))
+                mode |= SOFT_MODE_MIRROR;
         b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
         if (b == NULL && !soft_code_room(e)) {
                 atomic_store(&e->room_wanted, 1);
@@ -334,6 +344,8 @@ soft_find_block(struct soft_cpu *v, uint32_t variant)
                         mode |= SOFT_MODE_LARGE;
                 if (may_move(v, mode) && soft_code_moves(e, paddr))
                         mode |= SOFT_MODE_MOVES;
+                if (may_mirror(v, mode) && soft_code_mirrored(e, paddr))
+                        mode |= SOFT_MODE_MIRROR;
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
                 needs_next = false;
@@ -658,6 +670,8 @@ deliver_pending(struct soft_cpu *v)
 
                 if (vector < 0)
                         return 0;
+                if ((v->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) == (X86_MODE_64 | SOFT_MODE_USER))
+                        soft_mirror_sample(v);
                 ev = (struct soft_event){ SOFT_EV_INTR, (uint8_t)vector, false, 0 };
         } else {
                 return 0;
@@ -741,7 +755,7 @@ run_code(struct soft_cpu *v)
 {
         /* The shadow lasts for one instruction, and so does passing a breakpoint. */
         bool single = v->st.shadow_ss || (v->st.shadow_sti && (v->intr_hint || v->st.nmi_pending)) ||
-            soft_debug_skips(v);
+            soft_debug_skips(v) || v->run->plainly;
         bool trap = v->st.rflags & X86_FL_TF;
         bool resume = v->st.rflags & X86_FL_RF;
         enum soft_left left;
@@ -752,6 +766,7 @@ run_code(struct soft_cpu *v)
                 single = true;
         if (single)
                 v->mode |= SOFT_MODE_STEP;
+        v->run->plainly = false;
         ran = enter_code(v, &left);
         /* RF that IRET has just loaded is for the next instruction. */
         if (resume && left != SOFT_LEFT_EVENT)
@@ -926,6 +941,22 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
                 v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
 }
 
+/* True: it was an access by a mirror, and has been dealt with. */
+static bool
+host_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const siginfo_t *si, ucontext_t *uc)
+{
+        if (!(b->mode & SOFT_MODE_MIRROR) || uc->uc_mcontext.gregs[REG_TRAPNO] != X86_VEC_PF)
+                return false;
+        host_fault_regs(v, b, uc);
+        if (soft_mirror_fault(v, b, si->si_addr, uc->uc_mcontext.gregs[REG_ERR] & X86_PF_W))
+                return true;
+        v->run->plainly = true;
+        soft_check_interrupted(v);
+        uc->uc_mcontext.gregs[REG_RDI] = SOFT_LEFT_NORMAL;
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
+        return true;
+}
+
 static void
 host_fault(int sig, siginfo_t *si, void *context)
 {
@@ -938,6 +969,8 @@ host_fault(int sig, siginfo_t *si, void *context)
         if (v != NULL && pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size) {
                 b = soft_code_at(v->engine, pc);
                 vector = host_fault_vector(v, si, uc);
+                if (b != NULL && vector < 0 && host_mirror_fault(v, b, si, uc))
+                        return;
                 if (b != NULL && vector >= 0) {
                         host_fault_regs(v, b, uc);
                         v->event = (struct soft_event){ SOFT_EV_EXCEPTION, (uint8_t)vector,
@@ -1008,7 +1041,7 @@ parse_disable(struct soft_engine *e)
                 uint32_t bit;
         } names[] = { { "link", SOFT_OFF_LINK }, { "share", SOFT_OFF_SHARE }, { "inline", SOFT_OFF_INLINE },
                 { "large", SOFT_OFF_LARGE }, { "move", SOFT_OFF_MOVE },
-                { "fixed", SOFT_OFF_FIXED } };
+                { "fixed", SOFT_OFF_FIXED }, { "mirror", SOFT_OFF_MIRROR }, { "tlb", SOFT_OFF_TLB } };
         const char *s = e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, "soft.disable");
 
         while (s != NULL && *s != '\0') {
@@ -1018,7 +1051,7 @@ parse_disable(struct soft_engine *e)
                         if (strlen(names[i].name) == len && strncmp(names[i].name, s, len) == 0)
                                 break;
                 if (i == ARRAY_LEN(names)) {
-                        log_error("soft.disable=%s: there are link, share, inline, large, move and fixed", s);
+                        log_error("soft.disable=%s: there are link, share, inline, large, move, fixed, mirror and tlb", s);
                         return -EINVAL;
                 }
                 e->disabled |= names[i].bit;
@@ -1092,7 +1125,7 @@ soft_cpu_destroy(struct cpu *cpu)
         if (v->run != NULL)
                 free(v->run->watch);
         free(v->run);
-        free(v);
+        soft_mirror_cpu_free(v);
 }
 
 static int
@@ -1104,9 +1137,9 @@ soft_cpu_create(struct cpu_engine *engine, unsigned id, struct cpu **ret_cpu, st
 
         if (id >= ARRAY_LEN(e->cpus))
                 return -EINVAL;
-        if (posix_memalign((void **)&v, 64, sizeof(*v)) != 0)
+        v = soft_mirror_cpu_alloc();
+        if (v == NULL)
                 return -ENOMEM;
-        memset(v, 0, sizeof(*v));
         v->self = v;
         v->id = id;
         v->engine = e;

@@ -21,6 +21,7 @@ struct soft_run {
         uint8_t signal_stack[SOFT_SIGNAL_STACK]; /* for signals in translated code, where RSP is the guest's */
 
         bool kicked;
+        bool plainly;                 /* the next instruction could not be done by a mirror */
         bool debug_step;              /* the debugger steps */
         bool hold_irqs;
         uint64_t cs_base, cs_limit;   /* that the jump caches fit */

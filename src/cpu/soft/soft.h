@@ -52,6 +52,10 @@ enum soft_count {
         SOFT_COUNT_KICKS,        /* times that another thread or a device got it out of translated code */
         SOFT_COUNT_SWITCHES,     /* of the address space */
         SOFT_COUNT_JUMP_FLUSHES, /* jump caches emptied */
+        SOFT_COUNT_MIRROR_FAULTS, /* accesses by mirrors that faulted */
+        SOFT_COUNT_MIRROR_MAPS,   /* pages mapped in them */
+        SOFT_COUNT_MIRROR_UNMAPS, /* and unmapped one by one */
+        SOFT_COUNT_MIRROR_FLUSHES, /* mirrors emptied */
         SOFT_COUNT_CHECKED,      /* blocks run twice and compared, for soft.check */
         SOFT_COUNT_NOT_JUDGED,   /* and not compared, because they could not be done twice */
         SOFT_COUNTS,
@@ -126,6 +130,8 @@ struct soft_cpu {
         const struct x86_cpu_model *model;
         uint64_t features; /* what instructions the model offers, 1 << enum x86_feature */
         struct soft_mmu *mmu;   /* private to mmu.c and access.c */
+        struct mirrors *mirrors; /* private to mirror.c; NULL until the first access by one */
+        size_t reserved_bytes;  /* of host addresses, from here */
         struct soft_run *run;   /* private to run.c */
         struct soft_check *check; /* private to check.c; NULL without soft.check */
         struct tr *tr;          /* the translator's working state */

@@ -25,6 +25,10 @@ static const char *const count_names[SOFT_COUNTS] = {
         [SOFT_COUNT_KICKS] = "kicks",
         [SOFT_COUNT_SWITCHES] = "space_switches",
         [SOFT_COUNT_JUMP_FLUSHES] = "jump_flushes",
+        [SOFT_COUNT_MIRROR_FAULTS] = "mirror_faults",
+        [SOFT_COUNT_MIRROR_MAPS] = "mirror_maps",
+        [SOFT_COUNT_MIRROR_UNMAPS] = "mirror_unmaps",
+        [SOFT_COUNT_MIRROR_FLUSHES] = "mirror_flushes",
         [SOFT_COUNT_CHECKED] = "checked",
         [SOFT_COUNT_NOT_JUDGED] = "not_judged",
 };
@@ -75,6 +79,8 @@ soft_stats(struct cpu *cpu, char *buf, size_t size)
         line(&t, "evict_max_us", tsc_to_us(v, s->evict_tsc));
         line(&t, "flushes", s->flushes);
         line(&t, "smc_kills", s->smc_kills);
+        line(&t, "mirrored_pages", s->mirrored);
+        line(&t, "unmirrored_pages", s->unmirrored);
         for (unsigned i = 0; i < SOFT_COUNTS; i++)
                 line(&t, count_names[i], v->count[i]);
         for (unsigned i = 0; i < CPU_EXIT_COUNT; i++)

@@ -293,6 +293,7 @@ tr_call_indirect(struct tr *t, const struct x86_insn *i)
         struct emit *e = &t->e;
         struct tr_cold *c;
 
+        tr_flags_clobber(t); /* as tr_exit_indirect would, but before what may fault */
         if (!i->has_mem && i->opsize == 8 && regs_host[i->rm] >= 0 && i->rm != X86_RSP) { /* where the push leaves it */
                 c = tr_push_return(t, i);
                 if (c != NULL)
@@ -304,6 +305,7 @@ tr_call_indirect(struct tr *t, const struct x86_insn *i)
                 c = tr_push_return(t, i);
                 if (c != NULL)
                         c->leave_in = TR_LEAVE_SCRATCH;
+                tr_temp_forget(t, T0);
                 emit_gs_load(e, EMIT_W, T0, OFF(scratch[1]));
         }
         tr_exit_indirect(t, i->opsize);
@@ -315,6 +317,7 @@ tr_ret(struct tr *t, const struct x86_insn *i)
         struct emit *e = &t->e;
         int32_t popped = (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0));
 
+        tr_flags_clobber(t);
         tr_stack_access(t, 0, i->opsize, X86_ACC_R);
         tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1);
         tr_stack_adjust(t, popped);

@@ -104,21 +104,6 @@ group_add(struct tr *t, struct group_scan *s, unsigned at, int key, int64_t low,
         t->group_of[at] = (int8_t)s->open[key];
 }
 
-static uint16_t
-registers_written(const struct x86_insn *i)
-{
-        const struct x86_opdesc *d = i->desc;
-        uint16_t written = d->implicit_write;
-
-        if (d->reg_kind == X86_OPK_GPR && (d->reg_access & X86_ACC_W))
-                written |= (uint16_t)(1u << (d->flags & X86_OD_BYTE ? i->reg & 3 : i->reg) | 1u << i->reg);
-        if (d->rm_kind == X86_OPK_GPR && !i->has_mem && (d->rm_access & X86_ACC_W))
-                written |= (uint16_t)(1u << (d->flags & (X86_OD_BYTE | X86_OD_RM8) ? i->rm & 3 : i->rm) | 1u << i->rm);
-        if (d->vvvv_kind == X86_OPK_GPR && (d->vvvv_access & X86_ACC_W))
-                written |= (uint16_t)(1u << i->vvvv);
-        return written;
-}
-
 /* Whether memory may be mapped otherwise behind it, or registers change in ways that the tables do not tell. */
 static bool
 ends_groups(const struct x86_insn *i)
@@ -142,7 +127,7 @@ scan_insn(struct tr *t, struct group_scan *s, unsigned at)
 {
         const struct x86_insn *i = &t->insn[at];
         unsigned acc = access_of(i), bytes = access_bytes(i);
-        uint16_t written = registers_written(i);
+        uint16_t written = x86_insn_writes(i);
         int64_t low;
         int key;
 
@@ -171,7 +156,7 @@ tr_group_plan(struct tr *t)
 
         t->group_count = 0;
         memset(t->group_of, -1, sizeof(t->group_of));
-        if (t->bits == X86_MODE_16 || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)))
+        if (t->bits == X86_MODE_16 || t->mirrors || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)))
                 return;
         memset(s.open, -1, sizeof(s.open));
         s.branches = 0;

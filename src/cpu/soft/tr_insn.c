@@ -31,7 +31,7 @@ is_high_byte(const struct x86_insn *i, unsigned reg, bool rm)
 }
 
 static int
-borrow_register(const struct x86_insn *i)
+borrow_register(const struct tr *t, const struct x86_insn *i)
 {
         static const uint8_t candidates[] = { X86_RBX, X86_RBP, X86_RSI, X86_RDI };
         uint16_t used = i->desc->implicit_read | i->desc->implicit_write;
@@ -39,6 +39,8 @@ borrow_register(const struct x86_insn *i)
         for (unsigned n = 0; n < sizeof(candidates); n++) {
                 unsigned g = candidates[n];
 
+                if (i->has_mem && (regs_host[g] == t->op.base || regs_host[g] == t->op.index))
+                        continue;
                 if (!(used >> g & 1) && g != i->reg && g != i->vvvv && (i->has_mem || g != i->rm))
                         return regs_host[g];
         }
@@ -56,7 +58,7 @@ choose_temp(const struct tr *t, const struct opmap *m, const struct x86_insn *i,
         for (unsigned n = 0; n < 2; n++) {
                 int temp = temps[n];
 
-                if ((temp == T0 && i->has_mem) || (m->count > 0 && m->host[0] == temp))
+                if ((i->has_mem && (temp == t->op.base || temp == t->op.index)) || (m->count > 0 && m->host[0] == temp))
                         continue;
                 if (temp == found)
                         return temp;
@@ -81,7 +83,7 @@ map_register(const struct tr *t, struct opmap *m, const struct x86_insn *i, unsi
         if (n == m->count) {
                 temp = choose_temp(t, m, i, guest);
                 if (temp < 0)
-                        temp = m->borrowed = borrow_register(i);
+                        temp = m->borrowed = borrow_register(t, i);
                 m->guest[n] = (uint8_t)guest;
                 m->host[n] = (uint8_t)temp;
                 m->load[n] = m->store[n] = false;
@@ -230,6 +232,22 @@ emit_swap_bytes(struct emit *e, unsigned reg)
         emit8(e, 0xc0 | (reg + 4) << 3 | reg);
 }
 
+/* The byte at bits 8 to 15 of @reg in T1 meanwhile: the access may fault, and the register must be as it was then. */
+static void
+emit_high_in_temp(struct tr *t, const struct x86_insn *i, unsigned reg, unsigned rm)
+{
+        struct emit *e = &t->e;
+
+        tr_temp_forget(t, T1);
+        emit_rorx(e, T1, reg, 8);
+        emit_legacy(e, i, T1, rm, &t->op);
+        if (!(i->desc->reg_access & X86_ACC_W))
+                return;
+        emit_swap_bytes(e, reg);
+        emit_rr(e, EMIT_D, 0x8a, reg, T1); /* mov reg8, r10b */
+        emit_swap_bytes(e, reg);
+}
+
 /* Whether AH-BH and something that needs a REX prefix meet; *ret_reg is the register to swap. */
 static bool
 high_byte_conflict(const struct x86_insn *i, const struct opmap *m, bool *ret_in_reg)
@@ -256,6 +274,10 @@ emit_operation(struct tr *t, const struct x86_insn *i, struct opmap *m)
         }
         if (!high_byte_conflict(i, m, &in_reg)) {
                 emit_legacy(&t->e, i, reg, rm, &t->op);
+                return;
+        }
+        if (t->mirrors && i->has_mem) {
+                emit_high_in_temp(t, i, reg - 4, rm);
                 return;
         }
         if (in_reg && i->map == X86_MAP_0F && i->opcode == 0xb0) { /* CMPXCHG: AL takes part, so no swap */
@@ -471,6 +493,7 @@ tr_push(struct tr *t, const struct x86_insn *i)
 
         if (i->has_mem) {
                 tr_mem(t, i, i->opsize, X86_ACC_R, 0);
+                tr_temp_forget(t, T1);
                 emit_load_op(t, T1, i->opsize);
                 emit_gs_store(&t->e, EMIT_W, T1, OFF(scratch[1]));
         }
@@ -527,6 +550,7 @@ tr_pop(struct tr *t, const struct x86_insn *i)
         emit_gs_store(&t->e, EMIT_W, T1, OFF(scratch[1]));
         /* The address is computed with the stack pointer already raised (SDM 2B, POP). */
         c = tr_mem(t, i, i->opsize, X86_ACC_W, i->mem_base == X86_RSP ? i->opsize : 0);
+        tr_temp_forget(t, T1);
         before = t->flags;
         pop_mem_access(t, i);
         tr_mem_done(t, c, i, pop_mem_access, before);
@@ -538,11 +562,15 @@ tr_leave(struct tr *t, const struct x86_insn *i)
         struct emit *e = &t->e;
         bool wide = t->bits == X86_MODE_64;
 
-        tr_flags_clobber(t);
-        emit_mov_rr(e, wide, T0, H_RBP);
-        if (!wide && !(t->mode & SOFT_MODE_SS32))
-                emit_rr(e, EMIT_D, 0x0fb7, T0, T0);
-        tr_stack_check(t, i->opsize, X86_ACC_R);
+        if (t->mirrors) {
+                tr_mirror_off(t, X86_RBP, 0);
+        } else {
+                tr_flags_clobber(t);
+                emit_mov_rr(e, wide, T0, H_RBP);
+                if (!wide && !(t->mode & SOFT_MODE_SS32))
+                        emit_rr(e, EMIT_D, 0x0fb7, T0, T0);
+                tr_stack_check(t, i->opsize, X86_ACC_R);
+        }
         emit_load_op(t, T1, i->opsize);
         emit_gs_store(e, EMIT_W, T1, OFF(scratch[1]));
         if (wide || (t->mode & SOFT_MODE_SS32)) {

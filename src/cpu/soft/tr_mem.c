@@ -51,6 +51,12 @@ ea_reg(struct tr *t, int guest, int other)
         return (int)temp;
 }
 
+unsigned
+tr_ea_reg(struct tr *t, unsigned guest)
+{
+        return (unsigned)ea_reg(t, (int)guest, -1);
+}
+
 void
 tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsigned bytes)
 {
@@ -162,17 +168,15 @@ tr_tag_offset(unsigned acc)
 void
 tr_shift_right(struct tr *t, unsigned bits)
 {
-        static const uint8_t rorx[] = { 0xc4, 0x43, 0xfb, 0xf0, 0xd3 }; /* r10, r11 */
         struct emit *e = &t->e;
 
         if (t->eng->bmi2) {
-                for (unsigned n = 0; n < sizeof(rorx); n++)
-                        emit8(e, rorx[n]);
+                emit_rorx(e, T1, T0, bits);
         } else {
                 emit_mov_rr(e, EMIT_W, T1, T0);
                 emit_rr(e, EMIT_W, 0xc1, 5, T1); /* shr */
+                emit8(e, bits);
         }
-        emit8(e, bits);
 }
 
 uint8_t *
@@ -237,6 +241,10 @@ tr_check(struct tr *t, unsigned seg, unsigned size, unsigned acc)
 struct tr_cold *
 tr_mem(struct tr *t, const struct x86_insn *i, unsigned size, unsigned acc, int32_t extra)
 {
+        if (t->mirrors) {
+                tr_mirror_mem(t, i, extra);
+                return NULL;
+        }
         if (tr_group_access(t))
                 return NULL;
         if (i->mem_base == X86_RSP && i->mem_index < 0 && i->mem_seg == X86_SS && i->asize == 8 &&

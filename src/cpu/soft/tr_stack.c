@@ -172,7 +172,7 @@ tr_stack_prepare(struct tr *t)
         int32_t low, high;
         struct tr_cold *c;
 
-        if (t->bits != X86_MODE_64 || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)) || t->stack_group_used)
+        if (t->bits != X86_MODE_64 || t->mirrors || (t->mode & (SOFT_MODE_NOSHARE | SOFT_MODE_STEP)) || t->stack_group_used)
                 return;
         u = sp_use(t, &t->insn[t->at]);
         if (u.low == u.high || look_ahead(t, &low, &high) < 2)
@@ -225,6 +225,10 @@ tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
 struct tr_cold *
 tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
 {
+        if (t->mirrors) {
+                tr_mirror_off(t, X86_RSP, disp);
+                return NULL;
+        }
         if (tr_stack_shared(t, disp, size))
                 return NULL;
         t->op = TR_AT_T0;

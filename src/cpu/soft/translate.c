@@ -521,6 +521,8 @@ tr_emit_block(struct tr *t)
                 else
                         tr_insn(t, &t->insn[t->at]);
                 tr_stack_follow(t);
+                if (t->mirrors)
+                        tr_mirror_follow(t, &t->insn[t->at]);
         }
         b->insn_count = (uint8_t)t->count;
         b->raises = t->raise >= 0;
@@ -593,6 +595,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->mode = mode;
         t->bits = mode & SOFT_MODE_BITS;
         t->moves = mode & SOFT_MODE_MOVES;
+        t->mirrors = mode & SOFT_MODE_MIRROR;
         t->count = t->cold_count = 0;
         t->fpu_checked = t->ended = false;
         t->stack_group_used = t->stack_shared = false;

@@ -61,12 +61,15 @@ enum tr_holds {
         TR_GUEST,       /* guest register `what` */
         TR_GROUP_HOST,  /* the host address of group `what` */
         TR_STACK_DELTA, /* stack_delta */
+        TR_MIRROR_DELTA, /* what to add to guest register `what` for the host address, see tr_mirror.c */
+        TR_MIRROR_HOST, /* a host address, `what` is private to tr_mirror.c */
 };
 
 struct tr_temp {
         enum tr_holds holds;
         int8_t what;
         bool dirty; /* a guest register: st.gpr[] has an older value */
+        int64_t drift; /* TR_MIRROR_DELTA: what has been added to the register since */
 };
 
 /* A memory operand of the host, once it has been checked: [base + index + disp]. */
@@ -109,6 +112,8 @@ struct tr {
         unsigned group_count;
         int8_t group_of[SOFT_BLOCK_INSNS]; /* the group that the instruction's operand belongs to, or -1 */
         struct tr_temp temp[2]; /* T0, T1 */
+        bool mirrors;          /* SOFT_MODE_MIRROR */
+        bool mirror_turn;      /* the temporary that got a delta last is T0 */
         struct tr_operand op;  /* where the present access is made */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
@@ -137,7 +142,9 @@ void tr_emit_rip(struct tr *t, unsigned reg, gva_t rip);
 void tr_load_guest(struct tr *t, unsigned host, unsigned guest);
 /* The operand's offset (without segment base), plus @extra, into @dst, @bytes of it (4 or 8).  Flags are kept. */
 void tr_ea(struct tr *t, const struct x86_insn *i, unsigned dst, int32_t extra, unsigned bytes);
-/* The same into T0, for an access: st.gpr[] is complete afterwards. */
+/* Where address register @guest can be used from: its host register, or a temporary. */
+unsigned tr_ea_reg(struct tr *t, unsigned guest);
+/* The offset into T0, for an access: st.gpr[] is complete afterwards. */
 void tr_ea_t0(struct tr *t, const struct x86_insn *i, int32_t extra);
 /* op reg, [t->op] */
 void tr_emit_op(struct tr *t, int w, unsigned opcode, unsigned reg);
@@ -196,6 +203,14 @@ void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
  * @thunk and execution goes on; otherwise in the variant of the block that checks each access.
  */
 void tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk);
+
+/* tr_mirror.c: in blocks with SOFT_MODE_MIRROR.  Flags are kept. */
+/* t->op: the ModRM operand, @extra further. */
+void tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra);
+/* t->op: what is at @disp from @guest, which has a host register. */
+void tr_mirror_off(struct tr *t, unsigned guest, int32_t disp);
+/* After an instruction was emitted: what is kept in temporaries may not fit its registers any more. */
+void tr_mirror_follow(struct tr *t, const struct x86_insn *i);
 
 /* tr_group.c */
 void tr_group_plan(struct tr *t);

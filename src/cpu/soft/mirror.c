@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "cpu/soft/mirror.h"
+#include "base/log.h"
+#include "base/util.h"
+#include "cpu/soft/mmu.h"
+#include "cpu/soft/sys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define CHUNK_BYTES  (1ull << SOFT_MIRROR_SHIFT)
+#define CHUNK_PAGES  (CHUNK_BYTES >> MEM_PAGE_SHIFT)
+#define CHUNKS_MAX   24u /* of one address space: enough for programs, libraries, heap and stack wherever they are put */
+#define PIECE_BYTES  (2 * MIB)
+#define PIECE_PAGES  (PIECE_BYTES >> MEM_PAGE_SHIFT)
+#define PIECES       (CHUNK_PAGES / PIECE_PAGES)
+/* A displacement of 2 GiB, the drift, and an operand's size, on either side. */
+#define GUARD_BYTES  (2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
+#define WINDOW_BYTES (CHUNK_BYTES + 2 * GUARD_BYTES)
+#define TABLE_BYTES  (SOFT_MIRROR_CHUNKS * sizeof(uint64_t))
+/* The index is 32 bits of an address, whatever it is. */
+#define RESERVED_BYTES (SOFT_MIRROR_TABLE + (sizeof(uint64_t) << SOFT_MIRROR_SHIFT))
+
+/* An address space that was sampled so often, some 30 ms of a guest with 250 ticks a second, will live on. */
+#define SAMPLES_OLD 8u
+#define SAMPLES_MAX 1000u
+
+/* What is mapped of a page. */
+#define PAGE_THERE 0x1u
+#define PAGE_WRITE 0x2u
+#define PAGE_LARGE 0x4u /* a piece of a large page: an invalidation of one address in it is for all of it */
+#define PAGE_PIECE 0x8u /* mapped at one go with its piece of 2 MiB */
+
+struct chunk {
+        uint64_t number;  /* linear address >> SOFT_MIRROR_SHIFT */
+        uint8_t *window;  /* host address of its first byte */
+        unsigned maps;    /* mappings in it */
+        uint64_t used[PIECES / 64]; /* pieces with something mapped in */
+        struct chunk *next_free;
+        gpa_t page[CHUNK_PAGES]; /* with PAGE_*; 0: not mapped */
+};
+
+struct mirror {
+        struct chunk *chunk[CHUNKS_MAX];
+        unsigned count;
+        bool huge; /* pieces of pages beyond 2 MiB are mapped */
+};
+
+struct mirrors {
+        uint8_t *trap; /* an inaccessible window, for chunks that have none */
+        struct chunk *free;
+        unsigned chunk_count;
+};
+
+/* ---- host memory ---- */
+
+static void *
+reserve(size_t bytes)
+{
+        void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        return p == MAP_FAILED ? NULL : p;
+}
+
+/* Accesses to [at, at + bytes) must not find what was there: no way to go on without. */
+static void
+make_inaccessible(void *at, size_t bytes)
+{
+        if (mmap(at, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED)
+                return;
+        log_error("soft engine: the host refuses to unmap memory; see vm.max_map_count");
+        abort();
+}
+
+struct soft_cpu *
+soft_mirror_cpu_alloc(void)
+{
+        size_t bytes = RESERVED_BYTES;
+        uint8_t *p = reserve(bytes);
+        struct soft_cpu *v;
+
+        if (p == NULL) { /* address space may be limited */
+                bytes = SOFT_MIRROR_TABLE;
+                p = reserve(bytes);
+        }
+        if (p == NULL)
+                return NULL;
+        if (mprotect(p, SOFT_MIRROR_TABLE, PROT_READ | PROT_WRITE) != 0) {
+                munmap(p, bytes);
+                return NULL;
+        }
+        v = (struct soft_cpu *)(void *)p;
+        v->reserved_bytes = bytes;
+        return v;
+}
+
+void
+soft_mirror_cpu_free(struct soft_cpu *v)
+{
+        munmap(v, v->reserved_bytes);
+}
+
+bool
+soft_mirror_possible(const struct soft_cpu *v)
+{
+        return v->reserved_bytes == RESERVED_BYTES && v->engine->bmi2 && mem_has_file(v->mem) &&
+            !(v->engine->disabled & SOFT_OFF_MIRROR);
+}
+
+bool
+soft_mirror_wanted(const struct soft_cpu *v)
+{
+        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->samples >= SAMPLES_OLD);
+}
+
+void
+soft_mirror_sample(struct soft_cpu *v)
+{
+        struct aspace *a = v->mmu->current;
+        gpa_t gpa;
+
+        if (!soft_mirror_possible(v))
+                return;
+        if (a->samples < SAMPLES_MAX && ++a->samples == SAMPLES_OLD)
+                soft_jump_flush_user(v);
+        gpa = a->samples >= SAMPLES_OLD ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
+        if (gpa != ~(gpa_t)0)
+                soft_code_sampled(v->engine, gpa);
+}
+
+void
+soft_mirror_reload(struct soft_cpu *v, struct aspace *a)
+{
+        uint64_t root = v->st.cr3 & ~PAGE_MASK;
+
+        a->samples = a->root == root ? a->samples - a->samples / 4 : 0;
+        a->root = root;
+}
+
+/* ---- the table ---- */
+
+static uint64_t *
+table_of(struct soft_cpu *v)
+{
+        return (uint64_t *)(void *)((uint8_t *)v + SOFT_MIRROR_TABLE);
+}
+
+static void
+table_set(struct soft_cpu *v, uint64_t number, const uint8_t *window)
+{
+        table_of(v)[number] = (uint64_t)(uintptr_t)window - (number << SOFT_MIRROR_SHIFT);
+}
+
+static void
+table_trap(struct soft_cpu *v, uint64_t number)
+{
+        table_set(v, number, v->mirrors->trap);
+}
+
+static bool
+mirrors_create(struct soft_cpu *v)
+{
+        struct mirrors *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        uint8_t *trap;
+
+        if (m == MAP_FAILED)
+                return false;
+        trap = reserve(WINDOW_BYTES);
+        if (trap == NULL || mprotect(table_of(v), TABLE_BYTES, PROT_READ | PROT_WRITE) != 0) {
+                if (trap != NULL)
+                        munmap(trap, WINDOW_BYTES);
+                munmap(m, sizeof(*m));
+                return false;
+        }
+        m->trap = trap + GUARD_BYTES;
+        v->mirrors = m;
+        for (uint64_t n = 0; n < SOFT_MIRROR_CHUNKS; n++)
+                table_trap(v, n);
+        return true;
+}
+
+/* ---- chunks ---- */
+
+static struct chunk *
+chunk_create(struct mirrors *m)
+{
+        struct chunk *c = m->free;
+        uint8_t *window;
+
+        if (c != NULL) {
+                m->free = c->next_free;
+                return c;
+        }
+        if (m->chunk_count == CHUNKS_MAX * SOFT_ASPACES)
+                return NULL;
+        window = reserve(WINDOW_BYTES);
+        if (window == NULL)
+                return NULL;
+        c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (c == MAP_FAILED) {
+                munmap(window, WINDOW_BYTES);
+                return NULL;
+        }
+        c->window = window + GUARD_BYTES;
+        m->chunk_count++;
+        return c;
+}
+
+static void
+chunk_destroy(struct chunk *c)
+{
+        munmap(c->window - GUARD_BYTES, WINDOW_BYTES);
+        munmap(c, sizeof(*c));
+}
+
+static void
+count_maps(struct soft_cpu *v, struct chunk *c, int change)
+{
+        c->maps += (unsigned)change;
+        atomic_fetch_add_explicit(&v->engine->mirror_maps, (uint32_t)change, memory_order_relaxed);
+}
+
+/* Unmaps all that is mapped in @c. */
+static void
+chunk_clear(struct soft_cpu *v, struct chunk *c)
+{
+        size_t first = PIECES, end = 0;
+
+        for (size_t w = 0; w < ARRAY_LEN(c->used); w++) {
+                for (uint64_t bits = c->used[w]; bits != 0; bits &= bits - 1) {
+                        size_t piece = w * 64 + (size_t)__builtin_ctzll(bits);
+
+                        memset(&c->page[piece * PIECE_PAGES], 0, PIECE_PAGES * sizeof(c->page[0]));
+                        first = piece < first ? piece : first;
+                        end = piece + 1;
+                }
+                c->used[w] = 0;
+        }
+        if (end != 0)
+                make_inaccessible(c->window + first * PIECE_BYTES, (end - first) * PIECE_BYTES);
+        count_maps(v, c, -(int)c->maps);
+}
+
+/* Forgets what is mapped in @piece, which stays mapped. */
+static void
+piece_forget(struct soft_cpu *v, struct chunk *c, size_t piece)
+{
+        gpa_t *page = &c->page[piece * PIECE_PAGES];
+        int maps = 0;
+
+        for (size_t n = 0; n < PIECE_PAGES; n++)
+                maps += (page[n] & PAGE_THERE) != 0;
+        if (page[0] & PAGE_PIECE)
+                maps = 1;
+        count_maps(v, c, -maps);
+        memset(page, 0, PIECE_PAGES * sizeof(*page));
+        c->used[piece / 64] &= ~(1ull << piece % 64);
+}
+
+static void
+piece_clear(struct soft_cpu *v, struct chunk *c, size_t piece)
+{
+        piece_forget(v, c, piece);
+        make_inaccessible(c->window + piece * PIECE_BYTES, PIECE_BYTES);
+        v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
+}
+
+static void
+page_clear(struct soft_cpu *v, struct chunk *c, size_t page)
+{
+        c->page[page] = 0;
+        make_inaccessible(c->window + (page << MEM_PAGE_SHIFT), MEM_PAGE_SIZE);
+        count_maps(v, c, -1);
+        v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
+}
+
+static struct chunk *
+chunk_find(const struct mirror *m, uint64_t number)
+{
+        for (unsigned n = 0; n < m->count; n++)
+                if (m->chunk[n]->number == number)
+                        return m->chunk[n];
+        return NULL;
+}
+
+/* ---- mirrors ---- */
+
+void
+soft_mirror_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to)
+{
+        if (from->mirror != NULL)
+                for (unsigned n = 0; n < from->mirror->count; n++)
+                        table_trap(v, from->mirror->chunk[n]->number);
+        if (to->mirror != NULL)
+                for (unsigned n = 0; n < to->mirror->count; n++)
+                        table_set(v, to->mirror->chunk[n]->number, to->mirror->chunk[n]->window);
+}
+
+void
+soft_mirror_flush(struct soft_cpu *v, struct aspace *a)
+{
+        struct mirror *m = a->mirror;
+
+        if (m == NULL || m->count == 0)
+                return;
+        v->count[SOFT_COUNT_MIRROR_FLUSHES]++;
+        while (m->count != 0) {
+                struct chunk *c = m->chunk[--m->count];
+
+                if (a == v->mmu->current)
+                        table_trap(v, c->number);
+                chunk_clear(v, c);
+                c->next_free = v->mirrors->free;
+                v->mirrors->free = c;
+        }
+        m->huge = false;
+}
+
+void
+soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
+{
+        size_t page = (address & (CHUNK_BYTES - 1)) >> MEM_PAGE_SHIFT;
+        struct chunk *c;
+
+        if (a->mirror == NULL)
+                return;
+        if (a->mirror->huge) {
+                soft_mirror_flush(v, a);
+                return;
+        }
+        c = chunk_find(a->mirror, address >> SOFT_MIRROR_SHIFT);
+        if (c == NULL || !(c->used[page / PIECE_PAGES / 64] >> page / PIECE_PAGES % 64 & 1))
+                return;
+        if (c->page[page] & (PAGE_LARGE | PAGE_PIECE)) {
+                piece_clear(v, c, page / PIECE_PAGES);
+                return;
+        }
+        if (c->page[page] != 0)
+                page_clear(v, c, page);
+        /* The page was not there as part of a large one; others around it may be (SDM 3A 4.10.4.1). */
+        for (size_t p = page / PIECE_PAGES * PIECE_PAGES, n = 0; n < PIECE_PAGES; n++)
+                if (c->page[p + n] & PAGE_LARGE) {
+                        piece_clear(v, c, page / PIECE_PAGES);
+                        return;
+                }
+}
+
+static void
+chunk_watch_piece(struct soft_cpu *v, struct chunk *c, size_t piece)
+{
+        for (size_t p = piece * PIECE_PAGES; p < (piece + 1) * PIECE_PAGES; p++) {
+                if (!(c->page[p] & PAGE_WRITE) || !soft_code_page(v->engine, c->page[p]))
+                        continue;
+                if (c->page[p] & PAGE_PIECE) {
+                        piece_clear(v, c, piece);
+                        return;
+                }
+                page_clear(v, c, p);
+        }
+}
+
+static void
+for_each_piece(struct soft_cpu *v, struct mirror *m, void (*fn)(struct soft_cpu *v, struct chunk *c, size_t piece))
+{
+        for (unsigned n = 0; n < m->count; n++)
+                for (size_t w = 0; w < PIECES / 64; w++)
+                        for (uint64_t bits = m->chunk[n]->used[w]; bits != 0; bits &= bits - 1)
+                                fn(v, m->chunk[n], w * 64 + (size_t)__builtin_ctzll(bits));
+}
+
+void
+soft_mirror_watch(struct soft_cpu *v)
+{
+        for (unsigned n = 0; n < SOFT_ASPACES; n++)
+                if (v->mmu->aspace[n].mirror != NULL)
+                        for_each_piece(v, v->mmu->aspace[n].mirror, chunk_watch_piece);
+}
+
+void
+soft_mirror_destroy(struct soft_cpu *v)
+{
+        if (v->mirrors == NULL)
+                return;
+        for (unsigned n = 0; n < SOFT_ASPACES; n++) {
+                soft_mirror_flush(v, &v->mmu->aspace[n]);
+                if (v->mmu->aspace[n].mirror != NULL)
+                        munmap(v->mmu->aspace[n].mirror, sizeof(*v->mmu->aspace[n].mirror));
+        }
+        for (struct chunk *c = v->mirrors->free, *next; c != NULL; c = next) {
+                next = c->next_free;
+                chunk_destroy(c);
+        }
+        munmap(v->mirrors->trap - GUARD_BYTES, WINDOW_BYTES);
+        munmap(v->mirrors, sizeof(*v->mirrors));
+        v->mirrors = NULL;
+}
+
+/* ---- faults ---- */
+
+static bool
+walk(struct soft_cpu *v, gva_t address, bool write, bool set, struct x86_walk *ret_walk)
+{
+        unsigned flags = X86_WALK_USER | (write ? X86_WALK_WRITE : 0) | (set ? X86_WALK_SET : 0);
+
+        return soft_canonical(v, address) && x86_walk(v->mem, &v->st, address, flags, ret_walk) == 0 &&
+            mem_kind(v->mem, ret_walk->gpa) == MEM_RAM && (ret_walk->pkey == 0 || !(v->st.cr4 & X86_CR4_PKE));
+}
+
+static bool
+piece_has_code(const struct soft_engine *e, gpa_t gpa)
+{
+        for (gpa_t p = gpa; p < gpa + PIECE_BYTES; p += MEM_PAGE_SIZE)
+                if (soft_code_page(e, p))
+                        return true;
+        return false;
+}
+
+static bool
+make_room(struct soft_cpu *v)
+{
+        if (atomic_load_explicit(&v->engine->mirror_maps, memory_order_relaxed) < v->engine->mirror_maps_max)
+                return true;
+        /* Windows stay where they are: the block that faulted may know one of them. */
+        for (unsigned n = 0; n < SOFT_ASPACES; n++) {
+                struct mirror *m = v->mmu->aspace[n].mirror;
+
+                for (unsigned k = 0; m != NULL && k < m->count; k++)
+                        chunk_clear(v, m->chunk[k]);
+        }
+        v->count[SOFT_COUNT_MIRROR_FLUSHES]++;
+        return atomic_load_explicit(&v->engine->mirror_maps, memory_order_relaxed) < v->engine->mirror_maps_max;
+}
+
+static bool
+map_piece(struct soft_cpu *v, struct chunk *c, size_t piece, gpa_t gpa, bool writable)
+{
+        uint8_t *at = c->window + piece * PIECE_BYTES;
+
+        if (mem_map_again(v->mem, gpa, PIECE_BYTES, at, PROT_READ | (writable ? PROT_WRITE : 0)) != 0)
+                return false;
+        piece_forget(v, c, piece);
+        for (size_t n = 0; n < PIECE_PAGES; n++)
+                c->page[piece * PIECE_PAGES + n] = (gpa + (n << MEM_PAGE_SHIFT)) | PAGE_THERE | PAGE_LARGE | PAGE_PIECE |
+                    (writable ? PAGE_WRITE : 0);
+        return true;
+}
+
+static bool
+map_page(struct soft_cpu *v, struct mirror *m, struct chunk *c, gva_t address, bool write)
+{
+        size_t page = (address & (CHUNK_BYTES - 1)) >> MEM_PAGE_SHIFT, piece = page / PIECE_PAGES;
+        gpa_t gpa, piece_gpa;
+        struct x86_walk w;
+        bool writable, done = false;
+
+        if (v->watching || !walk(v, address, write, true, &w))
+                return false;
+        gpa = w.gpa & ~PAGE_MASK;
+        writable = w.dirty && w.writable && !soft_code_page(v->engine, gpa);
+        if (write && !writable)
+                return false; /* over translated code */
+        if ((c->page[page] & PAGE_THERE) && (!write || (c->page[page] & PAGE_WRITE)))
+                return false; /* that is not what it lacked */
+        if (!make_room(v))
+                return false;
+        m->huge |= w.page_bytes > PIECE_BYTES;
+        piece_gpa = gpa - (page % PIECE_PAGES << MEM_PAGE_SHIFT);
+        if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM && !piece_has_code(v->engine, piece_gpa))
+                done = map_piece(v, c, piece, piece_gpa, writable);
+        if (!done && mem_map_again(v->mem, gpa, MEM_PAGE_SIZE, c->window + (page << MEM_PAGE_SHIFT),
+            PROT_READ | (writable ? PROT_WRITE : 0)) == 0) {
+                c->page[page] = gpa | PAGE_THERE | (writable ? PAGE_WRITE : 0) | (w.page_bytes > MEM_PAGE_SIZE ? PAGE_LARGE : 0);
+                done = true;
+        }
+        if (!done)
+                return false;
+        c->used[piece / 64] |= 1ull << piece % 64;
+        count_maps(v, c, 1);
+        v->count[SOFT_COUNT_MIRROR_MAPS]++;
+        return true;
+}
+
+/* A window for the chunk of @key, if @address, which is accessed off it, is mapped.  True: there was none before. */
+static bool
+add_chunk(struct soft_cpu *v, struct mirror *m, gva_t key, gva_t address)
+{
+        uint64_t number = key >> SOFT_MIRROR_SHIFT;
+        struct x86_walk w;
+        struct chunk *c;
+
+        if (number >= SOFT_MIRROR_CHUNKS || chunk_find(m, number) != NULL || m->count == CHUNKS_MAX)
+                return false;
+        if (!walk(v, address, false, false, &w))
+                return false;
+        c = chunk_create(v->mirrors);
+        if (c == NULL)
+                return false;
+        c->number = number;
+        m->chunk[m->count++] = c;
+        table_set(v, number, c->window);
+        return true;
+}
+
+/* The instruction at st.rip uses a chunk without a window: gives it one.  False: there is none to give. */
+static bool
+add_chunks(struct soft_cpu *v, struct mirror *m, const struct soft_block *b)
+{
+        gva_t at = v->st.rip & PAGE_MASK;
+        struct x86_insn i;
+        bool any = false;
+
+        if (x86_decode(v->mem_base + b->page[0] + at, at > MEM_PAGE_SIZE - X86_INSN_MAX ? MEM_PAGE_SIZE - at : X86_INSN_MAX,
+            X86_MODE_64, &i) != X86_DECODE_OK)
+                return false;
+        if (i.has_mem) {
+                gva_t address = soft_ea(v, &i, v->st.rip + i.len);
+
+                if (i.mem_seg == X86_FS || i.mem_seg == X86_GS) {
+                        address += v->seg_base[i.mem_seg];
+                        any |= add_chunk(v, m, v->seg_base[i.mem_seg], address);
+                }
+                if (i.mem_base == X86_BASE_RIP)
+                        any |= add_chunk(v, m, v->st.rip, address);
+                else if (i.mem_base >= 0)
+                        any |= add_chunk(v, m, v->st.gpr[i.mem_base], address);
+                any |= add_chunk(v, m, address, address);
+        }
+        /* PUSH, POP, CALL, RET, LEAVE */
+        any |= add_chunk(v, m, v->st.gpr[X86_RSP], v->st.gpr[X86_RSP]);
+        any |= add_chunk(v, m, v->st.gpr[X86_RSP], v->st.gpr[X86_RSP] - 8);
+        if (i.desc->class == X86_CLASS_LEAVE)
+                any |= add_chunk(v, m, v->st.gpr[X86_RBP], v->st.gpr[X86_RBP]);
+        return any;
+}
+
+static struct mirror *
+mirror_here(struct soft_cpu *v)
+{
+        struct aspace *a = v->mmu->current;
+
+        if (v->mirrors == NULL && !mirrors_create(v))
+                return NULL;
+        if (a->mirror == NULL) {
+                void *p = mmap(NULL, sizeof(*a->mirror), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+                a->mirror = p == MAP_FAILED ? NULL : p;
+        }
+        return a->mirror;
+}
+
+bool
+soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write)
+{
+        bool first = v->mirrors == NULL;
+        struct mirror *m = mirror_here(v);
+
+        v->count[SOFT_COUNT_MIRROR_FAULTS]++;
+        soft_code_faulted(v->engine, b->page[0]);
+        if (m == NULL)
+                return false;
+        for (unsigned n = 0; n < m->count; n++) {
+                uint64_t offset = (uint64_t)(at - m->chunk[n]->window);
+
+                if (offset < CHUNK_BYTES)
+                        return map_page(v, m, m->chunk[n], m->chunk[n]->number << SOFT_MIRROR_SHIFT | offset, write);
+        }
+        return add_chunks(v, m, b) || first;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Mirrors: user memory of the guest, mapped where hot code reaches it by an addition.
+ *
+ * The linear addresses that 64-bit user code uses are cut into chunks of 4 GiB.  For each that hot code accesses
+ * a vCPU reserves a window of host addresses, wide enough that whatever such code adds to an address
+ * of the chunk stays within, and maps the guest's pages there as they are touched.  A table by bits 32 and up
+ * of the address says how far away its window is, so that an access needs neither comparison nor flags:
+ *
+ *      rorx  r11, base, 32
+ *      mov   r11d, r11d
+ *      mov   r11, gs:[r11 * 8 + table]
+ *      op    [base + r11 + disp]
+ *
+ * What is not mapped faults.  The signal handler maps it, or has the instruction done by way of the TLB, which
+ * also raises what the guest is to see.  So a mirror is a TLB of its own: flushed with the others, of pages that may be
+ * accessed and need nothing more (struct soft_tlb_entry).
+ *
+ * A page costs some ten microseconds, so this is for code that runs long in the memory it has.  Interrupts are
+ * samples of where the guest spends its time: an address space that they have found in user mode for long enough has
+ * its hot pages of code translated this way, each until it faults too often (soft_code_sampled, soft_code_faulted).
+ *
+ * Only the vCPU's own thread touches its mirrors.
+ */
+#ifndef CPU_SOFT_MIRROR_H
+#define CPU_SOFT_MIRROR_H
+
+#include "cpu/soft/code.h"
+
+struct aspace;
+struct mirror; /* of one address space */
+
+#define SOFT_MIRROR_SHIFT 32 /* log2 of a chunk */
+/* The table, from struct soft_cpu: entries for user addresses of 48 bits; what lies beyond is inaccessible. */
+#define SOFT_MIRROR_TABLE  ((sizeof(struct soft_cpu) + MEM_PAGE_SIZE - 1) & ~((uint64_t)MEM_PAGE_SIZE - 1))
+#define SOFT_MIRROR_CHUNKS (1u << (47 - SOFT_MIRROR_SHIFT))
+/* How far from its base register an access of translated code may be made: displacement, and SOFT_MIRROR_DRIFT. */
+#define SOFT_MIRROR_DRIFT (64 * MIB)
+
+/* Room for struct soft_cpu, zeroed, and its table.  NULL: no memory. */
+struct soft_cpu *soft_mirror_cpu_alloc(void);
+void soft_mirror_cpu_free(struct soft_cpu *v);
+
+/* Whether this vCPU can have mirrors. */
+bool soft_mirror_possible(const struct soft_cpu *v);
+void soft_mirror_destroy(struct soft_cpu *v);
+
+/* Whether hot user code of the current address space is to use them. */
+bool soft_mirror_wanted(const struct soft_cpu *v);
+/* An interrupt found the vCPU in user code, at st.rip. */
+void soft_mirror_sample(struct soft_cpu *v);
+
+/* CR3 was loaded with @a, which forgets what it knew: perhaps another process. */
+void soft_mirror_reload(struct soft_cpu *v, struct aspace *a);
+/* The current address space is another. */
+void soft_mirror_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to);
+/* Forgets what is mapped of @a: all, or what may be a translation of @address.  Outside translated code. */
+void soft_mirror_flush(struct soft_cpu *v, struct aspace *a);
+void soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address);
+/* There is new code: takes away the right to write to it. */
+void soft_mirror_watch(struct soft_cpu *v);
+
+/*
+ * An access of the instruction at st.rip in @b, which uses mirrors, faulted at host address @at.  In the signal handler;
+ * st is complete.  True: it is to be made again; else it is to be done by way of the TLB.
+ */
+bool soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write);
+
+#endif

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Memory accesses by mirrors, see mirror.h.
+ *
+ * What the table says about a base register stays in a temporary for further accesses off it, as long as the register
+ * keeps its value or what is added to it is known.  An address that is a sum of registers is computed first.  None
+ * of it touches the flags, and there is nothing to be done behind the block: what is not mapped faults.
+ */
+#include "base/util.h"
+#include "cpu/soft/mirror.h"
+#include "cpu/soft/translate.h"
+
+/* What TR_MIRROR_HOST is the host address of. */
+enum {
+        HOST_PAGE, /* the linear page of the block */
+        HOST_FS,
+        HOST_GS,
+};
+
+/* rorx @dst, @src, 32; mov @dst, @dst (32 bits): the number of its chunk.  mov @dst, gs:[@dst * 8 + table] */
+static void
+emit_delta(struct tr *t, unsigned dst, unsigned src)
+{
+        struct emit *e = &t->e;
+
+        emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
+        emit_mov_rr(e, EMIT_D, dst, dst);
+        emit8(e, 0x65);
+        emit_rm(e, EMIT_W, 0x8b, dst, -1, (int)dst, 8, SOFT_MIRROR_TABLE);
+}
+
+/* lea r11, [r11 + r10] */
+static void
+emit_sum(struct tr *t)
+{
+        emit_rm(&t->e, EMIT_W, 0x8d, T0, T0, T1, 1, 0);
+}
+
+/* How many of its register operands are to be put in temporaries: R10, R11, and AH to BH. */
+static unsigned
+temps_wanted(const struct x86_insn *i)
+{
+        const struct x86_opdesc *d = i->desc;
+        bool high = (d->flags & X86_OD_BYTE) && !i->vex && !i->rex && i->reg >= 4 && i->reg <= 7;
+        bool reg = d->reg_kind == X86_OPK_GPR && i->has_modrm && (high || regs_host[i->reg] < 0);
+        bool vvvv = d->vvvv_kind == X86_OPK_GPR && regs_host[i->vvvv] < 0;
+
+        return reg + (vvvv && !(reg && i->vvvv == i->reg));
+}
+
+
+/* The temporary that gets a delta: one that holds nothing, else that which got one longer ago. */
+static unsigned
+choose_temp(struct tr *t, unsigned base, bool t1_wanted)
+{
+        if (base == T1 || (t1_wanted && base != T0))
+                return T0;
+        if (base == T0 || t->temp[1].holds == TR_NOTHING)
+                return base != T0 && t->temp[0].holds == TR_NOTHING ? T0 : T1;
+        if (t->temp[0].holds == TR_NOTHING)
+                return T0;
+        t->mirror_turn = !t->mirror_turn;
+        return t->mirror_turn ? T0 : T1;
+}
+
+/* T1 is wanted for something else: if t->op has it, its sum goes to T0. */
+static void
+leave_t1(struct tr *t)
+{
+        if (t->op.base != T1 && t->op.index != T1)
+                return;
+        tr_temp_forget(t, T0);
+        emit_rm(&t->e, EMIT_W, 0x8d, T0, t->op.base, t->op.index, 1, t->op.disp);
+        t->op = TR_AT_T0;
+}
+
+/* t->op: what is at @disp from guest register @guest, which host register @base holds. */
+static void
+off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_wanted)
+{
+        int temp = tr_temp_holder(t, TR_MIRROR_DELTA, (int)guest);
+
+        if (temp < 0) {
+                temp = (int)choose_temp(t, base, t1_wanted);
+                tr_temp_forget(t, (unsigned)temp);
+                emit_delta(t, (unsigned)temp, base);
+                tr_temp_set(t, (unsigned)temp, TR_MIRROR_DELTA, (int)guest);
+        }
+        t->op = (struct tr_operand){ (uint8_t)base, (int8_t)temp, disp };
+        if (t1_wanted)
+                leave_t1(t);
+}
+
+/* t->op: what is at the linear address in T0. */
+static void
+at_t0(struct tr *t, bool t1_wanted)
+{
+        tr_temp_forget(t, T1);
+        emit_delta(t, T1, T0);
+        t->op = (struct tr_operand){ T0, T1, 0 };
+        if (t1_wanted)
+                leave_t1(t);
+}
+
+/* T0: the host address of the linear page of the block, or of a segment's base. */
+static void
+host_address(struct tr *t, int what)
+{
+        struct emit *e = &t->e;
+
+        tr_temps_forget(t);
+        if (what == HOST_PAGE)
+                tr_emit_rip(t, T0, t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1));
+        else
+                emit_gs_load(e, EMIT_W, T0, OFF(seg_base[0]) + 8 * (what == HOST_FS ? X86_FS : X86_GS));
+        emit_delta(t, T1, T0);
+        emit_sum(t);
+        tr_temp_set(t, T0, TR_MIRROR_HOST, what);
+}
+
+/* What a host address kept in a temporary leads to the operand, and at which distance; -1: none. */
+static int
+host_of(const struct tr *t, const struct x86_insn *i, int64_t *ret_at)
+{
+        bool segment = i->mem_seg == X86_FS || i->mem_seg == X86_GS;
+
+        *ret_at = i->disp;
+        if (i->asize != 8 || i->mem_index >= 0)
+                return -1;
+        if (i->mem_base == X86_BASE_RIP && !segment) {
+                *ret_at += (int64_t)(t->next - (t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1)));
+                return HOST_PAGE;
+        }
+        if (i->mem_base >= 0 || !segment)
+                return -1;
+        return i->mem_seg == X86_FS ? HOST_FS : HOST_GS;
+}
+
+static bool
+fits(int64_t disp)
+{
+        return disp == (int32_t)disp;
+}
+
+static void
+address(struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        bool t1_wanted = i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) > 0;
+        bool segment = i->mem_seg == X86_FS || i->mem_seg == X86_GS;
+        int64_t at;
+        int host;
+
+        host = host_of(t, i, &at);
+        if (host >= 0 && fits(at)) {
+                if (tr_temp_holder(t, TR_MIRROR_HOST, host) < 0)
+                        host_address(t, host);
+                t->op = (struct tr_operand){ T0, -1, (int32_t)at };
+                return;
+        }
+        if (i->mem_base >= 0 && i->mem_base != X86_BASE_RIP && i->mem_index < 0 && i->asize == 8 && !segment &&
+            fits(i->disp + extra)) {
+                unsigned guest = (unsigned)i->mem_base;
+
+                off_register(t, guest, tr_ea_reg(t, guest), (int32_t)(i->disp + extra), t1_wanted);
+                return;
+        }
+        tr_ea_t0(t, i, extra);
+        if (segment) {
+                tr_temp_forget(t, T1);
+                emit_gs_load(&t->e, EMIT_W, T1, OFF(seg_base[0]) + 8 * i->mem_seg);
+                emit_sum(t);
+        }
+        at_t0(t, t1_wanted);
+}
+
+void
+tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        tr_temps_store(t);
+        tr_flags_for(t); /* whatever faults does so with the flags that tr_flags_note says */
+        tr_flags_note(t);
+        address(t, i, extra);
+        if (i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) < 2)
+                return;
+        /* ANDN and its kin: one operand will be in a borrowed register, which must not be when the access faults. */
+        tr_temp_forget(t, T1);
+        tr_emit_op(t, i->opsize == 8, 0x8b, T1);
+}
+
+void
+tr_mirror_off(struct tr *t, unsigned guest, int32_t disp)
+{
+        tr_temps_store(t);
+        off_register(t, guest, (unsigned)regs_host[guest], disp, true);
+}
+
+/* Whether registers that the tables do not tell may change, or the temporaries. */
+static bool
+ends_all(const struct x86_insn *i)
+{
+        switch (i->desc->class) {
+        case X86_CLASS_PLAIN:
+        case X86_CLASS_LEA:
+        case X86_CLASS_NOP:
+        case X86_CLASS_PUSH:
+        case X86_CLASS_POP:
+        case X86_CLASS_JCC:
+                return false;
+        default:
+                return true;
+        }
+}
+
+/* True if the instruction adds a known number to @guest, or leaves it alone. */
+static bool
+change_of(const struct x86_insn *i, unsigned guest, int64_t *ret_change)
+{
+        const struct x86_opdesc *d = i->desc;
+
+        *ret_change = 0;
+        if ((d->class == X86_CLASS_PUSH || d->class == X86_CLASS_POP) && guest == X86_RSP) {
+                *ret_change = d->class == X86_CLASS_PUSH ? -(int64_t)i->opsize : i->opsize;
+                return d->class == X86_CLASS_PUSH || i->has_mem || i->rm != X86_RSP;
+        }
+        if (d->class == X86_CLASS_POP && !i->has_mem && i->rm == guest)
+                return false;
+        if (!(x86_insn_writes(i) >> guest & 1))
+                return true;
+        if (i->opsize != 8)
+                return false;
+        if (d->class == X86_CLASS_LEA && i->mem_base == (int)guest && i->mem_index < 0 && i->asize == 8) {
+                *ret_change = i->disp;
+                return true;
+        }
+        if (i->map != X86_MAP_1B || i->has_mem || i->rm != guest)
+                return false;
+        if ((i->opcode == 0x81 || i->opcode == 0x83) && ((i->reg & 7) == 0 || (i->reg & 7) == 5)) {
+                *ret_change = (i->reg & 7) == 0 ? i->imm : -i->imm;
+                return true;
+        }
+        if (i->opcode == 0xff && (i->reg & 7) < 2) {
+                *ret_change = (i->reg & 7) == 0 ? 1 : -1;
+                return true;
+        }
+        return false;
+}
+
+void
+tr_mirror_follow(struct tr *t, const struct x86_insn *i)
+{
+        for (unsigned n = 0; n < 2; n++) {
+                struct tr_temp *m = &t->temp[n];
+                int64_t change;
+
+                if (ends_all(i) && (m->holds == TR_MIRROR_DELTA || m->holds == TR_MIRROR_HOST))
+                        m->holds = TR_NOTHING;
+                if (m->holds != TR_MIRROR_DELTA)
+                        continue;
+                if (!change_of(i, (unsigned)m->what, &change) || change > (int64_t)SOFT_MIRROR_DRIFT || change < -(int64_t)SOFT_MIRROR_DRIFT) {
+                        m->holds = TR_NOTHING;
+                        continue;
+                }
+                m->drift += change;
+                if (m->drift > (int64_t)SOFT_MIRROR_DRIFT || m->drift < -(int64_t)SOFT_MIRROR_DRIFT)
+                        m->holds = TR_NOTHING;
+        }
+}
