@@ -8,6 +8,7 @@
 #ifndef CPU_SOFT_EMIT_H
 #define CPU_SOFT_EMIT_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -96,7 +97,7 @@ emit_rr(struct emit *e, int w, unsigned opcode, unsigned reg, unsigned rm)
         emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
 }
 
-/* ModRM, SIB and displacement of [base + index*scale + disp]; index < 0: none; base < 0: none. */
+/* ModRM, SIB and displacement of [base + index*scale + disp]; index < 0: none, and never RSP; base < 0: none. */
 static inline void
 emit_address(struct emit *e, unsigned reg, int base, int index, unsigned scale, int32_t disp)
 {
@@ -104,6 +105,7 @@ emit_address(struct emit *e, unsigned reg, int base, int index, unsigned scale, 
         unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
         unsigned mod;
 
+        assert(index != H_RSP);
         if (base < 0) { /* [index*scale + disp32], or [disp32] */
                 emit8(e, r | 4);
                 emit8(e, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | 5);

@@ -15,12 +15,15 @@
 #define PIECE_BYTES  (2 * MIB)
 #define PIECE_PAGES  (PIECE_BYTES >> MEM_PAGE_SHIFT)
 #define PIECES       (CHUNK_PAGES / PIECE_PAGES)
-/* A displacement of 2 GiB, the drift, and an operand's size, on either side. */
-#define GUARD_BYTES  (2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
-#define WINDOW_BYTES (CHUNK_BYTES + 2 * GUARD_BYTES)
+/* What translated code may add to an address: an index of 32 bits, signed or not, times 8; a displacement, the drift, an operand's size. */
+#define GUARD_BELOW  (8 * 2 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
+#define GUARD_ABOVE  (8 * 4 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
+#define WINDOW_BYTES (GUARD_BELOW + CHUNK_BYTES + GUARD_ABOVE)
 #define TABLE_BYTES  (SOFT_MIRROR_CHUNKS * sizeof(uint64_t))
 /* The index is 32 bits of an address, whatever it is. */
 #define RESERVED_BYTES (SOFT_MIRROR_TABLE + (sizeof(uint64_t) << SOFT_MIRROR_SHIFT))
+
+#define AROUND_PAGES 16u /* that are mapped together if they can be */
 
 /* An address space that was sampled so often, some 30 ms of a guest with 250 ticks a second, will live on. */
 #define SAMPLES_OLD 8u
@@ -173,7 +176,7 @@ mirrors_create(struct soft_cpu *v)
                 munmap(m, sizeof(*m));
                 return false;
         }
-        m->trap = trap + GUARD_BYTES;
+        m->trap = trap + GUARD_BELOW;
         v->mirrors = m;
         for (uint64_t n = 0; n < SOFT_MIRROR_CHUNKS; n++)
                 table_trap(v, n);
@@ -202,7 +205,7 @@ chunk_create(struct mirrors *m)
                 munmap(window, WINDOW_BYTES);
                 return NULL;
         }
-        c->window = window + GUARD_BYTES;
+        c->window = window + GUARD_BELOW;
         m->chunk_count++;
         return c;
 }
@@ -210,7 +213,7 @@ chunk_create(struct mirrors *m)
 static void
 chunk_destroy(struct chunk *c)
 {
-        munmap(c->window - GUARD_BYTES, WINDOW_BYTES);
+        munmap(c->window - GUARD_BELOW, WINDOW_BYTES);
         munmap(c, sizeof(*c));
 }
 
@@ -391,20 +394,23 @@ soft_mirror_destroy(struct soft_cpu *v)
                 next = c->next_free;
                 chunk_destroy(c);
         }
-        munmap(v->mirrors->trap - GUARD_BYTES, WINDOW_BYTES);
+        munmap(v->mirrors->trap - GUARD_BELOW, WINDOW_BYTES);
         munmap(v->mirrors, sizeof(*v->mirrors));
         v->mirrors = NULL;
 }
 
 /* ---- faults ---- */
 
-static bool
+/* 0: memory of the guest is there, and may be accessed so. */
+static int
 walk(struct soft_cpu *v, gva_t address, bool write, bool set, struct x86_walk *ret_walk)
 {
         unsigned flags = X86_WALK_USER | (write ? X86_WALK_WRITE : 0) | (set ? X86_WALK_SET : 0);
 
-        return soft_canonical(v, address) && x86_walk(v->mem, &v->st, address, flags, ret_walk) == 0 &&
-            mem_kind(v->mem, ret_walk->gpa) == MEM_RAM && (ret_walk->pkey == 0 || !(v->st.cr4 & X86_CR4_PKE));
+        ret_walk->error = 0;
+        if (!soft_canonical(v, address) || x86_walk(v->mem, &v->st, address, flags, ret_walk) != 0)
+                return -1;
+        return mem_kind(v->mem, ret_walk->gpa) == MEM_RAM && (ret_walk->pkey == 0 || !(v->st.cr4 & X86_CR4_PKE)) ? 0 : -1;
 }
 
 static bool
@@ -443,42 +449,100 @@ map_piece(struct soft_cpu *v, struct chunk *c, size_t piece, gpa_t gpa, bool wri
         for (size_t n = 0; n < PIECE_PAGES; n++)
                 c->page[piece * PIECE_PAGES + n] = (gpa + (n << MEM_PAGE_SHIFT)) | PAGE_THERE | PAGE_LARGE | PAGE_PIECE |
                     (writable ? PAGE_WRITE : 0);
-        return true;
-}
-
-static bool
-map_page(struct soft_cpu *v, struct mirror *m, struct chunk *c, gva_t address, bool write)
-{
-        size_t page = (address & (CHUNK_BYTES - 1)) >> MEM_PAGE_SHIFT, piece = page / PIECE_PAGES;
-        gpa_t gpa, piece_gpa;
-        struct x86_walk w;
-        bool writable, done = false;
-
-        if (v->watching || !walk(v, address, write, true, &w))
-                return false;
-        gpa = w.gpa & ~PAGE_MASK;
-        writable = w.dirty && w.writable && !soft_code_page(v->engine, gpa);
-        if (write && !writable)
-                return false; /* over translated code */
-        if ((c->page[page] & PAGE_THERE) && (!write || (c->page[page] & PAGE_WRITE)))
-                return false; /* that is not what it lacked */
-        if (!make_room(v))
-                return false;
-        m->huge |= w.page_bytes > PIECE_BYTES;
-        piece_gpa = gpa - (page % PIECE_PAGES << MEM_PAGE_SHIFT);
-        if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM && !piece_has_code(v->engine, piece_gpa))
-                done = map_piece(v, c, piece, piece_gpa, writable);
-        if (!done && mem_map_again(v->mem, gpa, MEM_PAGE_SIZE, c->window + (page << MEM_PAGE_SHIFT),
-            PROT_READ | (writable ? PROT_WRITE : 0)) == 0) {
-                c->page[page] = gpa | PAGE_THERE | (writable ? PAGE_WRITE : 0) | (w.page_bytes > MEM_PAGE_SIZE ? PAGE_LARGE : 0);
-                done = true;
-        }
-        if (!done)
-                return false;
         c->used[piece / 64] |= 1ull << piece % 64;
         count_maps(v, c, 1);
         v->count[SOFT_COUNT_MIRROR_MAPS]++;
         return true;
+}
+
+/* What may be mapped of a page that a walk has found, with PAGE_*; 0: nothing. */
+static gpa_t
+mappable(struct soft_cpu *v, struct mirror *m, const struct x86_walk *w, bool write)
+{
+        gpa_t gpa = w->gpa & ~PAGE_MASK;
+        bool writable = w->dirty && w->writable && !soft_code_page(v->engine, gpa);
+
+        if (write && !writable)
+                return 0; /* over translated code */
+        m->huge |= w->page_bytes > PIECE_BYTES;
+        return gpa | PAGE_THERE | (writable ? PAGE_WRITE : 0) | (w->page_bytes > MEM_PAGE_SIZE ? PAGE_LARGE : 0);
+}
+
+/* Maps @count pages from page @page of @c on, which are alike and lie one after the other in guest memory too. */
+static bool
+map_run(struct soft_cpu *v, struct chunk *c, size_t page, size_t count, gpa_t first)
+{
+        int prot = PROT_READ | (first & PAGE_WRITE ? PROT_WRITE : 0);
+
+        if (mem_map_again(v->mem, first & ~PAGE_MASK, count << MEM_PAGE_SHIFT, c->window + (page << MEM_PAGE_SHIFT), prot) != 0)
+                return false;
+        for (size_t n = 0; n < count; n++) {
+                count_maps(v, c, c->page[page + n] == 0);
+                c->page[page + n] = first + (n << MEM_PAGE_SHIFT);
+        }
+        c->used[page / PIECE_PAGES / 64] |= 1ull << page / PIECE_PAGES % 64;
+        v->count[SOFT_COUNT_MIRROR_MAPS]++;
+        return true;
+}
+
+/*
+ * Maps page @page, which is as @known says, and its neighbours with it: memory is used in order more often than not, and
+ * a fault costs more than a mapping.
+ */
+static bool
+map_around(struct soft_cpu *v, struct mirror *m, struct chunk *c, size_t page, gpa_t known)
+{
+        size_t first = page / AROUND_PAGES * AROUND_PAGES, run = first;
+        gpa_t at[AROUND_PAGES + 1];
+        bool done = false;
+
+        for (size_t n = 0; n < AROUND_PAGES; n++) {
+                gva_t address = c->number << SOFT_MIRROR_SHIFT | (first + n) << MEM_PAGE_SHIFT;
+                struct x86_walk w;
+
+                at[n] = first + n == page ? known : 0;
+                if (first + n != page && c->page[first + n] == 0 && walk(v, address, false, true, &w) == 0)
+                        at[n] = mappable(v, m, &w, false);
+        }
+        at[AROUND_PAGES] = 0;
+        for (size_t n = 1; n <= AROUND_PAGES; n++) {
+                if (at[n] != 0 && at[n] == at[n - 1] + MEM_PAGE_SIZE)
+                        continue;
+                if (at[run - first] != 0 && map_run(v, c, run, first + n - run, at[run - first]))
+                        done |= run <= page && page < first + n;
+                run = first + n;
+        }
+        return done;
+}
+
+static enum soft_mirror_answer
+map_page(struct soft_cpu *v, struct mirror *m, struct chunk *c, gva_t address, bool write)
+{
+        size_t page = (address & (CHUNK_BYTES - 1)) >> MEM_PAGE_SHIFT, piece = page / PIECE_PAGES;
+        gpa_t found, piece_gpa;
+        struct x86_walk w;
+
+        if (v->watching)
+                return SOFT_MIRROR_PLAINLY;
+        if (walk(v, address, write, true, &w) != 0) {
+                if (w.error == 0)
+                        return SOFT_MIRROR_PLAINLY;
+                v->event = (struct soft_event){ SOFT_EV_EXCEPTION, X86_VEC_PF, true, w.error };
+                v->st.cr2 = address;
+                return SOFT_MIRROR_RAISE;
+        }
+        found = mappable(v, m, &w, write);
+        if (found == 0)
+                return SOFT_MIRROR_PLAINLY;
+        if ((c->page[page] & PAGE_THERE) && (!write || (c->page[page] & PAGE_WRITE)))
+                return SOFT_MIRROR_PLAINLY; /* that is not what it lacked */
+        if (!make_room(v))
+                return SOFT_MIRROR_PLAINLY;
+        piece_gpa = (found & ~PAGE_MASK) - (page % PIECE_PAGES << MEM_PAGE_SHIFT);
+        if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM && !piece_has_code(v->engine, piece_gpa) &&
+            map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
+                return SOFT_MIRROR_AGAIN;
+        return map_around(v, m, c, page, found) ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
 }
 
 /* A window for the chunk of @key, if @address, which is accessed off it, is mapped.  True: there was none before. */
@@ -491,7 +555,7 @@ add_chunk(struct soft_cpu *v, struct mirror *m, gva_t key, gva_t address)
 
         if (number >= SOFT_MIRROR_CHUNKS || chunk_find(m, number) != NULL || m->count == CHUNKS_MAX)
                 return false;
-        if (!walk(v, address, false, false, &w))
+        if (walk(v, address, false, false, &w) != 0)
                 return false;
         c = chunk_create(v->mirrors);
         if (c == NULL)
@@ -549,7 +613,13 @@ mirror_here(struct soft_cpu *v)
         return a->mirror;
 }
 
-bool
+static bool
+in_window(const uint8_t *at, const uint8_t *window)
+{
+        return (uint64_t)(at - (window - GUARD_BELOW)) < WINDOW_BYTES;
+}
+
+enum soft_mirror_answer
 soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write)
 {
         bool first = v->mirrors == NULL;
@@ -558,12 +628,16 @@ soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t 
         v->count[SOFT_COUNT_MIRROR_FAULTS]++;
         soft_code_faulted(v->engine, b->page[0]);
         if (m == NULL)
-                return false;
+                return SOFT_MIRROR_PLAINLY;
         for (unsigned n = 0; n < m->count; n++) {
                 uint64_t offset = (uint64_t)(at - m->chunk[n]->window);
 
                 if (offset < CHUNK_BYTES)
                         return map_page(v, m, m->chunk[n], m->chunk[n]->number << SOFT_MIRROR_SHIFT | offset, write);
+                if (in_window(at, m->chunk[n]->window))
+                        return SOFT_MIRROR_PLAINLY;
         }
-        return add_chunks(v, m, b) || first;
+        if (!in_window(at, v->mirrors->trap) && (uint64_t)(at - (const uint8_t *)table_of(v)) >= RESERVED_BYTES - SOFT_MIRROR_TABLE)
+                return SOFT_MIRROR_ELSEWHERE;
+        return add_chunks(v, m, b) || first ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
 }

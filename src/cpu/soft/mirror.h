@@ -34,7 +34,7 @@ struct mirror; /* of one address space */
 /* The table, from struct soft_cpu: entries for user addresses of 48 bits; what lies beyond is inaccessible. */
 #define SOFT_MIRROR_TABLE  ((sizeof(struct soft_cpu) + MEM_PAGE_SIZE - 1) & ~((uint64_t)MEM_PAGE_SIZE - 1))
 #define SOFT_MIRROR_CHUNKS (1u << (47 - SOFT_MIRROR_SHIFT))
-/* How far from its base register an access of translated code may be made: displacement, and SOFT_MIRROR_DRIFT. */
+/* How much may have been added to a register since its window was looked up. */
 #define SOFT_MIRROR_DRIFT (64 * MIB)
 
 /* Room for struct soft_cpu, zeroed, and its table.  NULL: no memory. */
@@ -60,10 +60,17 @@ void soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
 /* There is new code: takes away the right to write to it. */
 void soft_mirror_watch(struct soft_cpu *v);
 
+enum soft_mirror_answer {
+        SOFT_MIRROR_AGAIN,   /* the access is to be made again */
+        SOFT_MIRROR_PLAINLY, /* the instruction is to be done by way of the TLB */
+        SOFT_MIRROR_RAISE,   /* v->event is what it raises */
+        SOFT_MIRROR_ELSEWHERE, /* no access by a mirror is made there */
+};
+
 /*
  * An access of the instruction at st.rip in @b, which uses mirrors, faulted at host address @at.  In the signal handler;
- * st is complete.  True: it is to be made again; else it is to be done by way of the TLB.
+ * st is complete.
  */
-bool soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write);
+enum soft_mirror_answer soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write);
 
 #endif

@@ -945,14 +945,21 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
 static bool
 host_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const siginfo_t *si, ucontext_t *uc)
 {
+        enum soft_mirror_answer answer;
+
         if (!(b->mode & SOFT_MODE_MIRROR) || uc->uc_mcontext.gregs[REG_TRAPNO] != X86_VEC_PF)
                 return false;
         host_fault_regs(v, b, uc);
-        if (soft_mirror_fault(v, b, si->si_addr, uc->uc_mcontext.gregs[REG_ERR] & X86_PF_W))
+        answer = soft_mirror_fault(v, b, si->si_addr, uc->uc_mcontext.gregs[REG_ERR] & X86_PF_W);
+        if (answer == SOFT_MIRROR_ELSEWHERE)
+                return false;
+        if (answer == SOFT_MIRROR_AGAIN)
                 return true;
-        v->run->plainly = true;
-        soft_check_interrupted(v);
-        uc->uc_mcontext.gregs[REG_RDI] = SOFT_LEFT_NORMAL;
+        if (answer == SOFT_MIRROR_PLAINLY) {
+                v->run->plainly = true;
+                soft_check_interrupted(v);
+        }
+        uc->uc_mcontext.gregs[REG_RDI] = answer == SOFT_MIRROR_RAISE ? SOFT_LEFT_EVENT : SOFT_LEFT_NORMAL;
         uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
         return true;
 }

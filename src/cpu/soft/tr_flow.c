@@ -159,6 +159,16 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
         tr_linked(t, target, dead, emit_jmp32(e));
 }
 
+/* An exit to another page that is seldom taken. */
+void
+tr_far_emit_cold(struct tr *t, const struct tr_cold *c)
+{
+        t->flags = c->flags;
+        t->at = c->at;
+        t->temp[0].holds = t->temp[1].holds = TR_NOTHING; /* what they held was stored */
+        tr_exit(t, c->arg, c->dead, false);
+}
+
 /* The exit taken when condition @cc holds; the other follows in line. */
 static void
 tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
@@ -171,6 +181,13 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
         if (tr_same_page(t, target) && !kick) {
                 tr_align_patch(t, 2);
                 tr_linked(t, target, dead, emit_jcc32(e, cc));
+                return;
+        }
+        if (!kick) {
+                struct tr_cold *c = tr_cold_add(t, COLD_FAR, emit_jcc32(e, cc));
+
+                c->arg = target;
+                c->dead = dead;
                 return;
         }
         over = emit_jcc32(e, cc ^ 1);

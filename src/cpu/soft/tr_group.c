@@ -228,7 +228,7 @@ tr_group_access(struct tr *t)
                 emit_gs_load(&t->e, EMIT_W, T0, OFF(group_host[0]) + 8 * (unsigned)slot);
         }
         tr_temp_set(t, T0, TR_GROUP_HOST, slot);
-        t->op = (struct tr_operand){ T0, -1, (int32_t)(at - g->low) };
+        t->op = (struct tr_operand){ T0, -1, 1, (int32_t)(at - g->low) };
         return true;
 }
 

@@ -154,7 +154,7 @@ static void
 emit_modrm(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, const struct tr_operand *op)
 {
         if (i->has_mem)
-                emit_address(e, reg, op->base, op->index, 1, op->disp);
+                emit_address(e, reg, op->base, op->index, op->scale, op->disp);
         else
                 emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
 }
@@ -215,7 +215,7 @@ emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm,
                 opcode = 0x80;
         if (i->desc->imm == X86_IMM_MOFFS) { /* MOV AL/rAX, moffs and back: as MOV with ModRM */
                 emit8(e, opcode <= 0xa1 ? opcode - 0xa0 + 0x8a : opcode - 0xa2 + 0x88);
-                emit_address(e, H_RAX, op->base, op->index, 1, op->disp);
+                emit_address(e, H_RAX, op->base, op->index, op->scale, op->disp);
                 return;
         }
         emit8(e, embedded ? (opcode & ~7u) | (rm & 7) : opcode);

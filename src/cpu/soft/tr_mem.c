@@ -131,7 +131,7 @@ tr_segment(struct tr *t, unsigned seg, unsigned size, unsigned acc)
 void
 tr_emit_op(struct tr *t, int w, unsigned opcode, unsigned reg)
 {
-        emit_rm(&t->e, w, opcode, reg, t->op.base, t->op.index, 1, t->op.disp);
+        emit_rm(&t->e, w, opcode, reg, t->op.base, t->op.index, t->op.scale, t->op.disp);
 }
 
 static unsigned
@@ -270,7 +270,6 @@ tr_mem_done(struct tr *t, struct tr_cold *c, const struct x86_insn *i, tr_access
         c->access = access;
         c->flags = before;
         c->done = t->e.p;
-        c->arg = t->at;
 }
 
 /* T0: linear address of an operand that must be aligned: that comes before page faults (SDM 3A 6.9). */
@@ -330,7 +329,7 @@ tr_emit_cold_access(struct tr *t, struct tr_cold *c)
         f = emit_jcc32(e, CC_E);
         emit_fix32(f, c->back);
         t->flags = c->flags;
-        t->at = (unsigned)c->arg;
+        t->at = c->at;
         t->rip = c->rip;
         t->next = c->next;
         t->temp[0].holds = t->temp[1].holds = TR_NOTHING;

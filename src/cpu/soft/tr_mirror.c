@@ -12,6 +12,7 @@
 
 /* What TR_MIRROR_HOST is the host address of. */
 enum {
+        HOST_ZERO, /* linear address 0 */
         HOST_PAGE, /* the linear page of the block */
         HOST_FS,
         HOST_GS,
@@ -48,17 +49,37 @@ temps_wanted(const struct x86_insn *i)
         return reg + (vvvv && !(reg && i->vvvv == i->reg));
 }
 
+/* Whether registers that the tables do not tell may change, or the temporaries. */
+static bool
+ends_all(const struct x86_insn *i)
+{
+        switch (i->desc->class) {
+        case X86_CLASS_PLAIN:
+        case X86_CLASS_LEA:
+        case X86_CLASS_NOP:
+        case X86_CLASS_PUSH:
+        case X86_CLASS_POP:
+        case X86_CLASS_JCC:
+                return false;
+        default:
+                return true;
+        }
+}
 
-/* The temporary that gets a delta: one that holds nothing, else that which got one longer ago. */
+/* The temporary that gets a delta: one that holds nothing, or no guest register, else that which got one longer ago. */
 static unsigned
 choose_temp(struct tr *t, unsigned base, bool t1_wanted)
 {
+        enum tr_holds h0 = t->temp[0].holds, h1 = t->temp[1].holds;
+
         if (base == T1 || (t1_wanted && base != T0))
                 return T0;
-        if (base == T0 || t->temp[1].holds == TR_NOTHING)
-                return base != T0 && t->temp[0].holds == TR_NOTHING ? T0 : T1;
-        if (t->temp[0].holds == TR_NOTHING)
-                return T0;
+        if (base == T0)
+                return T1;
+        if (h0 == TR_NOTHING || h1 == TR_NOTHING)
+                return h0 == TR_NOTHING ? T0 : T1;
+        if ((h0 == TR_GUEST) != (h1 == TR_GUEST))
+                return h0 == TR_GUEST ? T1 : T0;
         t->mirror_turn = !t->mirror_turn;
         return t->mirror_turn ? T0 : T1;
 }
@@ -70,7 +91,7 @@ leave_t1(struct tr *t)
         if (t->op.base != T1 && t->op.index != T1)
                 return;
         tr_temp_forget(t, T0);
-        emit_rm(&t->e, EMIT_W, 0x8d, T0, t->op.base, t->op.index, 1, t->op.disp);
+        emit_rm(&t->e, EMIT_W, 0x8d, T0, t->op.base, t->op.index, t->op.scale, t->op.disp);
         t->op = TR_AT_T0;
 }
 
@@ -86,35 +107,43 @@ off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_
                 emit_delta(t, (unsigned)temp, base);
                 tr_temp_set(t, (unsigned)temp, TR_MIRROR_DELTA, (int)guest);
         }
-        t->op = (struct tr_operand){ (uint8_t)base, (int8_t)temp, disp };
+        t->op = (struct tr_operand){ (uint8_t)base, (int8_t)temp, 1, disp };
         if (t1_wanted)
                 leave_t1(t);
 }
 
-/* t->op: what is at the linear address in T0. */
-static void
-at_t0(struct tr *t, bool t1_wanted)
+static gva_t
+page_of_block(const struct tr *t)
 {
-        tr_temp_forget(t, T1);
-        emit_delta(t, T1, T0);
-        t->op = (struct tr_operand){ T0, T1, 0 };
-        if (t1_wanted)
-                leave_t1(t);
+        return t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1);
 }
 
-/* T0: the host address of the linear page of the block, or of a segment's base. */
+static bool
+fits(int64_t disp)
+{
+        return disp == (int32_t)disp;
+}
+
+/* T0: the host address of what @what names. */
 static void
 host_address(struct tr *t, int what)
 {
         struct emit *e = &t->e;
 
-        tr_temps_forget(t);
-        if (what == HOST_PAGE)
-                tr_emit_rip(t, T0, t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1));
-        else
-                emit_gs_load(e, EMIT_W, T0, OFF(seg_base[0]) + 8 * (what == HOST_FS ? X86_FS : X86_GS));
-        emit_delta(t, T1, T0);
-        emit_sum(t);
+        if (tr_temp_holder(t, TR_MIRROR_HOST, what) >= 0)
+                return;
+        tr_temp_forget(t, T0);
+        if (what == HOST_ZERO) {
+                emit_gs_load(e, EMIT_W, T0, SOFT_MIRROR_TABLE);
+        } else {
+                tr_temp_forget(t, T1);
+                if (what == HOST_PAGE)
+                        tr_emit_rip(t, T0, page_of_block(t));
+                else
+                        emit_gs_load(e, EMIT_W, T0, OFF(seg_base[0]) + 8 * (what == HOST_FS ? X86_FS : X86_GS));
+                emit_delta(t, T1, T0);
+                emit_sum(t);
+        }
         tr_temp_set(t, T0, TR_MIRROR_HOST, what);
 }
 
@@ -128,49 +157,150 @@ host_of(const struct tr *t, const struct x86_insn *i, int64_t *ret_at)
         if (i->asize != 8 || i->mem_index >= 0)
                 return -1;
         if (i->mem_base == X86_BASE_RIP && !segment) {
-                *ret_at += (int64_t)(t->next - (t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1)));
+                *ret_at += (int64_t)t->next;
+                if (!t->moves && *ret_at >= 0 && fits(*ret_at))
+                        return HOST_ZERO;
+                *ret_at -= (int64_t)page_of_block(t);
                 return HOST_PAGE;
         }
-        if (i->mem_base >= 0 || !segment)
+        if (i->mem_base >= 0 || (!segment && i->disp < 0))
                 return -1;
-        return i->mem_seg == X86_FS ? HOST_FS : HOST_GS;
+        return !segment ? HOST_ZERO : i->mem_seg == X86_FS ? HOST_FS : HOST_GS;
+}
+
+/* T0: the host address of what guest register @guest points to, but for the drift returned. */
+static int64_t
+host_base(struct tr *t, unsigned guest)
+{
+        unsigned base;
+
+        if (tr_temp_holder(t, TR_MIRROR_BASE, (int)guest) >= 0)
+                return t->temp[0].drift;
+        base = tr_ea_reg(t, guest);
+        if (base == T0) {
+                tr_temp_forget(t, T1);
+                emit_mov_rr(&t->e, EMIT_W, T1, T0);
+                base = T1;
+        }
+        tr_temp_forget(t, T0);
+        emit_delta(t, T0, base);
+        emit_rm(&t->e, EMIT_W, 0x8d, T0, (int)base, T0, 1, 0);
+        tr_temp_set(t, T0, TR_MIRROR_BASE, (int)guest);
+        return 0;
+}
+
+/* Whether guest register @guest can be an index beside a host address: its number is within the guards, and it is not in a temporary. */
+static bool
+is_narrow(const struct tr *t, int guest)
+{
+        return guest >= 0 && regs_host[guest] >= 0 && (t->narrow >> guest & 1);
+}
+
+/* t->op: an operand with an index of 32 bits, signed or not.  False: it has none. */
+static bool
+by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        int base = i->mem_base, index = i->mem_index;
+        int64_t disp = i->disp + extra;
+
+        if (i->mem_scale == 1 && !is_narrow(t, index) && is_narrow(t, base) && base != X86_RSP) {
+                base = i->mem_index;
+                index = i->mem_base;
+        }
+        if (!is_narrow(t, index) || !fits(disp - (int64_t)SOFT_MIRROR_DRIFT) || !fits(disp + (int64_t)SOFT_MIRROR_DRIFT))
+                return false;
+        if (base < 0)
+                host_address(t, HOST_ZERO);
+        else
+                disp += host_base(t, (unsigned)base);
+        t->op = (struct tr_operand){ T0, regs_host[index], i->mem_scale, (int32_t)disp };
+        return true;
 }
 
 static bool
-fits(int64_t disp)
+same_sum(const struct x86_insn *a, const struct x86_insn *b)
 {
-        return disp == (int32_t)disp;
+        return b->has_mem && b->asize == 8 && b->mem_base == a->mem_base && b->mem_index == a->mem_index && b->mem_scale == a->mem_scale &&
+            b->mem_seg != X86_FS && b->mem_seg != X86_GS;
+}
+
+/* Whether a later instruction adds up the same registers. */
+static bool
+sum_comes_again(const struct tr *t, const struct x86_insn *i)
+{
+        uint16_t parts = (uint16_t)((i->mem_base >= 0 ? 1u << i->mem_base : 0) | 1u << i->mem_index);
+
+        for (unsigned n = t->at; n + 1 < t->count; n++) {
+                if (ends_all(&t->insn[n]) || (x86_insn_writes(&t->insn[n]) & parts))
+                        return false;
+                if (same_sum(i, &t->insn[n + 1]))
+                        return t->insn[n + 1].desc->class == X86_CLASS_PLAIN;
+        }
+        return false;
+}
+
+/* t->op: an operand with an index. */
+static void
+by_sum(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
+{
+        struct tr_temp *m = &t->temp[0];
+
+        if (m->holds != TR_MIRROR_SUM || m->what != i->mem_base || m->index != i->mem_index || m->scale != i->mem_scale) {
+                bool again = i->disp > INT32_MIN && sum_comes_again(t, i);
+
+                tr_ea_t0(t, i, again ? -(int32_t)i->disp : extra);
+                tr_temp_forget(t, T1);
+                emit_delta(t, T1, T0);
+                if (!again) {
+                        t->op = (struct tr_operand){ T0, T1, 1, 0 };
+                        if (t1_wanted)
+                                leave_t1(t);
+                        return;
+                }
+                emit_sum(t);
+                tr_temp_set(t, T0, TR_MIRROR_SUM, i->mem_base);
+                m->index = i->mem_index;
+                m->scale = i->mem_scale;
+        }
+        t->op = (struct tr_operand){ T0, -1, 1, (int32_t)i->disp + extra };
+}
+
+/* t->op: any operand. */
+static void
+by_address(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
+{
+        tr_ea_t0(t, i, extra);
+        tr_temp_forget(t, T1);
+        if (i->mem_seg == X86_FS || i->mem_seg == X86_GS) {
+                emit_gs_load(&t->e, EMIT_W, T1, OFF(seg_base[0]) + 8 * i->mem_seg);
+                emit_sum(t);
+        }
+        emit_delta(t, T1, T0);
+        t->op = (struct tr_operand){ T0, T1, 1, 0 };
+        if (t1_wanted)
+                leave_t1(t);
 }
 
 static void
 address(struct tr *t, const struct x86_insn *i, int32_t extra)
 {
         bool t1_wanted = i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) > 0;
-        bool segment = i->mem_seg == X86_FS || i->mem_seg == X86_GS;
+        bool wide = i->asize == 8 && i->mem_seg != X86_FS && i->mem_seg != X86_GS && fits(i->disp + extra);
         int64_t at;
-        int host;
+        int host = host_of(t, i, &at);
 
-        host = host_of(t, i, &at);
         if (host >= 0 && fits(at)) {
-                if (tr_temp_holder(t, TR_MIRROR_HOST, host) < 0)
-                        host_address(t, host);
-                t->op = (struct tr_operand){ T0, -1, (int32_t)at };
+                host_address(t, host);
+                t->op = (struct tr_operand){ T0, -1, 1, (int32_t)at };
+        } else if (wide && i->mem_index >= 0 && by_narrow_index(t, i, extra)) {
                 return;
+        } else if (wide && i->mem_index >= 0) {
+                by_sum(t, i, extra, t1_wanted);
+        } else if (wide && i->mem_base >= 0 && i->mem_base != X86_BASE_RIP) {
+                off_register(t, (unsigned)i->mem_base, tr_ea_reg(t, (unsigned)i->mem_base), (int32_t)(i->disp + extra), t1_wanted);
+        } else {
+                by_address(t, i, extra, t1_wanted);
         }
-        if (i->mem_base >= 0 && i->mem_base != X86_BASE_RIP && i->mem_index < 0 && i->asize == 8 && !segment &&
-            fits(i->disp + extra)) {
-                unsigned guest = (unsigned)i->mem_base;
-
-                off_register(t, guest, tr_ea_reg(t, guest), (int32_t)(i->disp + extra), t1_wanted);
-                return;
-        }
-        tr_ea_t0(t, i, extra);
-        if (segment) {
-                tr_temp_forget(t, T1);
-                emit_gs_load(&t->e, EMIT_W, T1, OFF(seg_base[0]) + 8 * i->mem_seg);
-                emit_sum(t);
-        }
-        at_t0(t, t1_wanted);
 }
 
 void
@@ -192,23 +322,6 @@ tr_mirror_off(struct tr *t, unsigned guest, int32_t disp)
 {
         tr_temps_store(t);
         off_register(t, guest, (unsigned)regs_host[guest], disp, true);
-}
-
-/* Whether registers that the tables do not tell may change, or the temporaries. */
-static bool
-ends_all(const struct x86_insn *i)
-{
-        switch (i->desc->class) {
-        case X86_CLASS_PLAIN:
-        case X86_CLASS_LEA:
-        case X86_CLASS_NOP:
-        case X86_CLASS_PUSH:
-        case X86_CLASS_POP:
-        case X86_CLASS_JCC:
-                return false;
-        default:
-                return true;
-        }
 }
 
 /* True if the instruction adds a known number to @guest, or leaves it alone. */
@@ -245,23 +358,77 @@ change_of(const struct x86_insn *i, unsigned guest, int64_t *ret_change)
         return false;
 }
 
+/* Whether what the instruction writes are 32-bit numbers, extended.  Only what is certain: accesses rely on it. */
+static bool
+writes_narrow(const struct x86_insn *i)
+{
+        bool immediate_shift = i->opcode == 0xc1 && (i->imm & 31) != 0;
+
+        if (i->opsize < 4)
+                return false;
+        if (i->desc->class == X86_CLASS_LEA)
+                return i->opsize == 4;
+        if (i->desc->class != X86_CLASS_PLAIN || i->vex)
+                return false;
+        if (i->map == X86_MAP_0F) /* MOVZX, MOVSX, IMUL */
+                return i->opcode == 0xb6 || i->opcode == 0xb7 || i->opcode == 0xbe || i->opcode == 0xbf || (i->opcode == 0xaf && i->opsize == 4);
+        if (i->map != X86_MAP_1B)
+                return false;
+        if (i->opcode == 0x63) /* MOVSXD */
+                return true;
+        if ((i->opcode == 0x81 || i->opcode == 0x83) && (i->reg & 7) == 4 && i->imm >= 0) /* AND with a positive number */
+                return true;
+        if (i->opsize != 4)
+                return false;
+        if (i->opcode < 0x40) /* ADD to CMP: r/m32, r32 and r32, r/m32 */
+                return (i->opcode & 7) == 1 || (i->opcode & 7) == 3;
+        return i->opcode == 0x81 || i->opcode == 0x83 || i->opcode == 0x89 || i->opcode == 0x8b || (i->opcode >= 0xb8 && i->opcode <= 0xbf) ||
+            i->opcode == 0x69 || i->opcode == 0x6b || immediate_shift;
+}
+
+static void
+follow_narrow(struct tr *t, const struct x86_insn *i)
+{
+        uint16_t written = x86_insn_writes(i);
+
+        if (i->desc->class == X86_CLASS_POP && !i->has_mem)
+                written |= (uint16_t)(1u << i->rm);
+        if (ends_all(i))
+                t->narrow = 0;
+        else if (writes_narrow(i) && i->desc->implicit_write == 0)
+                t->narrow |= written;
+        else
+                t->narrow &= (uint16_t)~written;
+}
+
+/* Whether the temporary holds still what it says. */
+static bool
+still_holds(struct tr_temp *m, const struct x86_insn *i)
+{
+        int64_t change;
+
+        switch (m->holds) {
+        case TR_MIRROR_DELTA:
+        case TR_MIRROR_BASE:
+                if (ends_all(i) || !change_of(i, (unsigned)m->what, &change) || change != (int32_t)change)
+                        return false;
+                m->drift += change;
+                return m->drift >= -(int64_t)SOFT_MIRROR_DRIFT && m->drift <= (int64_t)SOFT_MIRROR_DRIFT;
+        case TR_MIRROR_SUM:
+                return !ends_all(i) && !(x86_insn_writes(i) & ((m->what >= 0 ? 1u << m->what : 0) | 1u << m->index)) &&
+                    !(i->desc->class == X86_CLASS_POP && !i->has_mem && (i->rm == m->index || (int)i->rm == m->what));
+        case TR_MIRROR_HOST:
+                return !ends_all(i);
+        default:
+                return true;
+        }
+}
+
 void
 tr_mirror_follow(struct tr *t, const struct x86_insn *i)
 {
-        for (unsigned n = 0; n < 2; n++) {
-                struct tr_temp *m = &t->temp[n];
-                int64_t change;
-
-                if (ends_all(i) && (m->holds == TR_MIRROR_DELTA || m->holds == TR_MIRROR_HOST))
-                        m->holds = TR_NOTHING;
-                if (m->holds != TR_MIRROR_DELTA)
-                        continue;
-                if (!change_of(i, (unsigned)m->what, &change) || change > (int64_t)SOFT_MIRROR_DRIFT || change < -(int64_t)SOFT_MIRROR_DRIFT) {
-                        m->holds = TR_NOTHING;
-                        continue;
-                }
-                m->drift += change;
-                if (m->drift > (int64_t)SOFT_MIRROR_DRIFT || m->drift < -(int64_t)SOFT_MIRROR_DRIFT)
-                        m->holds = TR_NOTHING;
-        }
+        follow_narrow(t, i);
+        for (unsigned n = 0; n < 2; n++)
+                if (!still_holds(&t->temp[n], i))
+                        t->temp[n].holds = TR_NOTHING;
 }

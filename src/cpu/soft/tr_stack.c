@@ -217,7 +217,7 @@ tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
                 emit_gs_load(e, EMIT_W, T0, OFF(stack_delta));
                 tr_temp_set(t, T0, TR_STACK_DELTA, 0);
         }
-        t->op = (struct tr_operand){ H_RSP, T0, (int32_t)disp };
+        t->op = (struct tr_operand){ H_RSP, T0, 1, (int32_t)disp };
         return true;
 }
 

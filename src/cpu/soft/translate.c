@@ -83,7 +83,7 @@ tr_cold_add(struct tr *t, int kind, uint8_t *from)
 {
         struct tr_cold *c = &t->cold[t->cold_count++];
 
-        *c = (struct tr_cold){ .kind = kind, .from = from, .insn = &t->insn[t->at], .rip = t->rip,
+        *c = (struct tr_cold){ .kind = kind, .from = from, .insn = &t->insn[t->at], .at = t->at, .rip = t->rip,
                 .next = t->next, .leave_at = t->next, .leave_in = -1, .flags = t->flags };
         return c;
 }
@@ -392,6 +392,9 @@ tr_emit_cold(struct tr *t)
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.raise);
                         break;
+                case COLD_FAR:
+                        tr_far_emit_cold(t, c);
+                        break;
                 case COLD_STACK:
                         tr_stack_emit_cold(t, c);
                         break;
@@ -596,6 +599,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->bits = mode & SOFT_MODE_BITS;
         t->moves = mode & SOFT_MODE_MOVES;
         t->mirrors = mode & SOFT_MODE_MIRROR;
+        t->narrow = 0;
         t->count = t->cold_count = 0;
         t->fpu_checked = t->ended = false;
         t->stack_group_used = t->stack_shared = false;

@@ -23,7 +23,7 @@ typedef void tr_access_fn(struct tr *t, const struct x86_insn *i);
 
 /* Code to emit after the block's straight path. */
 struct tr_cold {
-        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP, COLD_STACK, COLD_GROUP } kind;
+        enum { COLD_ACCESS, COLD_EXIT, COLD_RAISE, COLD_LEAVE, COLD_SYS, COLD_LOOKUP, COLD_STACK, COLD_GROUP, COLD_FAR } kind;
         uint8_t *from;     /* displacement that leads here */
         uint8_t *back;     /* where to go on: the access */
         uint8_t *done;     /* after the access, for stores */
@@ -31,7 +31,8 @@ struct tr_cold {
         gva_t rip, next;
         gva_t leave_at;    /* where execution goes on if the commit of a store leaves the block */
         int8_t leave_in;   /* or in this host register, or TR_LEAVE_SCRATCH: an indirect call; -1: leave_at */
-        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave: rip; access: t->at; sys: insn;
+        unsigned at;
+        uint64_t arg;      /* exit: struct soft_exit; raise: vector; leave, far: rip; sys: insn;
                               lookup: what undoes the effect on RSP; stack: bytes */
         tr_access_fn *access;
         enum tr_flags flags; /* before the access; exit: on the way out */
@@ -40,6 +41,7 @@ struct tr_cold {
         bool stack;        /* the check was against the stack window */
         bool ss;           /* faults as #SS */
         bool window;       /* its page becomes the stack window */
+        bool dead;         /* far: flags are not wanted there */
 };
 
 /* Accesses that share one check, see tr_group.c. */
@@ -61,24 +63,30 @@ enum tr_holds {
         TR_GUEST,       /* guest register `what` */
         TR_GROUP_HOST,  /* the host address of group `what` */
         TR_STACK_DELTA, /* stack_delta */
-        TR_MIRROR_DELTA, /* what to add to guest register `what` for the host address, see tr_mirror.c */
-        TR_MIRROR_HOST, /* a host address, `what` is private to tr_mirror.c */
+        /* see tr_mirror.c */
+        TR_MIRROR_DELTA, /* what to add to guest register `what` for the host address */
+        TR_MIRROR_BASE, /* the host address of what guest register `what` points to */
+        TR_MIRROR_SUM,  /* the same of guest registers `what` + `index` * `scale` */
+        TR_MIRROR_HOST, /* the same of what is named in tr_mirror.c */
 };
 
 struct tr_temp {
         enum tr_holds holds;
         int8_t what;
         bool dirty; /* a guest register: st.gpr[] has an older value */
-        int64_t drift; /* TR_MIRROR_DELTA: what has been added to the register since */
+        int8_t index;
+        uint8_t scale;
+        int64_t drift; /* what has been added to the register since */
 };
 
-/* A memory operand of the host, once it has been checked: [base + index + disp]. */
+/* A memory operand of the host, once it has been checked: [base + index * scale + disp]. */
 struct tr_operand {
         uint8_t base;
         int8_t index; /* -1: none */
+        uint8_t scale;
         int32_t disp;
 };
-#define TR_AT_T0 ((struct tr_operand){ T0, -1, 0 })
+#define TR_AT_T0 ((struct tr_operand){ T0, -1, 1, 0 })
 
 #define TR_LEAVE_SCRATCH 16 /* in scratch[1] */
 
@@ -114,6 +122,7 @@ struct tr {
         struct tr_temp temp[2]; /* T0, T1 */
         bool mirrors;          /* SOFT_MODE_MIRROR */
         bool mirror_turn;      /* the temporary that got a delta last is T0 */
+        uint16_t narrow;       /* guest registers that are known to hold an extended 32-bit number */
         struct tr_operand op;  /* where the present access is made */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
@@ -187,6 +196,7 @@ void tr_flow(struct tr *t, const struct x86_insn *i);
 void tr_align_patch(struct tr *t, unsigned ahead);
 struct soft_exit *tr_exit_slot(struct tr *t, gva_t target);
 void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
+void tr_far_emit_cold(struct tr *t, const struct tr_cold *c);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
 const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
