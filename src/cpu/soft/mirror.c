@@ -25,8 +25,8 @@
 
 #define AROUND_PAGES 16u /* that are mapped together if they can be */
 
-/* An address space that was sampled so often, some 30 ms of a guest with 250 ticks a second, will live on. */
-#define SAMPLES_OLD 8u
+/* An address space that was sampled so often, 100 ms of a guest with 250 ticks a second, will live on. */
+#define SAMPLES_OLD 25u
 #define SAMPLES_MAX 1000u
 
 /* What is mapped of a page. */
@@ -485,34 +485,28 @@ map_run(struct soft_cpu *v, struct chunk *c, size_t page, size_t count, gpa_t fi
         return true;
 }
 
-/*
- * Maps page @page, which is as @known says, and its neighbours with it: memory is used in order more often than not, and
- * a fault costs more than a mapping.
- */
+/* What may be mapped of page @page of @c, if nothing is yet; 0: nothing. */
+static gpa_t
+neighbour(struct soft_cpu *v, struct mirror *m, const struct chunk *c, size_t page)
+{
+        struct x86_walk w;
+
+        if (c->page[page] != 0 || walk(v, c->number << SOFT_MIRROR_SHIFT | page << MEM_PAGE_SHIFT, false, true, &w) != 0)
+                return 0;
+        return mappable(v, m, &w, false);
+}
+
+/* Maps page @page, which is as @known says, and with it the neighbours that lie beside it in guest memory too: that costs no more. */
 static bool
 map_around(struct soft_cpu *v, struct mirror *m, struct chunk *c, size_t page, gpa_t known)
 {
-        size_t first = page / AROUND_PAGES * AROUND_PAGES, run = first;
-        gpa_t at[AROUND_PAGES + 1];
-        bool done = false;
+        size_t first = page, end = page + 1;
 
-        for (size_t n = 0; n < AROUND_PAGES; n++) {
-                gva_t address = c->number << SOFT_MIRROR_SHIFT | (first + n) << MEM_PAGE_SHIFT;
-                struct x86_walk w;
-
-                at[n] = first + n == page ? known : 0;
-                if (first + n != page && c->page[first + n] == 0 && walk(v, address, false, true, &w) == 0)
-                        at[n] = mappable(v, m, &w, false);
-        }
-        at[AROUND_PAGES] = 0;
-        for (size_t n = 1; n <= AROUND_PAGES; n++) {
-                if (at[n] != 0 && at[n] == at[n - 1] + MEM_PAGE_SIZE)
-                        continue;
-                if (at[run - first] != 0 && map_run(v, c, run, first + n - run, at[run - first]))
-                        done |= run <= page && page < first + n;
-                run = first + n;
-        }
-        return done;
+        while (first % AROUND_PAGES != 0 && neighbour(v, m, c, first - 1) == known - ((page - first + 1) << MEM_PAGE_SHIFT))
+                first--;
+        while (end % AROUND_PAGES != 0 && neighbour(v, m, c, end) == known + ((end - page) << MEM_PAGE_SHIFT))
+                end++;
+        return map_run(v, c, first, end - first, known - ((page - first) << MEM_PAGE_SHIFT));
 }
 
 static enum soft_mirror_answer
