@@ -667,3 +667,39 @@ x86_insn_writes(const struct x86_insn *in)
                 written |= (uint16_t)(1u << in->vvvv);
         return written;
 }
+
+/* With an operand of 32 bits: those that write one register, whatever the flags and operands are. */
+static bool
+writes_always(const struct x86_insn *in)
+{
+        unsigned opcode = in->opcode;
+
+        if (opcode < 0x40) /* ADD to CMP: r/m32, r32 and r32, r/m32 */
+                return (opcode & 7) == 1 || (opcode & 7) == 3;
+        if (opcode == 0xc1) /* shifts: a count of 0 is none */
+                return (in->imm & 31) != 0;
+        return opcode == 0x69 || opcode == 0x6b || opcode == 0x81 || opcode == 0x83 || opcode == 0x89 || opcode == 0x8b ||
+            (opcode >= 0xb8 && opcode <= 0xbf);
+}
+
+bool
+x86_insn_extends(const struct x86_insn *in)
+{
+        unsigned opcode = in->opcode;
+
+        if (in->opsize < 4 || in->vex || in->desc->implicit_write != 0)
+                return false;
+        if (in->desc->class == X86_CLASS_LEA)
+                return in->opsize == 4;
+        if (in->desc->class != X86_CLASS_PLAIN)
+                return false;
+        if (in->map == X86_MAP_0F) /* MOVZX, MOVSX; IMUL */
+                return opcode == 0xb6 || opcode == 0xb7 || opcode == 0xbe || opcode == 0xbf || (opcode == 0xaf && in->opsize == 4);
+        if (in->map != X86_MAP_1B)
+                return false;
+        if (opcode == 0x63) /* MOVSXD */
+                return true;
+        if ((opcode == 0x81 || opcode == 0x83) && (in->reg & 7) == 4 && in->imm >= 0) /* AND with a positive number */
+                return true;
+        return in->opsize == 4 && writes_always(in);
+}

@@ -251,4 +251,10 @@ unsigned x86_insn_mem_bytes(const struct x86_insn *insn);
 /* The general registers that its operands, named or implied, write: a bit for each.  Not the RSP of stack instructions. */
 uint16_t x86_insn_writes(const struct x86_insn *insn);
 
+/*
+ * Whether these hold numbers of 32 bits afterwards, zero- or sign-extended to 64, in 64-bit mode.  Says yes only for common
+ * instructions, and where it is certain.
+ */
+bool x86_insn_extends(const struct x86_insn *insn);
+
 #endif

@@ -233,6 +233,44 @@ compare_registers(const struct diff_case *c, const struct diff_result *a, const 
                 found(f, "  bases native %lx %lx engine %lx %lx\n", a->fs_base, a->gs_base, b->fs_base, b->gs_base);
 }
 
+static bool
+is_narrow(uint64_t value)
+{
+        return value >> 32 == 0 || value >= ~0ull << 31;
+}
+
+/*
+ * Against what the decoder says that instructions write, by which translated code knows for how long an address
+ * register's memory is where it was: accesses rely on it.  @a is the processor's result.
+ */
+static void
+check_writes(const struct diff_case *c, const struct diff_result *a, struct findings *f)
+{
+        uint16_t writes = 0;
+        unsigned insns = 0;
+        struct x86_insn in;
+
+        if (c->compat) /* the kernel's way there and back changes upper halves */
+                return;
+        for (unsigned i = 0; i < c->count; i++) {
+                for (unsigned at = 0; at < c->insns[i].len; at += in.len, insns++) {
+                        if (x86_decode(c->insns[i].bytes + at, c->insns[i].len - at, diff_mode(c), &in) != X86_DECODE_OK)
+                                return;
+                        if (in.desc->class != X86_CLASS_PLAIN && in.desc->class != X86_CLASS_LEA && in.desc->class != X86_CLASS_NOP)
+                                return;
+                        writes |= x86_insn_writes(&in);
+                }
+        }
+        for (unsigned i = 0; i < 16; i++)
+                if (a->gpr[i] != c->gpr[i] && !(writes >> i & 1))
+                        found(f, "  %s is written, and x86_insn_writes() does not tell\n", gpr_names[i]);
+        if (insns != 1 || a->vector != 3 || !x86_insn_extends(&in))
+                return;
+        for (unsigned i = 0; i < 16; i++)
+                if ((writes >> i & 1) && !is_narrow(a->gpr[i]))
+                        found(f, "  %s is more than 32 bits, and x86_insn_extends() does not tell\n", gpr_names[i]);
+}
+
 /*
  * FOP, FIP and FDP in what FXSAVE, XSAVE and FNSAVE stored: addresses of the host's code.
  * And MXCSR: whether XSAVEC without SSE stores it differs from run to run.
@@ -401,6 +439,7 @@ compare(const struct diff_case *c, const struct diff_result *a, const struct dif
         f->len = 0;
         f->count = 0;
         f->text[0] = 0;
+        check_writes(c, a, f);
         compare_fault(c, a, b, f);
         compare_registers(c, a, b, f);
         compare_fpu(c, a, b, f);

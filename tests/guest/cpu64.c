@@ -41,23 +41,21 @@ static u64 resume; /* where a fault goes on; 0: where it was */
 static u64 resume_sp;
 static u64 steps;
 
-static u64
-read_cr2(void)
-{
-        u64 value;
+#define READS(name)                                                                                \
+        static u64 read_##name(void)                                                               \
+        {                                                                                          \
+                u64 value;                                                                         \
+                                                                                                   \
+                __asm__ volatile("mov %%" #name ", %0" : "=r"(value));                             \
+                return value;                                                                      \
+        }
 
-        __asm__ volatile("mov %%cr2, %0" : "=r"(value));
-        return value;
-}
-
-static u64
-read_dr6(void)
-{
-        u64 value;
-
-        __asm__ volatile("mov %%dr6, %0" : "=r"(value));
-        return value;
-}
+READS(cr0)
+READS(cr2)
+READS(cr3)
+READS(cr4)
+READS(dr6)
+READS(dr7)
 
 void
 trap(struct frame *f)
@@ -103,6 +101,15 @@ trap(struct frame *f)
                                  "770: " insn "\n771:\n\tmovq $0, resume(%%rip)"                    \
                                  : : __VA_ARGS__ : "r11", "memory", "cc");                       \
         } while (0)
+
+#define PF(error) (14ul << 32 | (error))
+#define GP0       (13ul << 32)
+
+static u64
+outcome(void)
+{
+        return last.count == 0 ? 0 : last.vector << 32 | last.error;
+}
 
 static void
 gate(unsigned vector, u64 target, unsigned type, unsigned ist)
@@ -444,6 +451,189 @@ test_user_mode(void)
         __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
 }
 
+/* What user code that accesses memory is told, in PAGE(40). */
+struct parameters {
+        u64 base, value, index;
+};
+
+#define PARAMETERS ((volatile struct parameters *)PAGE(40))
+#define USER_ACCESS(name, insn) USER_CODE(name, "mov 0x40028000, %rcx; mov 0x40028008, %rax; mov 0x40028010, %rdx;" insn "; int $0x80")
+
+USER_ACCESS(user_load, "mov (%rcx), %rax");
+USER_ACCESS(user_load_far, "mov 0x100(%rcx), %rax");
+USER_ACCESS(user_load_back, "mov -0x100(%rcx), %rax");
+USER_ACCESS(user_load_sum, "mov (%rcx,%rdx,8), %rax");
+USER_ACCESS(user_load_index, "mov %edx, %edx; mov (%rcx,%rdx,8), %rax");
+USER_ACCESS(user_load_signed, "movslq %edx, %rdx; mov (%rcx,%rdx,8), %rax");
+USER_ACCESS(user_load_drift, "mov (%rcx), %rbx; add $0x800, %rcx; add (%rcx), %rbx; sub $0xc00, %rcx; mov 0x400(%rcx), %rax; add %rbx, %rax");
+USER_ACCESS(user_store, "mov %rax, (%rcx); mov $7, %eax");
+USER_ACCESS(user_add, "add %rax, (%rcx); mov $7, %eax");
+USER_ACCESS(user_push_at, "mov %rcx, %rsp; push %rax");
+USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
+
+static u64
+user_at(const u8 *from, const u8 *end, u64 base, u64 value, u64 index)
+{
+        PARAMETERS->base = base;
+        PARAMETERS->value = value;
+        PARAMETERS->index = index;
+        return user(from, end, 0x2b);
+}
+
+#define USER_AT(name, base, value, index) user_at(name, name##_end, base, value, index)
+
+static void
+write_cr3(u64 value)
+{
+        __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
+}
+
+/* What user code sees of memory while its pages change: the processor may keep only what INVLPG and CR3 have not ended (SDM 3A 4.10). */
+static void
+test_user_memory(void)
+{
+        u64 page = PAGE(41);
+
+        map(40, FRAME(40) | P | W | U);
+        for (unsigned n = 41; n < 48; n++)
+                *(volatile u64 *)FRAME(n) = n;
+        map(41, FRAME(41) | P | W | U);
+        check("user-load", USER_AT(user_load, page, 0, 0), 41);
+        map(41, FRAME(42) | P | W | U);
+        check("user-load-after-invlpg", USER_AT(user_load, page, 0, 0), 42);
+        page_l1[41] = FRAME(43) | P | W | U;
+        write_cr3(read_cr3());
+        check("user-load-after-cr3", USER_AT(user_load, page, 0, 0), 43);
+        check("user-clean-page", page_l1[41] & (A | D), A);
+        check("user-store", USER_AT(user_store, page, 0x4343, 0) << 32 | *(volatile u64 *)FRAME(43), 7ul << 32 | 0x4343);
+        check("user-dirty-page", page_l1[41] & (A | D), A | D);
+        check("user-add", USER_AT(user_add, page, 1, 0) << 32 | *(volatile u64 *)FRAME(43), 7ul << 32 | 0x4344);
+        map(41, FRAME(43) | P | U);
+        (void)USER_AT(user_store, page, 1, 0);
+        check("user-store-protected", outcome(), PF(7));
+        check("user-load-protected", USER_AT(user_load, page, 0, 0), 0x4344);
+        (void)USER_AT(user_add, page, 1, 0);
+        check("user-add-protected", outcome(), PF(7));
+        map(41, FRAME(43) | P | W);
+        (void)USER_AT(user_load, page + 8, 0, 0);
+        check("user-load-supervisor", outcome(), PF(5));
+        map(41, 0);
+        (void)USER_AT(user_load, page + 0x18, 0, 0);
+        check("user-load-absent", outcome(), PF(4));
+        check("user-load-absent-cr2", last.cr2, page + 0x18);
+        map(41, FRAME(44) | P | W | U);
+        check("user-load-present-again", USER_AT(user_load, page, 0, 0), 44);
+        *(volatile u64 *)FRAME(44) = 1;
+        *(volatile u64 *)(FRAME(44) + 0x800) = 0x20;
+        check("user-load-drift", USER_AT(user_load_drift, page, 0, 0), 1 + 0x20 + 1);
+}
+
+static void
+test_user_memory_pages(void)
+{
+        static u64 l2[2][512] __attribute__((aligned(4096))), l1[2][512] __attribute__((aligned(4096)));
+        const u64 border = 0x200000000; /* of 4 GiB */
+        u64 page = PAGE(43);
+
+        map(43, FRAME(43) | P | W | U);
+        map(44, 0);
+        *(volatile u64 *)(FRAME(43) + 0xff8) = 0;
+        (void)USER_AT(user_store, page + 0xffc, -1ul, 0);
+        check("user-store-across", outcome(), PF(6));
+        check("user-store-across-cr2", last.cr2, PAGE(44));
+        check("user-store-across-nothing-written", *(volatile u64 *)(FRAME(43) + 0xff8), 0);
+        map(44, FRAME(47) | P | W | U);
+        (void)USER_AT(user_store, page + 0xffc, 0x1122334455667788, 0);
+        check("user-store-across-both", *(volatile u32 *)(FRAME(43) + 0xffc) | (u64)*(volatile u32 *)FRAME(47) << 32, 0x1122334455667788);
+        /* A large page, changed; any of its addresses ends all of it (SDM 3A 4.10.4.1). */
+        *(volatile u64 *)0x1123000 = 0x11;
+        *(volatile u64 *)0x1323000 = 0x13;
+        page_l2_test[1] = 0x1000000 | P | W | U | 0x80;
+        check("user-load-large", USER_AT(user_load, 0x40323000, 0, 0), 0x11);
+        page_l2_test[1] = 0x1200000 | P | W | U | 0x80;
+        __asm__ volatile("invlpg (%0)" : : "r"(0x40200000ul) : "memory");
+        check("user-load-large-after-invlpg", USER_AT(user_load, 0x40323000, 0, 0), 0x13);
+        page_l2_test[1] = 0;
+        __asm__ volatile("invlpg (%0)" : : "r"(0x403ff000ul) : "memory");
+        (void)USER_AT(user_load, 0x40323000, 0, 0);
+        check("user-load-large-gone", outcome(), PF(4));
+        /* Pages on either side of a border of 4 GiB. */
+        for (unsigned n = 0; n < 2; n++) {
+                page_l3[border / 0x40000000 - 1 + n] = (u64)l2[n] | P | W | U;
+                l2[n][n == 0 ? 511 : 0] = (u64)l1[n] | P | W | U;
+                l1[n][n == 0 ? 511 : 0] = FRAME(45 + n) | P | W | U;
+        }
+        *(volatile u64 *)(FRAME(45) + 0xff8) = 0x8877665544332211;
+        *(volatile u64 *)FRAME(46) = 0x46;
+        *(volatile u64 *)(FRAME(46) + 0x80) = 0x4680;
+        check("user-load-below-border", USER_AT(user_load, border - 8, 0, 0), 0x8877665544332211);
+        check("user-load-above-border", USER_AT(user_load, border, 0, 0), 0x46);
+        check("user-load-across-border", USER_AT(user_load, border - 4, 0, 0), 0x4688776655);
+        check("user-load-far-over-border", USER_AT(user_load_far, border - 0x80, 0, 0), 0x4680);
+        check("user-load-back-over-border", USER_AT(user_load_back, border + 0xf8, 0, 0), 0x8877665544332211);
+        check("user-load-sum", USER_AT(user_load_sum, border + 0x100, 0, -16ul), 0x4680);
+        check("user-load-index", USER_AT(user_load_index, border + 0x80 - 8 * 0x30000000ul, 0, 0x30000000), 0x4680);
+        check("user-load-signed-index", USER_AT(user_load_signed, border + 0x100, 0, -16ul), 0x4680);
+        check("user-load-index-is-cut", USER_AT(user_load_index, border, 0, 0xf00000000 + 16), 0x4680);
+        (void)USER_AT(user_load_index, border, 0, 0xffffffff);
+        check("user-load-index-beyond", outcome(), PF(4));
+        check("user-load-index-beyond-cr2", last.cr2, border + 8 * 0xfffffffful);
+        (void)USER_AT(user_load, 1ul << 47, 0, 0);
+        check("user-load-not-canonical", outcome(), GP0);
+        (void)USER_AT(user_load, -1ul << 47, 0, 0);
+        check("user-load-upper-half", outcome(), PF(4));
+        (void)USER_AT(user_load_sum, border, 0, 1ul << 60);
+        check("user-load-sum-not-canonical", outcome(), GP0);
+        (void)USER_AT(user_push_at, border + 0x88, 0x55, 0);
+        check("user-push", *(volatile u64 *)(FRAME(46) + 0x80), 0x55);
+        (void)USER_AT(user_push_at, (1ul << 47) + 8, 0, 0);
+        check("user-push-not-canonical", outcome(), 12ul << 32);
+        map(10, FRAME(10) | P | W | U);
+        check("user-changes-its-code", USER_AT(user_change_code, 0, 0, 0), 0x22);
+        page_l3[border / 0x40000000 - 1] = page_l3[border / 0x40000000] = 0;
+        write_cr3(read_cr3());
+}
+
+/* Two address spaces that keep what they know in turn: PCIDs (SDM 3A 4.10.1). */
+static void
+test_user_spaces(void)
+{
+        static u64 top2[512] __attribute__((aligned(4096))), l3[512] __attribute__((aligned(4096)));
+        static u64 l2[512] __attribute__((aligned(4096))), l1[512] __attribute__((aligned(4096)));
+        const u64 keep = 1ul << 63, pcide = 1ul << 17;
+        u64 cr3 = read_cr3() & ~0xffful, *top = (u64 *)cr3, other = (u64)top2 | 2, cr4 = read_cr4(), right = 0;
+
+        for (unsigned n = 0; n < 512; n++) {
+                top2[n] = top[n];
+                l3[n] = page_l3[n];
+                l2[n] = page_l2_test[n];
+                l1[n] = page_l1[n];
+        }
+        top2[0] = (u64)l3 | P | W | U;
+        l3[1] = (u64)l2 | P | W | U;
+        l2[0] = (u64)l1 | P | W | U;
+        for (unsigned n = 41; n < 44; n++)
+                *(volatile u64 *)FRAME(n) = n;
+        map(41, FRAME(41) | P | W | U);
+        l1[41] = FRAME(42) | P | W | U;
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | pcide) : "memory");
+        write_cr3(cr3 | 1);
+        for (unsigned n = 0; n < 8; n++) {
+                right += USER_AT(user_load, PAGE(41), 0, 0) == (n % 2 == 0 ? 41 : 42);
+                write_cr3((n % 2 == 0 ? other : cr3 | 1) | (n < 2 ? 0 : keep));
+        }
+        check("user-spaces", right, 8);
+        map(41, FRAME(43) | P | W | U);
+        check("user-space-changed", USER_AT(user_load, PAGE(41), 0, 0), 43);
+        write_cr3(other | keep);
+        check("user-space-unchanged", USER_AT(user_load, PAGE(41), 0, 0), 42);
+        l1[41] = FRAME(43) | P | W | U;
+        write_cr3(other);
+        check("user-space-reloaded", USER_AT(user_load, PAGE(41), 0, 0), 43);
+        write_cr3(cr3);
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
+}
+
 /* Code at CPL 3 with RFLAGS.AC; R10 is the address of 64 bytes in its page. */
 #define USER_AC(name, insn)                                                                        \
         USER_CODE(name, "pushfq; orl $0x40000, (%rsp); popfq; mov $0x4000a800, %r10d; xor %eax, %eax;" insn \
@@ -530,28 +720,11 @@ test_segments(void)
 
 /* ---- bad input: what the manual says of each is in the tables ---- */
 
-#define GP0 (13ul << 32)
-
-static u64
-outcome(void)
-{
-        return last.count == 0 ? 0 : last.vector << 32 | last.error;
-}
-
 #define TRIES(name)                                                                                \
         static u64 try_##name(u64 value)                                                           \
         {                                                                                          \
                 TRY("mov %0, %%" #name, "r"(value));                                               \
                 return outcome();                                                                  \
-        }
-
-#define READS(name)                                                                                \
-        static u64 read_##name(void)                                                               \
-        {                                                                                          \
-                u64 value;                                                                         \
-                                                                                                   \
-                __asm__ volatile("mov %%" #name ", %0" : "=r"(value));                             \
-                return value;                                                                      \
         }
 
 TRIES(cr0)
@@ -560,10 +733,6 @@ TRIES(cr4)
 TRIES(cr8)
 TRIES(dr6)
 TRIES(dr7)
-READS(cr0)
-READS(cr3)
-READS(cr4)
-READS(dr7)
 
 /* The bits from @low to @high for which setting them beside @value has not the @wanted outcome. */
 static u64
@@ -996,6 +1165,9 @@ main(void)
         test_interrupts();
         test_user_mode();
         test_user_places();
+        test_user_memory();
+        test_user_memory_pages();
+        test_user_spaces();
         test_alignment();
         test_double_fault();
         test_segments();

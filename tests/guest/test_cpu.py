@@ -33,6 +33,8 @@ ENGINES = {
     'soft': ['cpu.engine=soft'],
     'soft with a small code cache': ['cpu.engine=soft', 'soft.cache_size=1M', 'soft.stats=true'],
     'soft, checked': ['cpu.engine=soft', 'soft.check=3', 'soft.stats=true'],
+    'soft with mirrors from the start': ['cpu.engine=soft', 'soft.disable=tlb', 'soft.stats=true'],
+    'soft with mirrors from the start, checked': ['cpu.engine=soft', 'soft.disable=tlb', 'soft.check=3', 'soft.stats=true'],
     'kvm': ['cpu.engine=kvm', 'kvm.irqchip=split'],
     'kvm, virtio by eventfds or not at all': ['cpu.engine=kvm', 'kvm.irqchip=split'],
     'kvm without eventfds': ['cpu.engine=kvm', 'kvm.irqchip=split'],
@@ -49,6 +51,8 @@ COUNTED = {
     ('cpu64', 'soft with a small code cache'): {'evictions': 10},
     ('cpu64', 'soft, checked'): {'checked': 10000},
     ('cpu32', 'soft, checked'): {'checked': 100},
+    ('cpu64', 'soft with mirrors from the start'): {'mirror_maps': 25},
+    ('cpu64', 'soft with mirrors from the start, checked'): {'checked': 10000, 'mirror_maps': 25},
 }
 
 

@@ -170,7 +170,7 @@ struct soft_page {
         bool mirrored;     /* it uses them */
 };
 
-#define SOFT_MIRROR_SAMPLES 2u
+#define SOFT_MIRROR_SAMPLES 1u
 /* How many faults its accesses may have: to start with, and for each sample.  One costs some ten microseconds. */
 #define SOFT_MIRROR_FAULTS_FREE 256u
 #define SOFT_MIRROR_FAULTS_EACH 16u

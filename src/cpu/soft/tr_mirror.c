@@ -358,34 +358,6 @@ change_of(const struct x86_insn *i, unsigned guest, int64_t *ret_change)
         return false;
 }
 
-/* Whether what the instruction writes are 32-bit numbers, extended.  Only what is certain: accesses rely on it. */
-static bool
-writes_narrow(const struct x86_insn *i)
-{
-        bool immediate_shift = i->opcode == 0xc1 && (i->imm & 31) != 0;
-
-        if (i->opsize < 4)
-                return false;
-        if (i->desc->class == X86_CLASS_LEA)
-                return i->opsize == 4;
-        if (i->desc->class != X86_CLASS_PLAIN || i->vex)
-                return false;
-        if (i->map == X86_MAP_0F) /* MOVZX, MOVSX, IMUL */
-                return i->opcode == 0xb6 || i->opcode == 0xb7 || i->opcode == 0xbe || i->opcode == 0xbf || (i->opcode == 0xaf && i->opsize == 4);
-        if (i->map != X86_MAP_1B)
-                return false;
-        if (i->opcode == 0x63) /* MOVSXD */
-                return true;
-        if ((i->opcode == 0x81 || i->opcode == 0x83) && (i->reg & 7) == 4 && i->imm >= 0) /* AND with a positive number */
-                return true;
-        if (i->opsize != 4)
-                return false;
-        if (i->opcode < 0x40) /* ADD to CMP: r/m32, r32 and r32, r/m32 */
-                return (i->opcode & 7) == 1 || (i->opcode & 7) == 3;
-        return i->opcode == 0x81 || i->opcode == 0x83 || i->opcode == 0x89 || i->opcode == 0x8b || (i->opcode >= 0xb8 && i->opcode <= 0xbf) ||
-            i->opcode == 0x69 || i->opcode == 0x6b || immediate_shift;
-}
-
 static void
 follow_narrow(struct tr *t, const struct x86_insn *i)
 {
@@ -395,7 +367,7 @@ follow_narrow(struct tr *t, const struct x86_insn *i)
                 written |= (uint16_t)(1u << i->rm);
         if (ends_all(i))
                 t->narrow = 0;
-        else if (writes_narrow(i) && i->desc->implicit_write == 0)
+        else if (x86_insn_extends(i))
                 t->narrow |= written;
         else
                 t->narrow &= (uint16_t)~written;
