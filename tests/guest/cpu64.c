@@ -533,7 +533,7 @@ test_user_memory_pages(void)
 {
         static u64 l2[2][512] __attribute__((aligned(4096))), l1[2][512] __attribute__((aligned(4096)));
         const u64 border = 0x200000000; /* of 4 GiB */
-        u64 page = PAGE(43);
+        u64 page = PAGE(43), right = 0;
 
         map(43, FRAME(43) | P | W | U);
         map(44, 0);
@@ -590,6 +590,12 @@ test_user_memory_pages(void)
         check("user-push-not-canonical", outcome(), 12ul << 32);
         map(10, FRAME(10) | P | W | U);
         check("user-changes-its-code", USER_AT(user_change_code, 0, 0, 0), 0x22);
+        map(45, FRAME(45) | P | W | U);
+        for (u64 n = 1; n <= 4; n++) { /* mov $n, %eax; int $0x80: memory that is written before it is code, and after */
+                (void)USER_AT(user_store, PAGE(45), 0x0080cd00000000b8 | n << 8, 0);
+                right += run_user((void *)PAGE(45), 0x2b, (u64)user_stack + sizeof(user_stack)) == n;
+        }
+        check("user-writes-code", right, 4);
         page_l3[border / 0x40000000 - 1] = page_l3[border / 0x40000000] = 0;
         write_cr3(read_cr3());
 }
