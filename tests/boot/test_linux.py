@@ -108,15 +108,23 @@ def test_small_code_cache():
         console.kill()
 
 
-def test_every_block_is_what_its_instructions_are():
+def boot_checked(*options):
     """soft.check: each block runs twice, plainly and as translated."""
     status, out, err = run(BHYVE, *arguments('checked', new_disk(), cpus=2, mode='report',
-                                             extra=('-o', 'cpu.engine=soft', '-o', 'soft.check=1', '-o', 'soft.stats=true')),
+                                             extra=('-o', 'cpu.engine=soft', '-o', 'soft.check=1', '-o', 'soft.stats=true', *options)),
                            timeout=TIMEOUT)
     assert status == 1, (status, err, out[-800:])
     assert 'disk: vda 256 MiB' in out, out
     counts = {name: [int(n) for n in re.findall(rf'soft\.{name} (\d+)', out + err)] for name in ('checked', 'not_judged')}
     assert min(counts['checked']) > 1000 and sum(counts['checked']) > 50 * sum(counts['not_judged']), counts
+
+
+def test_every_block_is_what_its_instructions_are():
+    boot_checked()
+
+
+def test_every_block_with_mirrors_is_what_its_instructions_are():
+    boot_checked('-o', 'soft.disable=tlb')
 
 
 def test_disk_survives_reboot():

@@ -161,11 +161,11 @@ class Programs:
         return cls.made
 
 
-def agree(cpus):
+def agree(cpus, *options):
     programs = Programs.get()
     initrd = debian.add_initrd(GUEST, path(''), {}, f"{debian.MOUNT}{debian.CHROOT}/usr/bin/sh -c 'cd /tmp && sh ./run {cpus}'\n")
     status, out, err = run(BHYVE, '-c', cpus, '-m', '1G', '-s', '0,hostbridge', '-s', f'3,virtio-blk,{programs.image}',
-                           '-s', '31,lpc', '-l', 'com1,stdio', '-o', f'cpu.engine={ENGINE}', '-o', f'boot.kernel={GUEST}/vmlinuz',
+                           '-s', '31,lpc', '-l', 'com1,stdio', '-o', f'cpu.engine={ENGINE}', *options, '-o', f'boot.kernel={GUEST}/vmlinuz',
                            '-o', f'boot.initrd={initrd}', '-o', 'boot.cmdline=console=ttyS0 quiet panic=-1 rdinit=/addedinit',
                            'programs', timeout=TIMEOUT)
     assert status == 1, (status, err, out[-800:])
@@ -181,6 +181,10 @@ def test_programs_agree_on_1_cpu():
 
 def test_programs_agree_on_2_cpus():
     agree(2)
+
+
+def test_programs_agree_with_mirrors_from_the_start():
+    agree(2, '-o', 'cpu.engine=soft', '-o', 'soft.disable=tlb')
 
 
 def report_absent(name, program):

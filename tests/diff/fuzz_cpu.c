@@ -14,6 +14,8 @@
  *   -l         list the decoder's table rows that no case has used
  *   -S         single-step the engine, as a debugger does
  *   -L         map the guest's code by a page of 2 MiB
+ *   -M         blocks that fit any linear page
+ *   -R         memory by mirrors, from the first access on
  *   -1         run the one case of -s and print it
  *   -C         print the tables of doc/soft-cpu.md and do nothing else
  *   -N         compare the processor with itself: what differs then is not worth comparing
