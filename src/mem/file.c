@@ -6,6 +6,8 @@
 #include <linux/mount.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -32,10 +34,37 @@ open_on_huge_tmpfs(void)
         return fd;
 }
 
-static int
-open_in_namespace(void *fd)
+/* What open_by_child() and its child tell each other. */
+struct child {
+        uid_t uid;
+        gid_t gid;
+        int fd;
+};
+
+static bool
+write_file(const char *path, const char *format, unsigned id)
 {
-        *(int *)fd = open_on_huge_tmpfs();
+        char text[32];
+        int len = snprintf(text, sizeof(text), format, id);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        bool done;
+
+        if (fd < 0)
+                return false;
+        done = write(fd, text, (size_t)len) == len;
+        close(fd);
+        return done;
+}
+
+/* Files can be made by users only that the namespace knows: ours, as its root (user_namespaces(7)). */
+static int
+open_in_namespace(void *arg)
+{
+        struct child *c = arg;
+
+        if (write_file("/proc/self/setgroups", "deny", 0) && write_file("/proc/self/uid_map", "0 %u 1", c->uid) &&
+            write_file("/proc/self/gid_map", "0 %u 1", c->gid))
+                c->fd = open_on_huge_tmpfs();
         return 0;
 }
 
@@ -44,15 +73,15 @@ static int
 open_by_child(void)
 {
         static char stack[65536] __attribute__((aligned(16)));
-        int fd = -1;
+        struct child c = { geteuid(), getegid(), -1 };
         pid_t pid = clone(open_in_namespace, stack + sizeof(stack),
-            CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS | SIGCHLD, &fd);
+            CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWUSER | CLONE_NEWNS | SIGCHLD, &c);
 
         if (pid < 0)
                 return -1;
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
                 continue;
-        return fd;
+        return c.fd;
 }
 
 int
