@@ -32,6 +32,7 @@
 #define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself */
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 #define SOFT_MODE_MOVES  0x2000u /* of a block only: fits any linear page; translated code knows it by code_page */
+#define SOFT_MODE_HEAD   0x8000u /* of a block only: backward jumps lead to it, so it looks at `kick` first */
 #define SOFT_MODE_MIRROR 0x4000u /* of a block only: accesses memory by mirrors, see mirror.h */
 
 struct soft_block;
@@ -57,6 +58,7 @@ struct soft_exit {
         bool flags_dead;              /* it does not hand over the arithmetic flags */
         bool flags_saved;             /* it hands them over in flags_saved */
         bool noshare;                 /* leads to the variant with SOFT_MODE_NOSHARE */
+        bool backward;                /* leads to the variant with SOFT_MODE_HEAD */
 };
 
 #define SOFT_BLOCK_INSNS 48

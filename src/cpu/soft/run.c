@@ -446,13 +446,13 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
         /* What comes back for a variant of itself has had its line in a trace. */
         if (v->kick || v->one_block || (!x->noshare && soft_observe_traces(v)))
                 return NULL;
-        b = soft_find_block(v, x->noshare ? SOFT_MODE_NOSHARE : 0);
+        b = soft_find_block(v, x->noshare ? SOFT_MODE_NOSHARE : x->backward ? SOFT_MODE_HEAD : 0);
         if (b == NULL || soft_check_due(v, b))
                 return NULL;
         soft_lock_acquire(&e->lock);
         if (!(e->disabled & SOFT_OFF_LINK) && x->to == NULL && !x->block->dead && !b->dead && stays_mapped(b) &&
             !soft_check_due(v, x->block) && /* it ran on the way to its variant, and is to stop behind it when it is checked */
-            ((b->mode ^ x->block->mode) & ~SOFT_MODE_NOSHARE) == 0 && mapped_alike(x->block, b) &&
+            ((b->mode ^ x->block->mode) & ~(SOFT_MODE_NOSHARE | SOFT_MODE_HEAD)) == 0 && mapped_alike(x->block, b) &&
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
         soft_lock_release(&e->lock);

@@ -5,7 +5,7 @@
  * A jump within the page (of 4 KiB, or where code is mapped by large pages of 2 MiB) is
  * linked: its displacement is patched to the target block once that exists.  Every other goes through the vCPU's jump cache by
  * linear address, which is emptied whenever a mapping of code changes.
- * Backward linked jumps look at `kick` first; for the others a kick takes the jump cache away.
+ * Blocks that backward jumps are linked to look at `kick` first; for other jumps a kick takes the jump cache away.
  */
 #include "base/util.h"
 #include "cpu/soft/translate.h"
@@ -42,12 +42,13 @@ tr_exit_slot(struct tr *t, gva_t target)
 
 /* @field: the displacement of a jump to @target, aligned. */
 static void
-tr_linked(struct tr *t, gva_t target, bool dead, uint8_t *field)
+tr_linked(struct tr *t, gva_t target, bool dead, bool backward, uint8_t *field)
 {
         struct tr_cold *c = tr_cold_add(t, COLD_EXIT, field);
         struct soft_exit *x = tr_exit_slot(t, target);
 
         x->flags_dead = dead;
+        x->backward = backward;
         x->patch = field;
         x->flags_saved = t->flags == TR_FLAGS_SAVED;
         c->arg = (uint64_t)(uintptr_t)x;
@@ -132,9 +133,9 @@ tr_flags_leave(struct tr *t, bool dead)
                 tr_flags_save(t);
 }
 
-/* Goes on at the guest address @target.  @dead: flags are not wanted there.  @kick: look at `kick`. */
+/* Goes on at the guest address @target.  @dead: flags are not wanted there. */
 void
-tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
+tr_exit(struct tr *t, gva_t target, bool dead, bool backward)
 {
         struct emit *e = &t->e;
 
@@ -145,18 +146,10 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool kick)
                 tr_exit_far(t, target);
                 return;
         }
-        if (kick) {
-                struct tr_cold *c;
-
+        if (backward) /* the look at `kick` destroys them */
                 tr_flags_leave(t, dead);
-                emit_gs_cmp_imm8(e, OFF(kick), 0);
-                c = tr_cold_add(t, COLD_LEAVE, emit_jcc32(e, CC_NE));
-                c->arg = target;
-                if (t->flags == TR_FLAGS_HOST)
-                        t->flags = TR_FLAGS_DEAD;
-        }
         tr_align_patch(t, 1);
-        tr_linked(t, target, dead, emit_jmp32(e));
+        tr_linked(t, target, dead, backward, emit_jmp32(e));
 }
 
 /* An exit to another page that is seldom taken. */
@@ -171,19 +164,19 @@ tr_far_emit_cold(struct tr *t, const struct tr_cold *c)
 
 /* The exit taken when condition @cc holds; the other follows in line. */
 static void
-tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
+tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward)
 {
         struct emit *e = &t->e;
         enum tr_flags flags = t->flags;
         struct tr_temp temp[2] = { t->temp[0], t->temp[1] };
         uint8_t *over;
 
-        if (tr_same_page(t, target) && !kick) {
+        if (tr_same_page(t, target) && (!backward || dead || t->flags != TR_FLAGS_HOST)) {
                 tr_align_patch(t, 2);
-                tr_linked(t, target, dead, emit_jcc32(e, cc));
+                tr_linked(t, target, dead, backward, emit_jcc32(e, cc));
                 return;
         }
-        if (!kick) {
+        if (!backward) {
                 struct tr_cold *c = tr_cold_add(t, COLD_FAR, emit_jcc32(e, cc));
 
                 c->arg = target;
@@ -191,7 +184,7 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool kick)
                 return;
         }
         over = emit_jcc32(e, cc ^ 1);
-        tr_exit(t, target, dead, kick);
+        tr_exit(t, target, dead, backward);
         emit_fix32(over, e->p);
         t->ended = false;
         t->flags = flags;

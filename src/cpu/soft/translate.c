@@ -431,7 +431,7 @@ tr_saves_flags_first(const struct tr *t)
 
                 if (class != X86_CLASS_PLAIN && class != X86_CLASS_LEA && class != X86_CLASS_NOP)
                         return class != X86_CLASS_JCC;
-                if (class == X86_CLASS_PLAIN && i->has_mem)
+                if (class == X86_CLASS_PLAIN && i->has_mem && !t->mirrors)
                         return true;
                 if ((i->desc->flags_read | i->desc->flags_written | i->desc->flags_maybe) & X86_FL_ARITH)
                         return false;
@@ -450,32 +450,49 @@ tr_emit_far_entry(struct tr *t)
         emit_gs_store(&t->e, EMIT_W, T0, OFF(code_page));
 }
 
-/* The ways in: flags in the host's register, and saved; and from other pages.  The body starts with the state it prefers. */
+/* Leaves if something has asked for it.  Flags are saved, or dead. */
+static void
+tr_emit_kick_check(struct tr *t)
+{
+        struct tr_cold *c;
+
+        emit_gs_cmp_imm8(&t->e, OFF(kick), 0);
+        c = tr_cold_add(t, COLD_LEAVE, emit_jcc32(&t->e, CC_NE));
+        c->arg = t->b->vaddr;
+}
+
+/*
+ * The ways in: flags in the host's register, and saved; and from other pages, where a kick is noticed anyway.  The body
+ * starts with the state it prefers.
+ */
 static void
 tr_emit_entries(struct tr *t)
 {
         struct soft_block *b = t->b;
+        bool head = t->mode & SOFT_MODE_HEAD, stay_saved;
         uint8_t *over;
 
         b->flags_in = t->live[0] != 0;
-        if (b->flags_in && tr_saves_flags_first(t)) {
-                tr_emit_far_entry(t);
-                over = t->moves ? emit_jmp32(&t->e) : NULL;
-                b->entry = emit_here(&t->e);
-                tr_flags_save(t);
-                b->entry_saved = emit_here(&t->e);
-                if (over != NULL)
-                        emit_fix32(over, t->e.p);
-                else
-                        b->entry_far = b->entry_saved;
-                return;
-        }
+        stay_saved = b->flags_in && tr_saves_flags_first(t);
         tr_emit_far_entry(t);
-        b->entry_saved = emit_here(&t->e);
-        if (b->flags_in)
-                regs_emit_restore_flags(&t->e);
+        over = t->moves && (head || stay_saved) ? emit_jmp32(&t->e) : NULL;
         b->entry = emit_here(&t->e);
-        t->flags = b->flags_in ? TR_FLAGS_HOST : TR_FLAGS_DEAD;
+        if (b->flags_in && (head || stay_saved))
+                tr_flags_save(t);
+        b->entry_saved = emit_here(&t->e);
+        if (head)
+                tr_emit_kick_check(t);
+        if (over != NULL)
+                emit_fix32(over, t->e.p);
+        else if (!t->moves)
+                b->entry_far = emit_here(&t->e);
+        t->flags = b->flags_in ? TR_FLAGS_SAVED : TR_FLAGS_DEAD;
+        if (!b->flags_in || stay_saved)
+                return;
+        regs_emit_restore_flags(&t->e);
+        t->flags = TR_FLAGS_HOST;
+        if (!head)
+                b->entry = emit_here(&t->e);
 }
 
 /* Guest registers in the temporaries are left there by those that look for them there. */
@@ -509,6 +526,8 @@ tr_emit_block(struct tr *t)
         struct soft_block *b = t->b;
 
         t->temp[0] = t->temp[1] = (struct tr_temp){ .holds = TR_NOTHING };
+        t->at = 0;
+        t->rip = b->vaddr;
         tr_emit_entries(t);
         tr_group_plan(t);
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {

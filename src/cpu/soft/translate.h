@@ -195,7 +195,7 @@ void tr_flow(struct tr *t, const struct x86_insn *i);
 /* The 4 bytes at @ahead bytes from here will be patched while others run them: aligns them. */
 void tr_align_patch(struct tr *t, unsigned ahead);
 struct soft_exit *tr_exit_slot(struct tr *t, gva_t target);
-void tr_exit(struct tr *t, gva_t target, bool dead, bool kick);
+void tr_exit(struct tr *t, gva_t target, bool dead, bool backward);
 void tr_far_emit_cold(struct tr *t, const struct tr_cold *c);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
