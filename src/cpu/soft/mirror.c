@@ -108,7 +108,7 @@ bool
 soft_mirror_possible(const struct soft_cpu *v)
 {
         return v->reserved_bytes == RESERVED_BYTES && v->engine->bmi2 && mem_has_file(v->mem) &&
-            !(v->engine->disabled & SOFT_OFF_MIRROR);
+            !(__atomic_load_n(&v->engine->disabled, __ATOMIC_RELAXED) & SOFT_OFF_MIRROR);
 }
 
 bool
@@ -141,6 +141,16 @@ soft_mirror_reload(struct soft_cpu *v, struct aspace *a)
         a->root = root;
 }
 
+/* The host has no more addresses to give: all code goes by the TLB from now on. */
+static void
+give_up(struct soft_cpu *v)
+{
+        if (__atomic_fetch_or(&v->engine->disabled, SOFT_OFF_MIRROR, __ATOMIC_RELAXED) & SOFT_OFF_MIRROR)
+                return;
+        log_warn("soft engine: addresses for fast access to guest memory cannot be had (ulimit -v?); programs will run slower");
+        soft_code_flush(v);
+}
+
 /* ---- the table ---- */
 
 static uint64_t *
@@ -167,13 +177,16 @@ mirrors_create(struct soft_cpu *v)
         struct mirrors *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         uint8_t *trap;
 
-        if (m == MAP_FAILED)
+        if (m == MAP_FAILED) {
+                give_up(v);
                 return false;
+        }
         trap = reserve(WINDOW_BYTES);
         if (trap == NULL || mprotect(table_of(v), TABLE_BYTES, PROT_READ | PROT_WRITE) != 0) {
                 if (trap != NULL)
                         munmap(trap, WINDOW_BYTES);
                 munmap(m, sizeof(*m));
+                give_up(v);
                 return false;
         }
         m->trap = trap + GUARD_BELOW;
@@ -186,8 +199,9 @@ mirrors_create(struct soft_cpu *v)
 /* ---- chunks ---- */
 
 static struct chunk *
-chunk_create(struct mirrors *m)
+chunk_create(struct soft_cpu *v)
 {
+        struct mirrors *m = v->mirrors;
         struct chunk *c = m->free;
         uint8_t *window;
 
@@ -198,11 +212,14 @@ chunk_create(struct mirrors *m)
         if (m->chunk_count == CHUNKS_MAX * SOFT_ASPACES)
                 return NULL;
         window = reserve(WINDOW_BYTES);
-        if (window == NULL)
+        if (window == NULL) {
+                give_up(v);
                 return NULL;
+        }
         c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (c == MAP_FAILED) {
                 munmap(window, WINDOW_BYTES);
+                give_up(v);
                 return NULL;
         }
         c->window = window + GUARD_BELOW;
@@ -551,7 +568,7 @@ add_chunk(struct soft_cpu *v, struct mirror *m, gva_t key, gva_t address)
                 return false;
         if (walk(v, address, false, false, &w) != 0)
                 return false;
-        c = chunk_create(v->mirrors);
+        c = chunk_create(v);
         if (c == NULL)
                 return false;
         c->number = number;
