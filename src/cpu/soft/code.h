@@ -174,7 +174,7 @@ struct soft_page {
 
 #define SOFT_MIRROR_SAMPLES 1u
 /* How many faults its accesses may have: to start with, and for each sample.  One costs some ten microseconds. */
-#define SOFT_MIRROR_FAULTS_FREE 256u
+#define SOFT_MIRROR_FAULTS_FREE 128u
 #define SOFT_MIRROR_FAULTS_EACH 16u
 
 #define SOFT_SEEN_MOVES 1u
