@@ -68,7 +68,7 @@ open_in_namespace(void *arg)
         return 0;
 }
 
-/* The same by a child in a user namespace, where everybody may mount a tmpfs.  It shares our file descriptors, and the file outlives it. */
+/* The same by a child in a user namespace, where everybody may mount a tmpfs.  It shares our file descriptors. */
 static int
 open_by_child(void)
 {

@@ -69,8 +69,9 @@ uint64_t mem_high_bytes(const struct guest_mem *mem);
 enum mem_kind mem_kind(const struct guest_mem *mem, gpa_t gpa);
 
 /*
- * Maps RAM a second time, the page-aligned range [gpa, gpa + len), at the host address @at in place of what is mapped there, with
- * @prot of mmap(2).  Async-signal-safe.  -ENOTSUP: it is anonymous; -EFAULT: not all of it is RAM; else what mmap says.
+ * Maps RAM a second time, the page-aligned range [gpa, gpa + len), at the host address @at in place of what is
+ * mapped there, with @prot of mmap(2).  Async-signal-safe.  -ENOTSUP: it is anonymous; -EFAULT: not all of it is
+ * RAM; else what mmap says.
  */
 int mem_map_again(const struct guest_mem *mem, gpa_t gpa, uint64_t len, void *at, int prot);
 /* Whether it can. */

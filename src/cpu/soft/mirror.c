@@ -15,7 +15,10 @@
 #define PIECE_BYTES  (2 * MIB)
 #define PIECE_PAGES  (PIECE_BYTES >> MEM_PAGE_SHIFT)
 #define PIECES       (CHUNK_PAGES / PIECE_PAGES)
-/* What translated code may add to an address: an index of 32 bits, signed or not, times 8; a displacement, the drift, an operand's size. */
+/*
+ * What translated code may add to an address: an index of 32 bits, signed or not, times 8;
+ * a displacement, the drift, an operand's size.
+ */
 #define GUARD_BELOW  (8 * 2 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
 #define GUARD_ABOVE  (8 * 4 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
 #define WINDOW_BYTES (GUARD_BELOW + CHUNK_BYTES + GUARD_ABOVE)
@@ -491,7 +494,8 @@ map_run(struct soft_cpu *v, struct chunk *c, size_t page, size_t count, gpa_t fi
 {
         int prot = PROT_READ | (first & PAGE_WRITE ? PROT_WRITE : 0);
 
-        if (mem_map_again(v->mem, first & ~PAGE_MASK, count << MEM_PAGE_SHIFT, c->window + (page << MEM_PAGE_SHIFT), prot) != 0)
+        if (mem_map_again(v->mem, first & ~PAGE_MASK, count << MEM_PAGE_SHIFT,
+            c->window + (page << MEM_PAGE_SHIFT), prot) != 0)
                 return false;
         for (size_t n = 0; n < count; n++) {
                 count_maps(v, c, c->page[page + n] == 0);
@@ -513,7 +517,10 @@ neighbour(struct soft_cpu *v, struct mirror *m, const struct chunk *c, size_t pa
         return mappable(v, m, &w, false);
 }
 
-/* Maps page @page, which is as @known says, and with it the neighbours that lie beside it in guest memory too: that costs no more. */
+/*
+ * Maps page @page, which is as @known says, and with it the neighbours that lie beside it in guest memory too: that
+ * costs no more.
+ */
 static bool
 map_around(struct soft_cpu *v, struct mirror *m, struct chunk *c, size_t page, gpa_t known)
 {
@@ -550,8 +557,8 @@ map_page(struct soft_cpu *v, struct mirror *m, struct chunk *c, gva_t address, b
         if (!make_room(v))
                 return SOFT_MIRROR_PLAINLY;
         piece_gpa = (found & ~PAGE_MASK) - (page % PIECE_PAGES << MEM_PAGE_SHIFT);
-        if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM && !piece_has_code(v->engine, piece_gpa) &&
-            map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
+        if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM &&
+            !piece_has_code(v->engine, piece_gpa) && map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
                 return SOFT_MIRROR_AGAIN;
         return map_around(v, m, c, page, found) ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
 }
@@ -630,6 +637,12 @@ in_window(const uint8_t *at, const uint8_t *window)
         return (uint64_t)(at - (window - GUARD_BELOW)) < WINDOW_BYTES;
 }
 
+static bool
+in_table(struct soft_cpu *v, const uint8_t *at)
+{
+        return (uint64_t)(at - (const uint8_t *)table_of(v)) < RESERVED_BYTES - SOFT_MIRROR_TABLE;
+}
+
 enum soft_mirror_answer
 soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write)
 {
@@ -648,7 +661,7 @@ soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t 
                 if (in_window(at, m->chunk[n]->window))
                         return SOFT_MIRROR_PLAINLY;
         }
-        if (!in_window(at, v->mirrors->trap) && (uint64_t)(at - (const uint8_t *)table_of(v)) >= RESERVED_BYTES - SOFT_MIRROR_TABLE)
+        if (!in_window(at, v->mirrors->trap) && !in_table(v, at))
                 return SOFT_MIRROR_ELSEWHERE;
         return add_chunks(v, m, b) || first ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
 }

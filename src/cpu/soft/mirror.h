@@ -12,9 +12,9 @@
  *      mov   r11, gs:[r11 * 8 + table]
  *      op    [base + r11 + disp]
  *
- * What is not mapped faults.  The signal handler maps it, or has the instruction done by way of the TLB, which
- * also raises what the guest is to see.  So a mirror is a TLB of its own: flushed with the others, of pages that may be
- * accessed and need nothing more (struct soft_tlb_entry).
+ * What is not mapped faults.  The signal handler maps it, raises the guest's fault, or has the instruction done by
+ * way of the TLB.  So a mirror is a TLB of its own: flushed with the others, of pages that may be accessed and need
+ * nothing more (struct soft_tlb_entry).
  *
  * A page costs some ten microseconds, so this is for code that runs long in the memory it has.  Interrupts are
  * samples of where the guest spends its time: an address space that they have found in user mode for long enough has

@@ -605,12 +605,13 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
 
         v->count[SOFT_COUNT_SWITCHES]++;
         kernel_drop_nonglobal(v);
-        if (a == NULL)
-                a = aspace_take(v, pcid);
-        else if (!keep || !(v->st.cr4 & X86_CR4_PCIDE))
-                aspace_flush(v, a);
-        if (!keep)
+        if (a == NULL || !keep || !(v->st.cr4 & X86_CR4_PCIDE)) {
+                if (a == NULL)
+                        a = aspace_take(v, pcid);
+                else
+                        aspace_flush(v, a);
                 soft_mirror_reload(v, a);
+        }
         a->last_used = ++m->clock;
         if (a != m->current)
                 soft_mirror_switch(v, m->current, a);

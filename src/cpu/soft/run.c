@@ -294,7 +294,8 @@ may_move(const struct soft_cpu *v, uint32_t mode)
 static bool
 may_mirror(const struct soft_cpu *v, uint32_t mode)
 {
-        return (mode & SOFT_MODE_BITS) == X86_MODE_64 && (mode & SOFT_MODE_USER) && !(mode & SOFT_MODE_STEP) && soft_mirror_wanted(v);
+        return (mode & SOFT_MODE_BITS) == X86_MODE_64 && (mode & SOFT_MODE_USER) && !(mode & SOFT_MODE_STEP) &&
+            soft_mirror_wanted(v);
 }
 
 /* Translates the block at st.rip, unless another vCPU just did.  NULL: see *ret_needs_next, or the cache is full. */

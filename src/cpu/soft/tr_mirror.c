@@ -189,7 +189,7 @@ host_base(struct tr *t, unsigned guest)
         return 0;
 }
 
-/* Whether guest register @guest can be an index beside a host address: its number is within the guards, and it is not in a temporary. */
+/* Whether guest register @guest can be an index beside a host address: its number is within the guards. */
 static bool
 is_narrow(const struct tr *t, int guest)
 {
@@ -207,7 +207,8 @@ by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
                 base = i->mem_index;
                 index = i->mem_base;
         }
-        if (!is_narrow(t, index) || !fits(disp - (int64_t)SOFT_MIRROR_DRIFT) || !fits(disp + (int64_t)SOFT_MIRROR_DRIFT))
+        if (!is_narrow(t, index) || !fits(disp - (int64_t)SOFT_MIRROR_DRIFT) ||
+            !fits(disp + (int64_t)SOFT_MIRROR_DRIFT))
                 return false;
         if (base < 0)
                 host_address(t, HOST_ZERO);
@@ -220,8 +221,8 @@ by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
 static bool
 same_sum(const struct x86_insn *a, const struct x86_insn *b)
 {
-        return b->has_mem && b->asize == 8 && b->mem_base == a->mem_base && b->mem_index == a->mem_index && b->mem_scale == a->mem_scale &&
-            b->mem_seg != X86_FS && b->mem_seg != X86_GS;
+        return b->has_mem && b->asize == 8 && b->mem_base == a->mem_base && b->mem_index == a->mem_index &&
+            b->mem_scale == a->mem_scale && b->mem_seg != X86_FS && b->mem_seg != X86_GS;
 }
 
 /* Whether a later instruction adds up the same registers. */
@@ -245,7 +246,8 @@ by_sum(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
 {
         struct tr_temp *m = &t->temp[0];
 
-        if (m->holds != TR_MIRROR_SUM || m->what != i->mem_base || m->index != i->mem_index || m->scale != i->mem_scale) {
+        if (m->holds != TR_MIRROR_SUM || m->what != i->mem_base || m->index != i->mem_index ||
+            m->scale != i->mem_scale) {
                 bool again = i->disp > INT32_MIN && sum_comes_again(t, i);
 
                 tr_ea_t0(t, i, again ? -(int32_t)i->disp : extra);
@@ -297,7 +299,8 @@ address(struct tr *t, const struct x86_insn *i, int32_t extra)
         } else if (wide && i->mem_index >= 0) {
                 by_sum(t, i, extra, t1_wanted);
         } else if (wide && i->mem_base >= 0 && i->mem_base != X86_BASE_RIP) {
-                off_register(t, (unsigned)i->mem_base, tr_ea_reg(t, (unsigned)i->mem_base), (int32_t)(i->disp + extra), t1_wanted);
+                off_register(t, (unsigned)i->mem_base, tr_ea_reg(t, (unsigned)i->mem_base), (int32_t)(i->disp + extra),
+                    t1_wanted);
         } else {
                 by_address(t, i, extra, t1_wanted);
         }
