@@ -136,6 +136,21 @@ is_wide_element(const struct x86_insn *in, const uint8_t *bytes)
         return bytes[2] & 0x80;
 }
 
+static bool
+is_prefixed_pkru(const struct x86_insn *in, const uint8_t *bytes)
+{
+        bool prefix = false;
+
+        for (; *bytes != 0x0f; bytes++) {
+                bool known = *bytes == 0x66 || *bytes == 0xf2 || *bytes == 0xf3;
+
+                if (!known && *bytes != 0x67 && (*bytes & 0xe7) != 0x26 && *bytes >> 1 != 0x64 >> 1 && *bytes >> 4 != 4)
+                        return false;
+                prefix |= known;
+        }
+        return prefix && bytes[1] == 0x01 && (bytes[2] == 0xee || bytes[2] == 0xef);
+}
+
 /* ---- faults ---- */
 
 /* Whether the memory operand where @r ended is not aligned to its size; the bases of all but FS and GS are. */
@@ -171,6 +186,20 @@ is_unaligned_vector(const struct pair *p)
 {
         return p->insn && p->ours->vector == X86_VEC_AC && x86_insn_mem_bytes(p->insn) >= 16 &&
             is_unaligned(p->c, p->ours);
+}
+
+/* MXCSR.MM, which the guest's CPUID does not offer, is no reserved bit of the processor's. */
+static bool
+is_misaligned_mode(const struct pair *p)
+{
+        static const char *const names[] = { "ldmxcsr", "vldmxcsr", "fxrstor", "xrstor" };
+
+        if (!p->their_insn || p->theirs->vector != X86_VEC_GP || !(p->ours->xsave[26] & 2))
+                return false;
+        for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+                if (strcmp(p->their_insn->desc->name, names[i]) == 0)
+                        return true;
+        return false;
 }
 
 /* The outer stack pointer is read before the selector is judged. */
@@ -309,6 +338,9 @@ static const struct rule rules[] = {
           .avoids = is_wide_element },
         { "VPERMQ, VPERMPD without VEX.W", "#UD", "W is ignored", "SDM 2C, VPERMQ, VPERMPD",
           .avoids = is_narrow_permutation },
+        { "66, F2, F3 before RDPKRU, WRPKRU", "#UD", "ignored", "SDM 2B, RDPKRU; 2C, WRPKRU", .avoids = is_prefixed_pkru },
+        { "bit 17 of MXCSR", "reserved: #GP", "MM, where CPUID offers MisAlignSse", "SDM 1 10.2.3; APM 1 4.2.2",
+          .either = is_misaligned_mode },
         { "operands of SHA instructions that are not aligned", "#GP", "allowed", "SDM 2A 2.4.4",
           .either = is_unaligned_sha },
         { "#AC for operands of 16 bytes and more that need no alignment", "not raised", "raised",
