@@ -185,9 +185,10 @@ run_timer(const struct worker *self)
         sigemptyset(&set);
         sigaddset(&set, SIGRTMIN);
         sigprocmask(SIG_BLOCK, &set, NULL);
+        start = now_ns(); /* it may run for a while before timer_settime() is back */
         if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 || timer_settime(timer, 0, &every, NULL) != 0)
                 wrong(self, "timer");
-        start = last = now_ns();
+        last = now_ns();
         while (sigwaitinfo(&set, &info) == SIGRTMIN) {
                 expired += 1u + (unsigned)info.si_overrun;
                 check_late(self, last);

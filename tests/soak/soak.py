@@ -251,15 +251,16 @@ class Soak:
 
 
 def process_kib(pid):
-    """Resident memory outside the guest's, and outside the code cache, which has a fixed size."""
-    total, skip = 0, False
+    """Resident memory outside the guest's, wherever that is mapped, and outside the code cache, which has a fixed size."""
     with open(f'/proc/{pid}/smaps', encoding='ascii') as f:
-        for line in f:
-            head = re.match(r'([0-9a-f]+)-([0-9a-f]+) ', line)
-            if head:
-                skip = int(head[2], 16) - int(head[1], 16) == MEMORY_MIB << 20 or 'bhyve-code' in line
-            elif line.startswith('Rss:') and not skip:
-                total += int(line.split()[1])
+        lines = [(re.match(r'([0-9a-f]+)-([0-9a-f]+) \S+ \S+ (\S+ \d+)', line), line) for line in f]
+    guest = {head[3] for head, _ in lines if head and int(head[2], 16) - int(head[1], 16) == MEMORY_MIB << 20}
+    total, skip = 0, False
+    for head, line in lines:
+        if head:
+            skip = 'bhyve-code' in line or (head[3] in guest and not head[3].endswith(' 0'))
+        elif line.startswith('Rss:') and not skip:
+            total += int(line.split()[1])
     return total
 
 

@@ -486,6 +486,18 @@ soft_code_mirrored(const struct soft_engine *e, gpa_t gpa)
         return (e->disabled & SOFT_OFF_TLB) || __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].mirrored, __ATOMIC_RELAXED);
 }
 
+/* Whether code at @gpa has been translated for mirrors. */
+static bool
+has_mirror_block(const struct soft_page *p, gpa_t gpa)
+{
+        gpa_t page = gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1);
+
+        for (const struct soft_block *b = p->blocks; b != NULL; b = b->page_next[page_index(b, page)])
+                if ((b->mode & SOFT_MODE_MIRROR) && gpa >= b->paddr && gpa < b->paddr + b->len)
+                        return true;
+        return false;
+}
+
 void
 soft_code_sampled(struct soft_engine *e, gpa_t gpa)
 {
@@ -498,8 +510,8 @@ soft_code_sampled(struct soft_engine *e, gpa_t gpa)
                 __atomic_store_n(&p->mirrored, true, __ATOMIC_RELAXED);
                 atomic_fetch_add_explicit(&e->stats.mirrored, 1, memory_order_relaxed);
         }
-        /* A loop of blocks that do not use them would not end by itself. */
-        if (p->mirrored)
+        /* A loop of blocks that do not use them would not end by itself.  Young processes may share the page: they keep theirs. */
+        if (p->mirrored && !has_mirror_block(p, gpa))
                 page_kill(e, gpa, SOFT_MODE_USER | SOFT_MODE_MIRROR, SOFT_MODE_USER);
         soft_lock_release(&e->lock);
 }
