@@ -39,13 +39,14 @@
 #define PAGE_PIECE 0x8u /* mapped at one go with its piece of 2 MiB */
 
 struct chunk {
+        gpa_t page[CHUNK_PAGES]; /* with PAGE_*; 0: not mapped.  First: a page of the host's is a piece */
         uint64_t number;  /* linear address >> SOFT_MIRROR_SHIFT */
         uint8_t *window;  /* host address of its first byte */
         unsigned maps;    /* mappings in it */
         uint64_t used[PIECES / 64]; /* pieces with something mapped in */
         struct chunk *next_free;
-        gpa_t page[CHUNK_PAGES]; /* with PAGE_*; 0: not mapped */
 };
+_Static_assert(PIECE_PAGES * sizeof(gpa_t) == MEM_PAGE_SIZE, "chunk_clear gives back the memory of whole pieces");
 
 struct mirror {
         struct chunk *chunk[CHUNKS_MAX];
@@ -254,14 +255,17 @@ chunk_clear(struct soft_cpu *v, struct chunk *c)
                 for (uint64_t bits = c->used[w]; bits != 0; bits &= bits - 1) {
                         size_t piece = w * 64 + (size_t)__builtin_ctzll(bits);
 
-                        memset(&c->page[piece * PIECE_PAGES], 0, PIECE_PAGES * sizeof(c->page[0]));
                         first = piece < first ? piece : first;
                         end = piece + 1;
                 }
                 c->used[w] = 0;
         }
-        if (end != 0)
+        if (end != 0) {
                 make_inaccessible(c->window + first * PIECE_BYTES, (end - first) * PIECE_BYTES);
+                /* Zero from now on; the next process has its memory elsewhere. */
+                if (madvise(&c->page[first * PIECE_PAGES], (end - first) * MEM_PAGE_SIZE, MADV_DONTNEED) != 0)
+                        memset(&c->page[first * PIECE_PAGES], 0, (end - first) * MEM_PAGE_SIZE);
+        }
         count_maps(v, c, -(int)c->maps);
 }
 
