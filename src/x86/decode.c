@@ -665,6 +665,8 @@ x86_insn_writes(const struct x86_insn *in)
                 written |= (uint16_t)(1u << (d->flags & (X86_OD_BYTE | X86_OD_RM8) ? in->rm & 3 : in->rm) | 1u << in->rm);
         if (d->vvvv_kind == X86_OPK_GPR && (d->vvvv_access & X86_ACC_W))
                 written |= (uint16_t)(1u << in->vvvv);
+        if (d->class == X86_CLASS_POP && !in->has_mem)
+                written |= (uint16_t)(1u << in->rm);
         return written;
 }
 

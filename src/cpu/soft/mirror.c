@@ -274,13 +274,14 @@ static void
 piece_forget(struct soft_cpu *v, struct chunk *c, size_t piece)
 {
         gpa_t *page = &c->page[piece * PIECE_PAGES];
+        bool whole = false;
         int maps = 0;
 
-        for (size_t n = 0; n < PIECE_PAGES; n++)
-                maps += (page[n] & PAGE_THERE) != 0;
-        if (page[0] & PAGE_PIECE)
-                maps = 1;
-        count_maps(v, c, -maps);
+        for (size_t n = 0; n < PIECE_PAGES; n++) {
+                whole |= (page[n] & PAGE_PIECE) != 0;
+                maps += (page[n] & (PAGE_THERE | PAGE_PIECE)) == PAGE_THERE;
+        }
+        count_maps(v, c, -(maps + whole));
         memset(page, 0, PIECE_PAGES * sizeof(*page));
         c->used[piece / 64] &= ~(1ull << piece % 64);
 }
@@ -502,7 +503,7 @@ map_run(struct soft_cpu *v, struct chunk *c, size_t page, size_t count, gpa_t fi
             c->window + (page << MEM_PAGE_SHIFT), prot) != 0)
                 return false;
         for (size_t n = 0; n < count; n++) {
-                count_maps(v, c, c->page[page + n] == 0);
+                count_maps(v, c, c->page[page + n] == 0 || (c->page[page + n] & PAGE_PIECE)); /* one of its own now */
                 c->page[page + n] = first + (n << MEM_PAGE_SHIFT);
         }
         c->used[page / PIECE_PAGES / 64] |= 1ull << page / PIECE_PAGES % 64;

@@ -104,9 +104,8 @@ group_add(struct tr *t, struct group_scan *s, unsigned at, int key, int64_t low,
         t->group_of[at] = (int8_t)s->open[key];
 }
 
-/* Whether memory may be mapped otherwise behind it, or registers change in ways that the tables do not tell. */
-static bool
-ends_groups(const struct x86_insn *i)
+bool
+tr_ends_addresses(const struct x86_insn *i)
 {
         switch (i->desc->class) {
         case X86_CLASS_PLAIN:
@@ -136,13 +135,11 @@ scan_insn(struct tr *t, struct group_scan *s, unsigned at)
                 if (key >= 0)
                         group_add(t, s, at, key, low, low + (int64_t)bytes, acc);
         }
-        if (ends_groups(i)) {
+        if (tr_ends_addresses(i)) {
                 memset(s->open, -1, sizeof(s->open));
                 return;
         }
         s->branches += i->desc->class == X86_CLASS_JCC;
-        if (i->desc->class == X86_CLASS_POP && !i->has_mem)
-                written |= (uint16_t)(1u << i->rm);
         for (unsigned g = 0; g < X86_GPR_COUNT; g++)
                 if (written >> g & 1)
                         s->open[g] = -1;

@@ -23,9 +23,8 @@ is_byte_field(const struct x86_insn *i, bool rm)
         return (i->desc->flags & X86_OD_BYTE) || (rm && (i->desc->flags & X86_OD_RM8));
 }
 
-/* AH, CH, DH, BH. */
-static bool
-is_high_byte(const struct x86_insn *i, unsigned reg, bool rm)
+bool
+tr_is_high_byte(const struct x86_insn *i, unsigned reg, bool rm)
 {
         return is_byte_field(i, rm) && !i->vex && !i->rex && reg >= 4 && reg <= 7;
 }
@@ -102,13 +101,13 @@ map_operands(const struct tr *t, struct opmap *m, const struct x86_insn *i)
 
         *m = (struct opmap){ .reg = -1, .rm = -1, .vvvv = -1, .borrowed = -1, .high = -1 };
         if (d->reg_kind == X86_OPK_GPR && i->has_modrm) {
-                if (is_high_byte(i, i->reg, false))
+                if (tr_is_high_byte(i, i->reg, false))
                         m->reg = i->reg;
                 else
                         m->reg = map_register(t, m, i, i->reg, d->reg_access, i->opsize);
         }
         if (d->rm_kind == X86_OPK_GPR && !i->has_mem) {
-                if (is_high_byte(i, i->rm, true))
+                if (tr_is_high_byte(i, i->rm, true))
                         m->rm = i->rm;
                 else
                         m->rm = map_register(t, m, i, i->rm, d->rm_access, rm_bytes);
@@ -252,8 +251,8 @@ emit_high_in_temp(struct tr *t, const struct x86_insn *i, unsigned reg, unsigned
 static bool
 high_byte_conflict(const struct x86_insn *i, const struct opmap *m, bool *ret_in_reg)
 {
-        bool high_reg = i->has_modrm && i->desc->reg_kind == X86_OPK_GPR && is_high_byte(i, i->reg, false);
-        bool high_rm = !i->has_mem && i->desc->rm_kind == X86_OPK_GPR && is_high_byte(i, i->rm, true);
+        bool high_reg = i->has_modrm && i->desc->reg_kind == X86_OPK_GPR && tr_is_high_byte(i, i->reg, false);
+        bool high_rm = !i->has_mem && i->desc->rm_kind == X86_OPK_GPR && tr_is_high_byte(i, i->rm, true);
 
         *ret_in_reg = high_reg;
         if (high_reg)

@@ -42,28 +42,11 @@ static unsigned
 temps_wanted(const struct x86_insn *i)
 {
         const struct x86_opdesc *d = i->desc;
-        bool high = (d->flags & X86_OD_BYTE) && !i->vex && !i->rex && i->reg >= 4 && i->reg <= 7;
+        bool high = tr_is_high_byte(i, i->reg, false);
         bool reg = d->reg_kind == X86_OPK_GPR && i->has_modrm && (high || regs_host[i->reg] < 0);
         bool vvvv = d->vvvv_kind == X86_OPK_GPR && regs_host[i->vvvv] < 0;
 
         return reg + (vvvv && !(reg && i->vvvv == i->reg));
-}
-
-/* Whether registers that the tables do not tell may change, or the temporaries. */
-static bool
-ends_all(const struct x86_insn *i)
-{
-        switch (i->desc->class) {
-        case X86_CLASS_PLAIN:
-        case X86_CLASS_LEA:
-        case X86_CLASS_NOP:
-        case X86_CLASS_PUSH:
-        case X86_CLASS_POP:
-        case X86_CLASS_JCC:
-                return false;
-        default:
-                return true;
-        }
 }
 
 /* The temporary that gets a delta: one that holds nothing, or no guest register, else that which got one longer ago. */
@@ -112,12 +95,6 @@ off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_
                 leave_t1(t);
 }
 
-static gva_t
-page_of_block(const struct tr *t)
-{
-        return t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1);
-}
-
 static bool
 fits(int64_t disp)
 {
@@ -138,7 +115,7 @@ host_address(struct tr *t, int what)
         } else {
                 tr_temp_forget(t, T1);
                 if (what == HOST_PAGE)
-                        tr_emit_rip(t, T0, page_of_block(t));
+                        tr_emit_rip(t, T0, tr_page(t));
                 else
                         emit_gs_load(e, EMIT_W, T0, OFF(seg_base[0]) + 8 * (what == HOST_FS ? X86_FS : X86_GS));
                 emit_delta(t, T1, T0);
@@ -160,7 +137,7 @@ host_of(const struct tr *t, const struct x86_insn *i, int64_t *ret_at)
                 *ret_at += (int64_t)t->next;
                 if (!t->moves && *ret_at >= 0 && fits(*ret_at))
                         return HOST_ZERO;
-                *ret_at -= (int64_t)page_of_block(t);
+                *ret_at -= (int64_t)tr_page(t);
                 return HOST_PAGE;
         }
         if (i->mem_base >= 0 || (!segment && i->disp < 0))
@@ -232,7 +209,7 @@ sum_comes_again(const struct tr *t, const struct x86_insn *i)
         uint16_t parts = (uint16_t)((i->mem_base >= 0 ? 1u << i->mem_base : 0) | 1u << i->mem_index);
 
         for (unsigned n = t->at; n + 1 < t->count; n++) {
-                if (ends_all(&t->insn[n]) || (x86_insn_writes(&t->insn[n]) & parts))
+                if (tr_ends_addresses(&t->insn[n]) || (x86_insn_writes(&t->insn[n]) & parts))
                         return false;
                 if (same_sum(i, &t->insn[n + 1]))
                         return t->insn[n + 1].desc->class == X86_CLASS_PLAIN;
@@ -338,8 +315,6 @@ change_of(const struct x86_insn *i, unsigned guest, int64_t *ret_change)
                 *ret_change = d->class == X86_CLASS_PUSH ? -(int64_t)i->opsize : i->opsize;
                 return d->class == X86_CLASS_PUSH || i->has_mem || i->rm != X86_RSP;
         }
-        if (d->class == X86_CLASS_POP && !i->has_mem && i->rm == guest)
-                return false;
         if (!(x86_insn_writes(i) >> guest & 1))
                 return true;
         if (i->opsize != 8)
@@ -366,9 +341,7 @@ follow_narrow(struct tr *t, const struct x86_insn *i)
 {
         uint16_t written = x86_insn_writes(i);
 
-        if (i->desc->class == X86_CLASS_POP && !i->has_mem)
-                written |= (uint16_t)(1u << i->rm);
-        if (ends_all(i))
+        if (tr_ends_addresses(i))
                 t->narrow = 0;
         else if (x86_insn_extends(i))
                 t->narrow |= written;
@@ -385,15 +358,14 @@ still_holds(struct tr_temp *m, const struct x86_insn *i)
         switch (m->holds) {
         case TR_MIRROR_DELTA:
         case TR_MIRROR_BASE:
-                if (ends_all(i) || !change_of(i, (unsigned)m->what, &change) || change != (int32_t)change)
+                if (tr_ends_addresses(i) || !change_of(i, (unsigned)m->what, &change) || change != (int32_t)change)
                         return false;
                 m->drift += change;
                 return m->drift >= -(int64_t)SOFT_MIRROR_DRIFT && m->drift <= (int64_t)SOFT_MIRROR_DRIFT;
         case TR_MIRROR_SUM:
-                return !ends_all(i) && !(x86_insn_writes(i) & ((m->what >= 0 ? 1u << m->what : 0) | 1u << m->index)) &&
-                    !(i->desc->class == X86_CLASS_POP && !i->has_mem && (i->rm == m->index || (int)i->rm == m->what));
+                return !tr_ends_addresses(i) && !(x86_insn_writes(i) & ((m->what >= 0 ? 1u << m->what : 0) | 1u << m->index));
         case TR_MIRROR_HOST:
-                return !ends_all(i);
+                return !tr_ends_addresses(i);
         default:
                 return true;
         }

@@ -101,7 +101,7 @@ tr_jump_thunk(struct tr *t, const uint8_t *thunk)
         emit_jmp_to(e, thunk);
 }
 
-static gva_t
+gva_t
 tr_page(const struct tr *t)
 {
         return t->b->vaddr & ~(gva_t)(MEM_PAGE_SIZE - 1);

@@ -144,6 +144,8 @@ gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
 void tr_jump_thunk(struct tr *t, const uint8_t *thunk);
 /* The same, and tells it the guest address @rip. */
 void tr_call_thunk(struct tr *t, const uint8_t *thunk, gva_t rip);
+/* The linear page of the block, as seen at its vaddr. */
+gva_t tr_page(const struct tr *t);
 /* The guest address @rip, as seen at the block's vaddr, to @reg.  Flags are kept. */
 void tr_emit_rip(struct tr *t, unsigned reg, gva_t rip);
 
@@ -189,6 +191,8 @@ void tr_temp_written(struct tr *t, unsigned host);
 
 /* tr_insn.c */
 void tr_insn(struct tr *t, const struct x86_insn *i);
+/* Whether register field @reg (the ModRM rm field, if @rm) is AH, CH, DH or BH. */
+bool tr_is_high_byte(const struct x86_insn *i, unsigned reg, bool rm);
 
 /* tr_flow.c: the instructions that end a block */
 void tr_flow(struct tr *t, const struct x86_insn *i);
@@ -224,6 +228,8 @@ void tr_mirror_follow(struct tr *t, const struct x86_insn *i);
 
 /* tr_group.c */
 void tr_group_plan(struct tr *t);
+/* Whether memory may be mapped otherwise behind it, or registers change in ways that x86_insn_writes() does not tell. */
+bool tr_ends_addresses(const struct x86_insn *i);
 bool tr_group_access(struct tr *t);
 void tr_group_emit_cold(struct tr *t, struct tr_cold *c);
 
