@@ -136,8 +136,21 @@ is_wide_element(const struct x86_insn *in, const uint8_t *bytes)
         return bytes[2] & 0x80;
 }
 
+/* Instructions of AVX-512, which the guest does not have, on its mask registers. */
 static bool
-is_prefixed_pkru(const struct x86_insn *in, const uint8_t *bytes)
+is_mask_operation(const struct x86_insn *in, const uint8_t *bytes)
+{
+        if (!in->vex)
+                return false;
+        if (in->map == X86_MAP_0F3A)
+                return in->opcode >= 0x30 && in->opcode <= 0x33;
+        return in->map == X86_MAP_0F && ((in->opcode >= 0x41 && in->opcode <= 0x4b) ||
+            (in->opcode >= 0x90 && in->opcode <= 0x93) || in->opcode >> 1 == 0x98 >> 1);
+}
+
+/* Whether the bytes are 0F 01 @modrm or 0F 01 @other behind a 66, F2 or F3. */
+static bool
+is_prefixed_0f01(const uint8_t *bytes, uint8_t modrm, uint8_t other)
 {
         bool prefix = false;
 
@@ -148,7 +161,19 @@ is_prefixed_pkru(const struct x86_insn *in, const uint8_t *bytes)
                         return false;
                 prefix |= known;
         }
-        return prefix && bytes[1] == 0x01 && (bytes[2] == 0xee || bytes[2] == 0xef);
+        return prefix && bytes[1] == 0x01 && (bytes[2] == modrm || bytes[2] == other);
+}
+
+static bool
+is_prefixed_pkru(const struct x86_insn *in, const uint8_t *bytes)
+{
+        return is_prefixed_0f01(bytes, 0xee, 0xef);
+}
+
+static bool
+is_prefixed_hypercall(const struct x86_insn *in, const uint8_t *bytes)
+{
+        return is_prefixed_0f01(bytes, 0xc1, 0xd9);
 }
 
 /* ---- faults ---- */
@@ -268,7 +293,41 @@ is_overwritten_string(const struct pair *p)
         return false;
 }
 
+static bool
+is_unreadable_pair(const struct pair *p)
+{
+        const struct x86_insn *in = p->insn;
+
+        return in && in->desc->class == X86_CLASS_STRING && (in->opcode == 0xa6 || in->opcode == 0xa7) &&
+            p->ours->rip == p->theirs->rip && p->ours->vector != X86_VEC_BP && p->theirs->vector != X86_VEC_BP &&
+            memcmp(p->ours->gpr, p->theirs->gpr, sizeof(p->ours->gpr)) == 0;
+}
+
 /* ---- parts of the state ---- */
+
+/* What lies below the host's kernel sees INT1 first. */
+static void
+settle_int1(const struct pair *p)
+{
+        const struct x86_insn *in = p->insn;
+
+        if (in && in->map == X86_MAP_1B && in->opcode == 0xf1 && p->ours->vector == X86_VEC_DB &&
+            p->theirs->rip == p->ours->rip + in->len)
+                p->ours->rip = p->theirs->rip;
+}
+
+/* An operand in two pages: either may be tried first. */
+static void
+settle_fault_address(const struct pair *p)
+{
+        static const char *const names[] = { "fxsave", "fxrstor", "xsave", "xsaveopt", "xsavec", "xrstor" };
+
+        if (!p->insn || p->ours->vector != X86_VEC_PF || p->theirs->vector != X86_VEC_PF || p->ours->error != p->theirs->error)
+                return;
+        for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+                if (strcmp(p->insn->desc->name, names[i]) == 0)
+                        p->ours->cr2 = p->theirs->cr2;
+}
 
 static void
 settle_string_flags(const struct pair *p)
@@ -339,6 +398,10 @@ static const struct rule rules[] = {
         { "VPERMQ, VPERMPD without VEX.W", "#UD", "W is ignored", "SDM 2C, VPERMQ, VPERMPD",
           .avoids = is_narrow_permutation },
         { "66, F2, F3 before RDPKRU, WRPKRU", "#UD", "ignored", "SDM 2B, RDPKRU; 2C, WRPKRU", .avoids = is_prefixed_pkru },
+        { "66, F2, F3 before VMCALL, VMMCALL", "#UD", "ignored; the hypervisor below the host answers", "SDM 2A 2.1.1; APM 3, VMMCALL",
+          .avoids = is_prefixed_hypercall },
+        { "mask registers beyond K7", "#UD", "the number's highest bit is ignored (Zen 4)", "SDM 2A 2.6.1, EVEX and VEX",
+          .avoids = is_mask_operation },
         { "bit 17 of MXCSR", "reserved: #GP", "MM, where CPUID offers MisAlignSse", "SDM 1 10.2.3; APM 1 4.2.2",
           .either = is_misaligned_mode },
         { "operands of SHA instructions that are not aligned", "#GP", "allowed", "SDM 2A 2.4.4",
@@ -355,10 +418,16 @@ static const struct rule rules[] = {
           .either = is_short_movsxd },
         { "REP of a string instruction that overwrites itself", "ends at once", "goes on to its end",
           "SDM 3A 8.1.3: either", .either = is_overwritten_string },
+        { "CMPS with two operands that cannot be read", "the fault of ES:rDI", "that of DS:rSI (Zen 4)", "SDM 2A, CMPS: no order",
+          .either = is_unreadable_pair },
         { "upper halves of RCX, RSI, RDI at a REP with 67 in 64-bit mode that faults or does nothing", "cleared",
           "kept", "SDM 1 3.4.1.1", .how = "cleared before" },
         { "flags when a REP of CMPS or SCAS faults", "those before the instruction", "those of the last iteration",
           "SDM 2B, REP", .settle = settle_string_flags },
+        { "CR2 of FXSAVE, XSAVE and their kin across pages", "the first byte that cannot be accessed", "another byte",
+          "SDM 2: no order", .settle = settle_fault_address },
+        { "RIP that #DB of INT1 saves", "behind it", "behind it, but at it where a hypervisor below the host handles it",
+          "SDM 2A, INT1", .settle = settle_int1 },
         { "mask and result of a gather that faults",
           "mask spread over its elements, what lies beyond the elements cleared",
           "no change but of what was gathered", "SDM 2C, VPGATHERQD: either", .settle = settle_gather_mask },
@@ -449,7 +518,7 @@ print_undefined(FILE *out)
 void
 diff_vendor_print(FILE *out)
 {
-        fprintf(out, "Where AMD's processors differ. What no section of the APM is named for was seen on Zen 3.\n\n");
+        fprintf(out, "Where AMD's processors differ. What no section of the APM is named for was seen on Zen 3 or Zen 4.\n\n");
         fprintf(out, "| differs | Intel, and the engine | AMD | manuals | on an AMD host |\n");
         fprintf(out, "| --- | --- | --- | --- | --- |\n");
         for (unsigned i = 0; i < ARRAY_LEN(rules); i++) {
