@@ -73,6 +73,100 @@ gen_loop(struct gen *g, struct diff_insn *out, unsigned self)
         return 3;
 }
 
+/* Registers that walk through memory. */
+struct walk {
+        bool wide; /* 64-bit mode */
+        unsigned at, index;
+};
+
+/* A REX prefix in 64-bit mode, for ModRM fields reg, index and rm. */
+static unsigned
+put_rex(const struct walk *w, uint8_t *p, bool rex_w, unsigned reg, unsigned index, unsigned rm)
+{
+        p[0] = (uint8_t)(0x40 | rex_w << 3 | (reg >> 3) << 2 | (index >> 3) << 1 | rm >> 3);
+        return w->wide ? 1 : 0;
+}
+
+/* mov at, an address; xor index, index; mov ecx, turns */
+static void
+emit_walk_start(struct gen *g, struct diff_insn *out, const struct walk *w)
+{
+        uint32_t address = diff_chance(&g->rng, 10) ? DIFF_RO : DIFF_DATA;
+        uint8_t p[16];
+        unsigned n;
+
+        address += diff_below(&g->rng, DIFF_DATA_PAGES * DIFF_PAGE);
+        n = put_rex(w, p, false, 0, 0, w->at);
+        p[n++] = (uint8_t)(0xb8 | (w->at & 7));
+        memcpy(p + n, &address, 4);
+        n += 4;
+        n += put_rex(w, p + n, false, w->index, 0, w->index);
+        p[n++] = 0x31;
+        p[n++] = (uint8_t)(0xc0 | (w->index & 7) << 3 | (w->index & 7));
+        p[n++] = 0xb9;
+        p[n++] = (uint8_t)(1 + diff_below(&g->rng, 12));
+        memset(p + n, 0, 3);
+        diff_emit(out, p, n + 3, FIX_NONE, 0, 0);
+}
+
+/* An access off the pointer, perhaps with the index. */
+static void
+emit_walk_access(struct gen *g, struct diff_insn *out, const struct walk *w)
+{
+        static const uint8_t opcodes[] = { 0x8b, 0x89, 0x03, 0x01, 0x13, 0x39, 0x3b, 0x31, 0x8a, 0x88 };
+        unsigned reg = diff_below(&g->rng, 2) ? X86_RDX : w->wide && diff_below(&g->rng, 2) ? X86_R11 : X86_RAX;
+        bool indexed = diff_below(&g->rng, 2);
+        uint8_t p[8];
+        unsigned n = put_rex(w, p, diff_below(&g->rng, 2), reg, indexed ? w->index : 0, w->at);
+
+        p[n++] = opcodes[diff_below(&g->rng, sizeof(opcodes))];
+        p[n++] = (uint8_t)(0x40 | (reg & 7) << 3 | (indexed || (w->at & 7) == 4 ? 4 : w->at & 7));
+        if (indexed)
+                p[n++] = (uint8_t)(diff_below(&g->rng, 4) << 6 | (w->index & 7) << 3 | (w->at & 7));
+        else if ((w->at & 7) == 4)
+                p[n++] = 0x24;
+        p[n++] = (uint8_t)diff_random(&g->rng);
+        diff_emit(out, p, n, FIX_NONE, 0, 0);
+}
+
+/* Adds a number to a register: by ADD, SUB or LEA. */
+static unsigned
+put_walk_step(struct gen *g, const struct walk *w, uint8_t *p, unsigned reg)
+{
+        unsigned how = diff_below(&g->rng, 3), n = put_rex(w, p, !diff_chance(&g->rng, 20), how == 2 ? reg : 0, 0, reg);
+
+        p[n++] = how == 2 ? 0x8d : 0x83;
+        p[n++] = (uint8_t)(how == 0 ? 0xc0 | (reg & 7) : how == 1 ? 0xe8 | (reg & 7) : 0x40 | (reg & 7) << 3 | (reg & 7));
+        if (how == 2 && (reg & 7) == 4)
+                p[n++] = 0x24;
+        p[n++] = (uint8_t)diff_random(&g->rng);
+        return n;
+}
+
+/* A loop of one block that walks through memory, perhaps out of what is mapped. */
+static unsigned
+gen_walk(struct gen *g, struct diff_insn *out, unsigned self)
+{
+        static const uint8_t registers[] = { X86_RBX, X86_RSI, X86_RDI, X86_R8, X86_R10, X86_R12, X86_R13, X86_R15 };
+        struct walk w = { .wide = !g->c->compat };
+        uint8_t step[16], back[7] = { 0x0f, 0xb6, 0xc9, 0xff, 0xc9, 0x75, 0 }; /* movzx ecx, cl; dec ecx; jne */
+        unsigned first = diff_below(&g->rng, w.wide ? sizeof(registers) : 3), n = 0;
+
+        w.at = registers[first];
+        w.index = registers[(first + 1 + diff_below(&g->rng, 2)) % (w.wide ? sizeof(registers) : 3)];
+        emit_walk_start(g, &out[0], &w);
+        emit_walk_access(g, &out[1], &w);
+        emit_walk_access(g, &out[2], &w);
+        if (diff_below(&g->rng, 4) != 0)
+                n = put_walk_step(g, &w, step, w.at);
+        if (n == 0 || diff_below(&g->rng, 2))
+                n += put_walk_step(g, &w, step + n, w.index);
+        diff_emit(&out[3], step, n, FIX_NONE, 0, 0);
+        diff_emit(&out[4], back, sizeof(back), FIX_REL8, 6, self + 1);
+        g->known &= ~(1u << w.at | 1u << w.index | 1u << X86_RCX | 1u << X86_RDX | 1u << X86_RAX | 1u << X86_R11);
+        return 5;
+}
+
 /* opcode with ModRM /@reg and the absolute address @at. */
 static void
 emit_absolute(struct gen *g, struct diff_insn *out, unsigned prefix, unsigned op1, unsigned op2, unsigned reg, uint32_t at)
@@ -241,7 +335,7 @@ gen_far_memory(struct gen *g, struct diff_insn *out, unsigned self)
 unsigned
 diff_compose(struct gen *g, struct diff_insn *out, unsigned self)
 {
-        switch (diff_below(&g->rng, 10)) {
+        switch (diff_below(&g->rng, 13)) {
         case 0:
                 return gen_indirect(g, out, self);
         case 1:
@@ -260,6 +354,10 @@ diff_compose(struct gen *g, struct diff_insn *out, unsigned self)
                 return gen_far(g, out, self);
         case 8:
                 return gen_far_memory(g, out, self);
+        case 9:
+        case 10:
+        case 11:
+                return gen_walk(g, out, self);
         default:
                 return gen_loop(g, out, self);
         }

@@ -193,6 +193,23 @@ stale_in_written_code(const struct diff_case *c, const struct diff_result *a)
         return stale;
 }
 
+/* The flags that the instructions of a piece at @at overwrite, from @rip on; *ret_known: one is there. */
+static uint64_t
+overwritten(const struct diff_case *c, const struct diff_insn *piece, uint64_t at, uint64_t rip, bool *ret_known)
+{
+        uint64_t flags = 0;
+        struct x86_insn in;
+
+        for (unsigned n = 0; n < piece->len; n += in.len) {
+                *ret_known |= at + n == rip;
+                if (x86_decode(piece->bytes + n, 15 - n, diff_mode(c), &in) != X86_DECODE_OK)
+                        break;
+                if (at + n >= rip)
+                        flags |= in.desc->flags_written & X86_FL_ARITH;
+        }
+        return flags;
+}
+
 /*
  * The flags that need not be compared: the engine does not keep flags at a fault that the
  * faulting instruction or later ones overwrite (doc/soft-cpu.md).
@@ -208,14 +225,8 @@ stale_flags(const struct diff_case *c, const struct diff_result *a)
                 return X86_FL_RF;
         if (c->all_flags || a->vector == X86_VEC_BP)
                 return 0;
-        for (unsigned i = 0; i < c->count; at += c->insns[i].len, i++) {
-                struct x86_insn in;
-
-                known |= at == a->rip;
-                if (at < a->rip || x86_decode(c->insns[i].bytes, 15, diff_mode(c), &in) != X86_DECODE_OK)
-                        continue;
-                stale |= in.desc->flags_written & X86_FL_ARITH;
-        }
+        for (unsigned i = 0; i < c->count; at += c->insns[i].len, i++)
+                stale |= overwritten(c, &c->insns[i], at, a->rip, &known);
         return known ? stale : stale | stale_in_written_code(c, a);
 }
 

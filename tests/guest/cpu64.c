@@ -469,6 +469,20 @@ USER_ACCESS(user_load_drift, "mov (%rcx), %rbx; add $0x800, %rcx; add (%rcx), %r
 USER_ACCESS(user_store, "mov %rax, (%rcx); mov $7, %eax");
 USER_ACCESS(user_add, "add %rax, (%rcx); mov $7, %eax");
 USER_ACCESS(user_push_at, "mov %rcx, %rsp; push %rax");
+/* Loops of one block; RAX turns. */
+USER_ACCESS(user_walk, "xor %esi, %esi; 1: add (%rcx), %rsi; add $8, %rcx; dec %eax; jne 1b; mov %rsi, %rax");
+USER_ACCESS(user_walk_back, "xor %esi, %esi; 1: sub $8, %rcx; add (%rcx), %rsi; dec %eax; jne 1b; mov %rsi, %rax");
+USER_ACCESS(user_walk_sum, "xor %esi, %esi; 1: add (%rcx,%rdx,8), %rsi; inc %rdx; dec %eax; jne 1b; mov %rsi, %rax");
+USER_ACCESS(user_walk_r10, "mov %rcx, %r10; xor %r11d, %r11d; 1: add (%r10), %r11; lea 8(%r10), %r10; dec %eax; jne 1b; mov %r11, %rax");
+USER_ACCESS(user_walk_push, "mov %rcx, %rsp; 1: push %rax; dec %eax; jne 1b");
+USER_ACCESS(user_walk_copy, "lea 0x1000(%rcx), %rbx; 1: mov (%rcx,%rdx,8), %rsi; mov %rsi, (%rbx,%rdx,8); inc %rdx; dec %eax; jne 1b");
+USER_ACCESS(user_walk_jump, "xor %esi, %esi; 1: test %eax, %eax; je 2f; add (%rcx), %rsi; add $8, %rcx; dec %eax; jmp 1b; 2: mov %rsi, %rax");
+/* Both ways through memory at once, and a third place: more than there are temporaries. */
+USER_ACCESS(user_walk_three, "lea 0xff8(%rcx), %rbx; xor %esi, %esi; mov %rcx, %rdi; 1: add (%rcx), %rsi; add $8, %rcx; sub (%rbx), %rsi; sub $8, %rbx;"
+                             "add (%rdi,%rdx,8), %rsi; inc %rdx; dec %eax; jne 1b; mov %rsi, %rax");
+/* An access that is made in the last turn only, RDX further each turn. */
+USER_ACCESS(user_walk_masked, "vpxor %xmm0, %xmm0, %xmm0; vpcmpeqd %xmm2, %xmm2, %xmm2; 1: vpmaskmovd (%rcx), %xmm0, %xmm1; add %rdx, %rcx; dec %eax; jne 1b;"
+                              "vpmaskmovd (%rcx), %xmm2, %xmm1; vmovq %xmm1, %rax");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
 static u64
@@ -526,6 +540,71 @@ test_user_memory(void)
         *(volatile u64 *)FRAME(44) = 1;
         *(volatile u64 *)(FRAME(44) + 0x800) = 0x20;
         check("user-load-drift", USER_AT(user_load_drift, page, 0, 0), 1 + 0x20 + 1);
+}
+
+static void
+write_cr4(u64 value)
+{
+        __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
+}
+
+static int
+has_avx(void)
+{
+        u32 a = 1, b, c, d;
+
+        __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
+        return c >> 28 & 1;
+}
+
+/* Loops over the pages at @border - 4096 and @border: what was looked up before one serves all its turns. */
+static void
+test_user_loops(u64 border)
+{
+        volatile u64 *low = (volatile u64 *)FRAME(45), *high = (volatile u64 *)FRAME(46);
+        u64 sum = 0, half = 0, three = 0, cr4 = read_cr4();
+
+        for (u64 n = 0; n < 512; n++) {
+                low[n] = n * 0x10001;
+                high[n] = n * 0x1000003;
+        }
+        for (u64 n = 0; n < 512; n++) {
+                sum += low[n] + high[n];
+                half += n >= 256 ? low[n] : high[n];
+                three += low[n] - low[511 - n] + low[n];
+        }
+        check("user-loop", USER_AT(user_walk, border - 4096, 1024, 0), sum);
+        check("user-loop-back", USER_AT(user_walk_back, border + 4096, 1024, 0), sum);
+        check("user-loop-sum", USER_AT(user_walk_sum, border - 4096, 1024, 0), sum);
+        check("user-loop-sum-from-above", USER_AT(user_walk_sum, border, 512, -256ul), half);
+        check("user-loop-r10", USER_AT(user_walk_r10, border - 4096, 1024, 0), sum);
+        check("user-loop-jump", USER_AT(user_walk_jump, border - 4096, 1024, 0), sum);
+        check("user-loop-three", USER_AT(user_walk_three, border - 4096, 512, 0), three);
+        (void)USER_AT(user_walk, border - 4096, 1025, 0);
+        check("user-loop-leaves-memory", outcome(), PF(4));
+        check("user-loop-leaves-memory-cr2", last.cr2, border + 4096);
+        (void)USER_AT(user_walk_sum, border - 4096, 1025, 0);
+        check("user-loop-sum-leaves-memory-cr2", last.cr2, border + 4096);
+        (void)USER_AT(user_walk, (1ul << 47) - 8, 8, 0);
+        check("user-loop-not-canonical", outcome(), PF(4));
+        (void)USER_AT(user_walk_copy, border - 4096, 512, 0);
+        half = 0;
+        for (u64 n = 0; n < 512; n++)
+                half += high[n] == n * 0x10001;
+        check("user-loop-copy", half, 512);
+        (void)USER_AT(user_walk_push, border + 4096, 1024, 0);
+        half = 0;
+        for (u64 n = 0; n < 512; n++)
+                half += (high[n] == 513 + n) + (low[n] == 1 + n);
+        check("user-loop-push", half, 1024);
+        if (!has_avx())
+                return;
+        write_cr4(cr4 | 1ul << 18 | 1ul << 9);
+        __asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+        low[8] = 0x1122334455667788;
+        check("user-loop-masked", USER_AT(user_walk_masked, border - 4096 + 64 - 1000 * 0x3000000ul, 1000, 0x3000000), 0x1122334455667788);
+        check("user-loop-masked-back", USER_AT(user_walk_masked, border - 4096 + 64 + 1000 * 0x3000000ul, 1000, -0x3000000ul), 0x1122334455667788);
+        write_cr4(cr4);
 }
 
 static void
@@ -588,6 +667,7 @@ test_user_memory_pages(void)
         check("user-push", *(volatile u64 *)(FRAME(46) + 0x80), 0x55);
         (void)USER_AT(user_push_at, (1ul << 47) + 8, 0, 0);
         check("user-push-not-canonical", outcome(), 12ul << 32);
+        test_user_loops(border);
         map(10, FRAME(10) | P | W | U);
         check("user-changes-its-code", USER_AT(user_change_code, 0, 0, 0), 0x22);
         map(45, FRAME(45) | P | W | U);
@@ -622,7 +702,7 @@ test_user_spaces(void)
                 *(volatile u64 *)FRAME(n) = n;
         map(41, FRAME(41) | P | W | U);
         l1[41] = FRAME(42) | P | W | U;
-        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | pcide) : "memory");
+        write_cr4(cr4 | pcide);
         write_cr3(cr3 | 1);
         for (unsigned n = 0; n < 8; n++) {
                 right += USER_AT(user_load, PAGE(41), 0, 0) == (n % 2 == 0 ? 41 : 42);
@@ -637,7 +717,7 @@ test_user_spaces(void)
         write_cr3(other);
         check("user-space-reloaded", USER_AT(user_load, PAGE(41), 0, 0), 43);
         write_cr3(cr3);
-        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
+        write_cr4(cr4);
 }
 
 /* Code at CPL 3 with RFLAGS.AC; R10 is the address of 64 bytes in its page. */

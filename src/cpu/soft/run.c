@@ -938,7 +938,7 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
         while (n + 1 < b->insn_count && b->place[n + 1].host <= at)
                 n++;
         v->st.rip = soft_block_rip(v, b) + b->place[n].guest;
-        if (b->flags_host >> n & 1)
+        if (at >= b->place[0].host && (b->flags_host >> n & 1)) /* what loads a loop's temporaries comes before */
                 v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
 }
 

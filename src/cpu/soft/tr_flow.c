@@ -172,6 +172,8 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward)
         uint8_t *over;
 
         if (tr_same_page(t, target) && (!backward || dead || t->flags != TR_FLAGS_HOST)) {
+                if (backward && tr_loop_back(t, cc, dead))
+                        return;
                 tr_align_patch(t, 2);
                 tr_linked(t, target, dead, backward, emit_jcc32(e, cc));
                 return;
@@ -208,6 +210,21 @@ tr_jcc(struct tr *t, const struct x86_insn *i)
         tr_exit_if(t, i->cond, target, tr_taken_dead(t), target <= t->rip);
         if (t->at + 1 == t->count)
                 tr_exit(t, t->next, t->end_dead, false);
+        else
+                t->sides++;
+}
+
+static void
+tr_jmp(struct tr *t, const struct x86_insn *i)
+{
+        gva_t target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
+        bool dead = tr_taken_dead(t);
+
+        tr_temps_store(t);
+        if (tr_same_page(t, target) && (dead || t->flags != TR_FLAGS_HOST) && tr_loop_back(t, TR_ALWAYS, dead))
+                t->ended = true;
+        else
+                tr_exit(t, target, dead, target <= t->rip);
 }
 
 /* LOOP, LOOPE, LOOPNE, JrCXZ: none changes a flag. */
@@ -338,12 +355,9 @@ tr_ret(struct tr *t, const struct x86_insn *i)
 void
 tr_flow(struct tr *t, const struct x86_insn *i)
 {
-        gva_t target;
-
         switch (i->desc->class) {
         case X86_CLASS_JMP:
-                target = tr_wrap_rip(t, i, t->next + (uint64_t)i->imm);
-                tr_exit(t, target, tr_taken_dead(t), target <= t->rip);
+                tr_jmp(t, i);
                 break;
         case X86_CLASS_JCC:
                 tr_jcc(t, i);

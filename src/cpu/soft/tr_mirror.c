@@ -30,11 +30,22 @@ emit_delta(struct tr *t, unsigned dst, unsigned src)
         emit_rm(e, EMIT_W, 0x8b, dst, -1, (int)dst, 8, SOFT_MIRROR_TABLE);
 }
 
-/* lea r11, [r11 + r10] */
+/* lea @dst, [@dst + @base + @index * @scale]; @base: -1 for none */
 static void
-emit_sum(struct tr *t)
+emit_add(struct tr *t, unsigned dst, int base, int index, unsigned scale)
 {
-        emit_rm(&t->e, EMIT_W, 0x8d, T0, T0, T1, 1, 0);
+        if (index >= 0)
+                emit_rm(&t->e, EMIT_W, 0x8d, dst, (int)dst, index, scale, 0);
+        if (base >= 0)
+                emit_rm(&t->e, EMIT_W, 0x8d, dst, base, (int)dst, 1, 0);
+}
+
+/* From now on @temp, which the caller has loaded, holds what depends on @what; no branch led around this if none has come yet. */
+static void
+looked_up(struct tr *t, unsigned temp, enum tr_holds holds, int what)
+{
+        tr_temp_set(t, temp, holds, what);
+        t->temp[temp == T1].sure = t->sides == 0;
 }
 
 /* How many of its register operands are to be put in temporaries: R10, R11, and AH to BH. */
@@ -49,7 +60,10 @@ temps_wanted(const struct x86_insn *i)
         return reg + (vvvv && !(reg && i->vvvv == i->reg));
 }
 
-/* The temporary that gets a delta: one that holds nothing, or no guest register, else that which got one longer ago. */
+/*
+ * The temporary that gets what was looked up: one that holds nothing, or that the next turn of a loop does not want, or
+ * no guest register, else that which got one longer ago.
+ */
 static unsigned
 choose_temp(struct tr *t, unsigned base, bool t1_wanted)
 {
@@ -61,6 +75,8 @@ choose_temp(struct tr *t, unsigned base, bool t1_wanted)
                 return T1;
         if (h0 == TR_NOTHING || h1 == TR_NOTHING)
                 return h0 == TR_NOTHING ? T0 : T1;
+        if (tr_loop_keeps(t, T0) != tr_loop_keeps(t, T1))
+                return tr_loop_keeps(t, T0) ? T1 : T0;
         if ((h0 == TR_GUEST) != (h1 == TR_GUEST))
                 return h0 == TR_GUEST ? T1 : T0;
         t->mirror_turn = !t->mirror_turn;
@@ -88,7 +104,7 @@ off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_
                 temp = (int)choose_temp(t, base, t1_wanted);
                 tr_temp_forget(t, (unsigned)temp);
                 emit_delta(t, (unsigned)temp, base);
-                tr_temp_set(t, (unsigned)temp, TR_MIRROR_DELTA, (int)guest);
+                looked_up(t, (unsigned)temp, TR_MIRROR_DELTA, (int)guest);
         }
         t->op = (struct tr_operand){ (uint8_t)base, (int8_t)temp, 1, disp };
         if (t1_wanted)
@@ -119,9 +135,9 @@ host_address(struct tr *t, int what)
                 else
                         emit_gs_load(e, EMIT_W, T0, OFF(seg_base[0]) + 8 * (what == HOST_FS ? X86_FS : X86_GS));
                 emit_delta(t, T1, T0);
-                emit_sum(t);
+                emit_add(t, T0, T1, -1, 1);
         }
-        tr_temp_set(t, T0, TR_MIRROR_HOST, what);
+        looked_up(t, T0, TR_MIRROR_HOST, what);
 }
 
 /* What a host address kept in a temporary leads to the operand, and at which distance; -1: none. */
@@ -161,8 +177,8 @@ host_base(struct tr *t, unsigned guest)
         }
         tr_temp_forget(t, T0);
         emit_delta(t, T0, base);
-        emit_rm(&t->e, EMIT_W, 0x8d, T0, (int)base, T0, 1, 0);
-        tr_temp_set(t, T0, TR_MIRROR_BASE, (int)guest);
+        emit_add(t, T0, (int)base, -1, 1);
+        looked_up(t, T0, TR_MIRROR_BASE, (int)guest);
         return 0;
 }
 
@@ -193,115 +209,6 @@ by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
                 disp += host_base(t, (unsigned)base);
         t->op = (struct tr_operand){ T0, regs_host[index], i->mem_scale, (int32_t)disp };
         return true;
-}
-
-static bool
-same_sum(const struct x86_insn *a, const struct x86_insn *b)
-{
-        return b->has_mem && b->asize == 8 && b->mem_base == a->mem_base && b->mem_index == a->mem_index &&
-            b->mem_scale == a->mem_scale && b->mem_seg != X86_FS && b->mem_seg != X86_GS;
-}
-
-/* Whether a later instruction adds up the same registers. */
-static bool
-sum_comes_again(const struct tr *t, const struct x86_insn *i)
-{
-        uint16_t parts = (uint16_t)((i->mem_base >= 0 ? 1u << i->mem_base : 0) | 1u << i->mem_index);
-
-        for (unsigned n = t->at; n + 1 < t->count; n++) {
-                if (tr_ends_addresses(&t->insn[n]) || (x86_insn_writes(&t->insn[n]) & parts))
-                        return false;
-                if (same_sum(i, &t->insn[n + 1]))
-                        return t->insn[n + 1].desc->class == X86_CLASS_PLAIN;
-        }
-        return false;
-}
-
-/* t->op: an operand with an index. */
-static void
-by_sum(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
-{
-        struct tr_temp *m = &t->temp[0];
-
-        if (m->holds != TR_MIRROR_SUM || m->what != i->mem_base || m->index != i->mem_index ||
-            m->scale != i->mem_scale) {
-                bool again = i->disp > INT32_MIN && sum_comes_again(t, i);
-
-                tr_ea_t0(t, i, again ? -(int32_t)i->disp : extra);
-                tr_temp_forget(t, T1);
-                emit_delta(t, T1, T0);
-                if (!again) {
-                        t->op = (struct tr_operand){ T0, T1, 1, 0 };
-                        if (t1_wanted)
-                                leave_t1(t);
-                        return;
-                }
-                emit_sum(t);
-                tr_temp_set(t, T0, TR_MIRROR_SUM, i->mem_base);
-                m->index = i->mem_index;
-                m->scale = i->mem_scale;
-        }
-        t->op = (struct tr_operand){ T0, -1, 1, (int32_t)i->disp + extra };
-}
-
-/* t->op: any operand. */
-static void
-by_address(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
-{
-        tr_ea_t0(t, i, extra);
-        tr_temp_forget(t, T1);
-        if (i->mem_seg == X86_FS || i->mem_seg == X86_GS) {
-                emit_gs_load(&t->e, EMIT_W, T1, OFF(seg_base[0]) + 8 * i->mem_seg);
-                emit_sum(t);
-        }
-        emit_delta(t, T1, T0);
-        t->op = (struct tr_operand){ T0, T1, 1, 0 };
-        if (t1_wanted)
-                leave_t1(t);
-}
-
-static void
-address(struct tr *t, const struct x86_insn *i, int32_t extra)
-{
-        bool t1_wanted = i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) > 0;
-        bool wide = i->asize == 8 && i->mem_seg != X86_FS && i->mem_seg != X86_GS && fits(i->disp + extra);
-        int64_t at;
-        int host = host_of(t, i, &at);
-
-        if (host >= 0 && fits(at)) {
-                host_address(t, host);
-                t->op = (struct tr_operand){ T0, -1, 1, (int32_t)at };
-        } else if (wide && i->mem_index >= 0 && by_narrow_index(t, i, extra)) {
-                return;
-        } else if (wide && i->mem_index >= 0) {
-                by_sum(t, i, extra, t1_wanted);
-        } else if (wide && i->mem_base >= 0 && i->mem_base != X86_BASE_RIP) {
-                off_register(t, (unsigned)i->mem_base, tr_ea_reg(t, (unsigned)i->mem_base), (int32_t)(i->disp + extra),
-                    t1_wanted);
-        } else {
-                by_address(t, i, extra, t1_wanted);
-        }
-}
-
-void
-tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra)
-{
-        tr_temps_store(t);
-        tr_flags_for(t); /* whatever faults does so with the flags that tr_flags_note says */
-        tr_flags_note(t);
-        address(t, i, extra);
-        if (i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) < 2)
-                return;
-        /* ANDN and its kin: one operand will be in a borrowed register, which must not be when the access faults. */
-        tr_temp_forget(t, T1);
-        tr_emit_op(t, i->opsize == 8, 0x8b, T1);
-}
-
-void
-tr_mirror_off(struct tr *t, unsigned guest, int32_t disp)
-{
-        tr_temps_store(t);
-        off_register(t, guest, (unsigned)regs_host[guest], disp, true);
 }
 
 /* True if the instruction adds a known number to @guest, or leaves it alone. */
@@ -336,6 +243,251 @@ change_of(const struct x86_insn *i, unsigned guest, int64_t *ret_change)
         return false;
 }
 
+static bool
+same_sum(const struct x86_insn *a, const struct x86_insn *b)
+{
+        return b->has_mem && b->asize == 8 && b->mem_base == a->mem_base && b->mem_index == a->mem_index &&
+            b->mem_scale == a->mem_scale && b->mem_seg != X86_FS && b->mem_seg != X86_GS;
+}
+
+/* True if the instruction adds a known number to the sum of these registers, or leaves it alone. */
+static bool
+sum_change(const struct x86_insn *i, int base, int index, unsigned scale, int64_t *ret_change)
+{
+        int64_t of_base = 0, of_index;
+
+        if ((base >= 0 && !change_of(i, (unsigned)base, &of_base)) || !change_of(i, (unsigned)index, &of_index))
+                return false;
+        *ret_change = of_base + of_index * (int64_t)scale;
+        return true;
+}
+
+/* True if the instruction adds a known number to what was looked up, or leaves it alone. */
+static bool
+drift_of(const struct tr_temp *m, const struct x86_insn *i, int64_t *ret_change)
+{
+        if (m->holds == TR_MIRROR_SUM)
+                return sum_change(i, m->what, m->index, m->scale, ret_change);
+        return change_of(i, (unsigned)m->what, ret_change);
+}
+
+/* Whether these registers change by known numbers only, from one turn of the block to the next. */
+static bool
+moves_evenly(const struct tr *t, const struct tr_temp *m)
+{
+        int64_t change;
+
+        for (unsigned n = 0; n < t->count; n++)
+                if (!drift_of(m, &t->insn[n], &change))
+                        return false;
+        return true;
+}
+
+/* Whether the next turn of the block adds up the same registers. */
+static bool
+loop_repeats_sum(const struct tr *t, const struct x86_insn *i)
+{
+        struct tr_temp m = { .holds = TR_MIRROR_SUM, .what = i->mem_base, .index = i->mem_index, .scale = i->mem_scale };
+
+        return t->loop_at != NULL && t->sides == 0 && (t->loop_turn == 0 || tr_loop_wants(t, &m)) && moves_evenly(t, &m);
+}
+
+/* Whether a later instruction adds up the same registers, as far as known numbers are added to them. */
+static bool
+sum_comes_again(const struct tr *t, const struct x86_insn *i)
+{
+        int64_t change;
+
+        for (unsigned n = t->at; n + 1 < t->count; n++) {
+                if (tr_ends_addresses(&t->insn[n]) ||
+                    !sum_change(&t->insn[n], i->mem_base, i->mem_index, i->mem_scale, &change))
+                        return false;
+                if (same_sum(i, &t->insn[n + 1]))
+                        return t->insn[n + 1].desc->class == X86_CLASS_PLAIN;
+        }
+        return loop_repeats_sum(t, i);
+}
+
+/* The temporary with the host address of the operand, but for a displacement; -1: none. */
+static int
+sum_holder(const struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        for (unsigned n = 0; n < 2; n++) {
+                const struct tr_temp *m = &t->temp[n];
+
+                if (m->holds == TR_MIRROR_SUM && m->what == i->mem_base && m->index == i->mem_index && m->scale == i->mem_scale)
+                        return fits(i->disp + extra + m->drift) ? (n == 0 ? T0 : T1) : -1;
+        }
+        return -1;
+}
+
+/* @temp: the host address of the sum of these registers, which have host registers. */
+static void
+load_sum(struct tr *t, unsigned temp, int base, int index, unsigned scale)
+{
+        int host = base < 0 ? -1 : regs_host[base];
+
+        tr_temp_forget(t, temp);
+        emit_rm(&t->e, EMIT_W, 0x8d, temp, host, regs_host[index], scale, 0);
+        emit_delta(t, temp, temp);
+        emit_add(t, temp, host, regs_host[index], scale);
+        looked_up(t, temp, TR_MIRROR_SUM, base);
+        t->temp[temp == T1].index = (int8_t)index;
+        t->temp[temp == T1].scale = (uint8_t)scale;
+}
+
+/* t->op: an operand with an index. */
+static void
+by_sum(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
+{
+        bool pinned = regs_host[i->mem_index] >= 0 && (i->mem_base < 0 || regs_host[i->mem_base] >= 0);
+        int temp = sum_holder(t, i, extra);
+
+        if (temp < 0 && pinned && sum_comes_again(t, i)) {
+                temp = (int)choose_temp(t, (unsigned)regs_host[i->mem_index], t1_wanted);
+                load_sum(t, (unsigned)temp, i->mem_base, i->mem_index, i->mem_scale);
+        }
+        if (temp >= 0) {
+                t->op = (struct tr_operand){ (uint8_t)temp, -1, 1, (int32_t)(i->disp + extra + t->temp[temp == T1].drift) };
+        } else {
+                tr_ea_t0(t, i, extra);
+                tr_temp_forget(t, T1);
+                emit_delta(t, T1, T0);
+                t->op = (struct tr_operand){ T0, T1, 1, 0 };
+        }
+        if (t1_wanted)
+                leave_t1(t);
+}
+
+/* t->op: any operand. */
+static void
+by_address(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
+{
+        tr_ea_t0(t, i, extra);
+        tr_temp_forget(t, T1);
+        if (i->mem_seg == X86_FS || i->mem_seg == X86_GS) {
+                emit_gs_load(&t->e, EMIT_W, T1, OFF(seg_base[0]) + 8 * i->mem_seg);
+                emit_add(t, T0, T1, -1, 1);
+        }
+        emit_delta(t, T1, T0);
+        t->op = (struct tr_operand){ T0, T1, 1, 0 };
+        if (t1_wanted)
+                leave_t1(t);
+}
+
+static void
+address(struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        bool t1_wanted = i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) > 0;
+        bool wide = i->asize == 8 && i->mem_seg != X86_FS && i->mem_seg != X86_GS && fits(i->disp + extra);
+        int64_t at;
+        int host = host_of(t, i, &at);
+
+        if (host >= 0 && fits(at)) {
+                host_address(t, host);
+                t->op = (struct tr_operand){ T0, -1, 1, (int32_t)at };
+        } else if (wide && i->mem_index >= 0 && by_narrow_index(t, i, extra)) {
+                return;
+        } else if (wide && i->mem_index >= 0) {
+                by_sum(t, i, extra, t1_wanted);
+        } else if (wide && i->mem_base >= 0 && i->mem_base != X86_BASE_RIP) {
+                off_register(t, (unsigned)i->mem_base, tr_ea_reg(t, (unsigned)i->mem_base), (int32_t)(i->disp + extra),
+                    t1_wanted);
+        } else {
+                by_address(t, i, extra, t1_wanted);
+        }
+}
+
+/*
+ * The access about to be made at t->op faults if what it was looked up by has left its window: for what is added to
+ * that in every turn of a loop; what need not access memory, as VMASKMOV, is done by C.  With another index than the
+ * window's distance it may be far from it.
+ */
+static void
+note_proof(struct tr *t)
+{
+        for (unsigned n = 0; n < 2; n++) {
+                struct tr_temp *m = &t->temp[n];
+                unsigned host = n == 0 ? T0 : T1;
+
+                m->proved |= m->holds == TR_MIRROR_DELTA ? t->op.index == (int)host : t->op.base == host && t->op.index < 0;
+        }
+}
+
+void
+tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra)
+{
+        tr_temps_store(t);
+        tr_flags_for(t); /* whatever faults does so with the flags that tr_flags_note says */
+        tr_flags_note(t);
+        address(t, i, extra);
+        note_proof(t);
+        if (i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) < 2)
+                return;
+        /* ANDN and its kin: one operand will be in a borrowed register, which must not be when the access faults. */
+        tr_temp_forget(t, T1);
+        tr_emit_op(t, i->opsize == 8, 0x8b, T1);
+}
+
+void
+tr_mirror_off(struct tr *t, unsigned guest, int32_t disp)
+{
+        tr_temps_store(t);
+        off_register(t, guest, (unsigned)regs_host[guest], disp, true);
+}
+
+/* ---- loops ---- */
+
+static bool
+has_host(int guest)
+{
+        return guest < 0 || regs_host[guest] >= 0;
+}
+
+bool
+tr_mirror_lasts(const struct tr *t, const struct tr_temp *m)
+{
+        if (!m->sure)
+                return false;
+        for (unsigned n = 0; n < t->count; n++)
+                if (tr_ends_addresses(&t->insn[n]))
+                        return false;
+        if (m->holds == TR_MIRROR_HOST)
+                return true;
+        return has_host(m->what) && (m->holds != TR_MIRROR_SUM || has_host(m->index)) && moves_evenly(t, m) &&
+            (m->proved || m->drift == 0);
+}
+
+void
+tr_mirror_load(struct tr *t, unsigned temp, const struct tr_temp *m)
+{
+        switch (m->holds) {
+        case TR_MIRROR_DELTA:
+                emit_delta(t, temp, (unsigned)regs_host[m->what]);
+                looked_up(t, temp, m->holds, m->what);
+                break;
+        case TR_MIRROR_BASE:
+                host_base(t, (unsigned)m->what);
+                break;
+        case TR_MIRROR_SUM:
+                load_sum(t, temp, m->what, m->index, m->scale);
+                break;
+        default:
+                host_address(t, m->what);
+                break;
+        }
+}
+
+void
+tr_mirror_advance(struct tr *t, unsigned temp)
+{
+        struct tr_temp *m = &t->temp[temp == T1];
+
+        if (m->holds != TR_MIRROR_DELTA && m->drift != 0)
+                emit_rm(&t->e, EMIT_W, 0x8d, temp, (int)temp, -1, 1, (int32_t)m->drift);
+        m->drift = 0;
+}
+
 static void
 follow_narrow(struct tr *t, const struct x86_insn *i)
 {
@@ -358,12 +510,11 @@ still_holds(struct tr_temp *m, const struct x86_insn *i)
         switch (m->holds) {
         case TR_MIRROR_DELTA:
         case TR_MIRROR_BASE:
-                if (tr_ends_addresses(i) || !change_of(i, (unsigned)m->what, &change) || change != (int32_t)change)
+        case TR_MIRROR_SUM:
+                if (tr_ends_addresses(i) || !drift_of(m, i, &change))
                         return false;
                 m->drift += change;
                 return m->drift >= -(int64_t)SOFT_MIRROR_DRIFT && m->drift <= (int64_t)SOFT_MIRROR_DRIFT;
-        case TR_MIRROR_SUM:
-                return !tr_ends_addresses(i) && !(x86_insn_writes(i) & ((m->what >= 0 ? 1u << m->what : 0) | 1u << m->index));
         case TR_MIRROR_HOST:
                 return !tr_ends_addresses(i);
         default:

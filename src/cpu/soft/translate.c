@@ -469,8 +469,8 @@ static void
 tr_emit_entries(struct tr *t)
 {
         struct soft_block *b = t->b;
-        bool head = t->mode & SOFT_MODE_HEAD, stay_saved;
-        uint8_t *over;
+        bool head = t->mode & SOFT_MODE_HEAD, stay_saved, loaded;
+        uint8_t *over, *way_in;
 
         b->flags_in = t->live[0] != 0;
         stay_saved = b->flags_in && tr_saves_flags_first(t);
@@ -480,12 +480,18 @@ tr_emit_entries(struct tr *t)
         if (b->flags_in && (head || stay_saved))
                 tr_flags_save(t);
         b->entry_saved = emit_here(&t->e);
+        way_in = t->e.p;
+        if (t->loops)
+                tr_loop_enter(t);
+        loaded = t->e.p != way_in;
         if (head)
                 tr_emit_kick_check(t);
+        if (!loaded)
+                way_in = t->e.p;
         if (over != NULL)
-                emit_fix32(over, t->e.p);
+                emit_fix32(over, way_in);
         else if (!t->moves)
-                b->entry_far = emit_here(&t->e);
+                b->entry_far = way_in + t->e.delta;
         t->flags = b->flags_in ? TR_FLAGS_SAVED : TR_FLAGS_DEAD;
         if (!b->flags_in || stay_saved)
                 return;
@@ -507,6 +513,7 @@ tr_prepare_temps(struct tr *t, const struct x86_insn *i)
         case X86_CLASS_LEA:
         case X86_CLASS_NOP:
         case X86_CLASS_JCC:
+        case X86_CLASS_JMP:
                 break;
         case X86_CLASS_PUSH:
         case X86_CLASS_POP:
@@ -520,14 +527,27 @@ tr_prepare_temps(struct tr *t, const struct x86_insn *i)
         }
 }
 
+/* Nothing has been emitted yet. */
+static void
+tr_begin(struct tr *t)
+{
+        t->e.p = soft_code_here(t->eng);
+        t->b->exits = NULL;
+        t->b->flags_host = 0;
+        t->temp[0] = t->temp[1] = t->loop_end[0] = t->loop_end[1] = (struct tr_temp){ .holds = TR_NOTHING };
+        t->at = t->cold_count = t->sides = t->narrow = 0;
+        t->rip = t->b->vaddr;
+        t->fpu_checked = t->ended = t->stack_group_used = t->stack_shared = false;
+        t->sp = 0;
+        t->loop_at = NULL;
+}
+
 static void
 tr_emit_block(struct tr *t)
 {
         struct soft_block *b = t->b;
 
-        t->temp[0] = t->temp[1] = (struct tr_temp){ .holds = TR_NOTHING };
-        t->at = 0;
-        t->rip = b->vaddr;
+        tr_begin(t);
         tr_emit_entries(t);
         tr_group_plan(t);
         for (t->at = 0; t->at < t->count && !t->ended; t->at++) {
@@ -591,9 +611,13 @@ tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
         if (s.offset + t->b->len > MEM_PAGE_SIZE)
                 t->b->page[1] = paddr2;
         tr_liveness(t, &s);
-        t->e.p = soft_code_here(eng);
         t->e.delta = eng->code_x - eng->code_w;
-        tr_emit_block(t);
+        t->loops = t->count > 0 && tr_loop_found(t);
+        t->loop_turn = 0;
+        t->loop_temp[0].holds = t->loop_temp[1].holds = TR_NOTHING;
+        do
+                tr_emit_block(t);
+        while (t->loops && tr_loop_again(t));
         soft_code_take(eng, t->e.p);
         soft_code_insert(eng, t->b);
         if (!(t->mode & SOFT_MODE_USER))
@@ -618,11 +642,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->bits = mode & SOFT_MODE_BITS;
         t->moves = mode & SOFT_MODE_MOVES;
         t->mirrors = mode & SOFT_MODE_MIRROR;
-        t->narrow = 0;
-        t->count = t->cold_count = 0;
-        t->fpu_checked = t->ended = false;
-        t->stack_group_used = t->stack_shared = false;
-        t->sp = 0;
+        t->count = 0;
         b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);
         atomic_fetch_add_explicit(&eng->stats.translate_tsc, __builtin_ia32_rdtsc() - start, memory_order_relaxed);
         return b;

@@ -76,7 +76,9 @@ struct tr_temp {
         bool dirty; /* a guest register: st.gpr[] has an older value */
         int8_t index;
         uint8_t scale;
-        int64_t drift; /* what has been added to the register since */
+        int64_t drift; /* what has been added to the registers since */
+        bool sure;     /* looked up before any branch of the block */
+        bool proved;   /* an access that faults outside the window was made by it */
 };
 
 /* A memory operand of the host, once it has been checked: [base + index * scale + disp]. */
@@ -124,6 +126,12 @@ struct tr {
         bool mirror_turn;      /* the temporary that got a delta last is T0 */
         uint16_t narrow;       /* guest registers that are known to hold an extended 32-bit number */
         struct tr_operand op;  /* where the present access is made */
+        unsigned sides;        /* branches emitted that the block goes on behind */
+        /* A block that jumps back to its own start, see tr_loop.c. */
+        bool loops;
+        const uint8_t *loop_at; /* where that jump goes, once it is known */
+        unsigned loop_turn;    /* how often the block has been emitted */
+        struct tr_temp loop_temp[2], loop_end[2]; /* what the temporaries are to hold there, and what they can */
         int raise;             /* vector to raise after the last instruction, or -1 */
         struct tr_cold cold[TR_COLD_MAX];
         unsigned cold_count;
@@ -225,6 +233,28 @@ void tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra);
 void tr_mirror_off(struct tr *t, unsigned guest, int32_t disp);
 /* After an instruction was emitted: what is kept in temporaries may not fit its registers any more. */
 void tr_mirror_follow(struct tr *t, const struct x86_insn *i);
+
+/* The rest is for loops.  Whether @m is of use for the next turn of the block. */
+bool tr_mirror_lasts(const struct tr *t, const struct tr_temp *m);
+/* From now on @temp holds the same as @m, of mirrors. */
+void tr_mirror_load(struct tr *t, unsigned temp, const struct tr_temp *m);
+/* A turn ends: @temp follows what has been added to its registers. */
+void tr_mirror_advance(struct tr *t, unsigned temp);
+
+/* tr_loop.c */
+#define TR_ALWAYS 16 /* in the place of a condition */
+/* Whether the block ends with a jump to its own start, and may go there by itself. */
+bool tr_loop_found(const struct tr *t);
+/* Loads what the turns are to find in the temporaries; here is where they start. */
+void tr_loop_enter(struct tr *t);
+/* Jumps there if condition @cc holds.  False: cannot; an exit is wanted.  @dead: flags are not wanted there. */
+bool tr_loop_back(struct tr *t, unsigned cc, bool dead);
+/* Whether the block is to be emitted again, with other things in the temporaries. */
+bool tr_loop_again(struct tr *t);
+/* Whether @temp holds what the next turn is to find there. */
+bool tr_loop_keeps(const struct tr *t, unsigned temp);
+/* Whether the next turn is to find the same as @m. */
+bool tr_loop_wants(const struct tr *t, const struct tr_temp *m);
 
 /* tr_group.c */
 void tr_group_plan(struct tr *t);
