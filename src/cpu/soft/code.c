@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The code cache; see code.h. */
 #include "cpu/soft/code.h"
+#include "base/huge.h"
 #include "base/parse.h"
 #include "base/util.h"
 #include "cpu/soft/emit.h"
+#include "cpu/soft/observe.h"
 #include "cpu/soft/run.h"
+#include "mem/file.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -57,11 +60,24 @@ code_map(size_t bytes)
 }
 
 /*
- * The same memory twice, so that no page is ever writable and executable.  Shared anonymous memory, which
- * mremap() maps again where the old size is 0, and which perf takes for generated code.
+ * The same memory twice, so that no page is ever writable and executable.  Of huge pages: code that is spread widely
+ * misses the host's TLB.
  */
 static int
-code_map_twice(struct soft_engine *e)
+code_map_file(struct soft_engine *e, int fd)
+{
+        e->code_w = huge_map(e->code_size, PROT_NONE);
+        e->code_x = huge_map(e->code_size, PROT_NONE);
+        if (e->code_w == NULL || e->code_x == NULL ||
+            mmap(e->code_w, e->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
+            mmap(e->code_x, e->code_size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+                return -errno;
+        return 0;
+}
+
+/* The same of shared anonymous memory, which perf takes for generated code; mremap() maps it again where the old size is 0. */
+static int
+code_map_anonymous(struct soft_engine *e)
 {
         void *w, *x;
 
@@ -74,6 +90,21 @@ code_map_twice(struct soft_engine *e)
                 return -errno;
         e->code_x = x;
         return mprotect(x, e->code_size, PROT_READ | PROT_EXEC) == 0 ? 0 : -errno;
+}
+
+static int
+code_map_twice(struct soft_engine *e)
+{
+        int fd, error;
+
+        if (soft_observe_wants_map(e))
+                return code_map_anonymous(e);
+        fd = mem_file_create(e->code_size);
+        if (fd < 0)
+                return fd;
+        error = code_map_file(e, fd);
+        close(fd);
+        return error;
 }
 
 /* soft.cache_size has been checked by the configuration: a number of bytes with a suffix. */
@@ -106,14 +137,21 @@ bitmap_bytes(const struct soft_engine *e)
         return (e->code_pages_limit >> MEM_PAGE_SHIFT) / 8 + 8;
 }
 
+static size_t
+dead_bytes(const struct soft_engine *e)
+{
+        return e->code_size / SOFT_CODE_ALIGN / 8;
+}
+
 /* What the thunks have left, in at least two regions. */
 static void
 code_divide(struct soft_engine *e)
 {
         size_t count = e->code_size / REGION_BYTES;
 
+        e->code_base = (e->code_base + SOFT_CODE_ALIGN * 64 - 1) & ~(SOFT_CODE_ALIGN * 64 - 1); /* whole words of e->dead */
         e->region_count = count > SOFT_REGIONS_MAX ? SOFT_REGIONS_MAX : (unsigned)count;
-        e->region_code = (e->code_size - e->code_base) / e->region_count & ~(size_t)63;
+        e->region_code = (e->code_size - e->code_base) / e->region_count & ~(SOFT_CODE_ALIGN * 64 - 1);
         e->region_meta = e->region_code / 2 * 3 & ~(size_t)63;
 }
 
@@ -142,12 +180,13 @@ soft_code_create(struct soft_engine *e)
         code_divide(e);
         e->meta = code_map(e->region_count * e->region_meta);
         e->hash = code_map(sizeof(e->hash[0]) << CODE_HASH_BITS);
+        e->dead = code_map(dead_bytes(e));
         e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
         e->pages = code_map(page_bytes(e));
         e->code_pages = code_map(bitmap_bytes(e));
         if (e->meta != NULL) /* all of it is going to be used, bit by bit */
                 (void)madvise(e->meta, e->region_count * e->region_meta, MADV_HUGEPAGE);
-        if (e->meta == NULL || e->hash == NULL || e->order == NULL || e->pages == NULL || e->code_pages == NULL)
+        if (e->meta == NULL || e->hash == NULL || e->dead == NULL || e->order == NULL || e->pages == NULL || e->code_pages == NULL)
                 return -ENOMEM;
         for (unsigned i = 0; i < e->region_count; i++)
                 e->region[i].order = e->order + i * order_max(e);
@@ -169,6 +208,7 @@ soft_code_destroy(struct soft_engine *e)
         code_unmap(e->code_x, e->code_size);
         code_unmap(e->meta, e->region_count * e->region_meta);
         code_unmap(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS);
+        code_unmap(e->dead, dead_bytes(e));
         code_unmap(e->order, e->region_count * order_max(e) * sizeof(e->order[0]));
         code_unmap(e->pages, page_bytes(e));
         code_unmap(e->code_pages, bitmap_bytes(e));
@@ -193,7 +233,7 @@ soft_code_take(struct soft_engine *e, const uint8_t *end)
 {
         struct soft_region *r = region_now(e);
 
-        r->code_used = (r->code_used + (size_t)(end - soft_code_here(e)) + 15) & ~(size_t)15;
+        r->code_used = (r->code_used + (size_t)(end - soft_code_here(e)) + SOFT_CODE_ALIGN - 1) & ~(SOFT_CODE_ALIGN - 1);
 }
 
 size_t
@@ -355,6 +395,7 @@ static void
 code_remove(struct soft_engine *e, struct soft_block *b)
 {
         struct soft_block **l = &e->hash[code_hash(b->paddr, b->vaddr, b->mode)];
+        size_t far;
 
         while (*l != b)
                 l = &(*l)->hash_next;
@@ -371,17 +412,20 @@ code_remove(struct soft_engine *e, struct soft_block *b)
                 if (x->to != NULL)
                         code_unlink(x);
         b->dead = true;
+        far = (size_t)(b->entry_far - e->code_x) / SOFT_CODE_ALIGN;
+        atomic_fetch_or_explicit(&e->dead[far / 64], 1ull << far % 64, memory_order_relaxed);
 }
 
-static void
+/* True if jump caches may name it at any address: soft_jumps_stale_dead() is to be called. */
+static bool
 code_kill(struct soft_engine *e, struct soft_block *b)
 {
         code_remove(e, b);
-        if (b->mode & SOFT_MODE_MOVES)
-                soft_jumps_stale_all(e);
-        else
-                soft_jumps_stale(e, b->vaddr);
         atomic_fetch_add_explicit(&e->stats.smc_kills, 1, memory_order_relaxed);
+        if (b->mode & SOFT_MODE_MOVES)
+                return true;
+        soft_jumps_stale(e, b->vaddr);
+        return false;
 }
 
 /*
@@ -393,11 +437,12 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
 {
         struct soft_page *p = page_of(e, page);
         uint64_t left = 0;
+        bool anywhere = false;
 
         if (!(p->granules & granules))
                 return false;
         /*
-         * Jump caches are emptied whole for blocks that move.  Where code is written it is rather a compiler's output than a
+         * Jump caches are looked through for blocks that move.  Where code is written it is rather a compiler's output than a
          * library, so that is done once: what comes next is translated for its own linear address.
          */
         if (p->seen == SOFT_SEEN_MOVES)
@@ -408,14 +453,16 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
 
                 next = b->page_next[which];
                 if (g & granules)
-                        code_kill(e, b);
+                        anywhere |= code_kill(e, b);
                 else
                         left |= g;
         }
+        if (anywhere)
+                soft_jumps_stale_dead(e);
         p->granules = left;
         if (p->blocks == NULL) {
                 p->seen = 0;
-                p->samples = p->faults = p->hot_at = 0;
+                p->ms = p->faults = p->hot_at = 0;
                 p->mirrored = false;
                 atomic_fetch_and_explicit(&e->code_pages[(page >> MEM_PAGE_SHIFT) / 64],
                     ~(1ull << ((page >> MEM_PAGE_SHIFT) % 64)), memory_order_relaxed);
@@ -453,12 +500,15 @@ static void
 page_kill(struct soft_engine *e, gpa_t gpa, uint32_t mask, uint32_t mode)
 {
         gpa_t page = gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1);
+        bool anywhere = false;
 
         for (struct soft_block *b = page_of(e, gpa)->blocks, *next; b != NULL; b = next) {
                 next = b->page_next[page_index(b, page)];
                 if ((b->mode & mask) == mode)
-                        code_kill(e, b);
+                        anywhere |= code_kill(e, b);
         }
+        if (anywhere)
+                soft_jumps_stale_dead(e);
 }
 
 bool
@@ -499,14 +549,14 @@ has_mirror_block(const struct soft_page *p, gpa_t gpa)
 }
 
 void
-soft_code_sampled(struct soft_engine *e, gpa_t gpa)
+soft_code_sampled(struct soft_engine *e, gpa_t gpa, unsigned ms)
 {
         struct soft_page *p = page_of(e, gpa);
 
         soft_lock_acquire(&e->lock);
-        if (p->samples < UINT16_MAX)
-                p->samples++;
-        if (!p->mirrored && p->samples >= (p->hot_at != 0 ? p->hot_at : SOFT_MIRROR_SAMPLES)) {
+        if (p->ms < UINT16_MAX - ms)
+                p->ms = (uint16_t)(p->ms + ms);
+        if (!p->mirrored && p->ms >= p->hot_at) {
                 __atomic_store_n(&p->mirrored, true, __ATOMIC_RELAXED);
                 atomic_fetch_add_explicit(&e->stats.mirrored, 1, memory_order_relaxed);
         }
@@ -524,10 +574,10 @@ soft_code_faulted(struct soft_engine *e, gpa_t gpa)
         soft_lock_acquire(&e->lock);
         if (p->faults < UINT16_MAX)
                 p->faults++;
-        if (p->mirrored && p->faults > SOFT_MIRROR_FAULTS_FREE + SOFT_MIRROR_FAULTS_EACH * p->samples) {
+        if (p->mirrored && p->faults > SOFT_MIRROR_FAULTS_FREE + SOFT_MIRROR_FAULTS_EACH * p->ms) {
                 __atomic_store_n(&p->mirrored, false, __ATOMIC_RELAXED);
                 page_kill(e, gpa, SOFT_MODE_MIRROR, SOFT_MODE_MIRROR);
-                p->hot_at = p->samples < UINT16_MAX / 4 ? (uint16_t)(p->samples * 3 + 8) : UINT16_MAX;
+                p->hot_at = p->ms < UINT16_MAX / 4 ? (uint16_t)(p->ms * 3 + SOFT_MIRROR_MS_AGAIN) : UINT16_MAX;
                 p->faults = 0;
                 atomic_fetch_add_explicit(&e->stats.unmirrored, 1, memory_order_relaxed);
         }
@@ -548,6 +598,18 @@ region_retire(struct soft_engine *e, struct soft_region *r)
         }
 }
 
+/* The region that is filled next has no dead blocks any more; who has not looked for them must forget all jumps. */
+static void
+region_revive(struct soft_engine *e)
+{
+        size_t start = e->code_base + e->region_now * e->region_code, granules = e->region_code / SOFT_CODE_ALIGN;
+
+        for (unsigned i = 0; i < e->cpu_count; i++)
+                if (e->cpus[i] != NULL && atomic_load(&e->cpus[i]->run->jumps_stale))
+                        atomic_store(&e->cpus[i]->run->jumps_lost, 1);
+        memset(&e->dead[start / SOFT_CODE_ALIGN / 64], 0, granules / 8);
+}
+
 bool
 soft_code_room(struct soft_engine *e)
 {
@@ -563,12 +625,13 @@ soft_code_room(struct soft_engine *e)
         r = region_now(e);
         if (r->code_used == 0)
                 region_populate(e);
+        region_revive(e);
         r->code_used = r->meta_used = 0;
         atomic_store_explicit(&r->order_count, 0, memory_order_relaxed);
         r = &e->region[(next + 1) % e->region_count];
         if (r->order_count != 0) {
                 region_retire(e, r);
-                soft_jumps_stale_all(e);
+                soft_jumps_stale_dead(e);
                 soft_world_passes(e, e->retired_passes);
                 atomic_fetch_add_explicit(&e->stats.evictions, 1, memory_order_relaxed);
                 soft_code_waited(e, start);
@@ -598,6 +661,7 @@ soft_code_reset(struct soft_engine *e)
                 r->order_count = 0;
         }
         e->region_now = 0;
+        memset(e->dead, 0, dead_bytes(e));
         atomic_fetch_add_explicit(&e->stats.flushes, 1, memory_order_relaxed);
 }
 

@@ -102,7 +102,9 @@ struct soft_jump {
         uint8_t *code;
 };
 
-#define SOFT_JUMP_BITS 17
+#define SOFT_CODE_ALIGN ((size_t)16) /* of the code of a block */
+
+#define SOFT_JUMP_BITS 18
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
 /* An address of another slot: no address looked up in this one equals it, canonical or not. */
 #define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_LOW)
@@ -166,16 +168,17 @@ struct soft_page {
         struct soft_block *blocks;
         uint64_t granules; /* which 64-byte pieces were read as code, perhaps by blocks that are no more */
         gva_t seen;        /* the linear page that user code was translated for; SOFT_SEEN_MOVES: more than one */
-        uint16_t samples;  /* times that interrupts found a vCPU there, in user code that may use mirrors */
-        uint16_t hot_at;   /* with so many it uses them; 0: SOFT_MIRROR_SAMPLES */
+        uint16_t ms;       /* that a vCPU was found there, in user code that may use mirrors */
+        uint16_t hot_at;   /* with so many it uses them */
         uint16_t faults;   /* of its accesses by them */
         bool mirrored;     /* it uses them */
 };
 
-#define SOFT_MIRROR_SAMPLES 1u
-/* How many faults its accesses may have: to start with, and for each sample.  One costs some ten microseconds. */
+/* How many faults its accesses may have: to start with, and for each millisecond.  One costs some ten microseconds. */
 #define SOFT_MIRROR_FAULTS_FREE 128u
-#define SOFT_MIRROR_FAULTS_EACH 16u
+#define SOFT_MIRROR_FAULTS_EACH 4u
+/* Having had more, it does not use them until it was found for three times as long, and so many milliseconds. */
+#define SOFT_MIRROR_MS_AGAIN 32u
 
 #define SOFT_SEEN_MOVES 1u
 
@@ -226,6 +229,7 @@ struct soft_engine {
         size_t region_code, region_meta;   /* bytes of each */
         uint32_t retired_passes[SOFT_CPUS_MAX]; /* of the vCPUs when the next region was emptied */
         struct soft_block **hash;
+        _Atomic uint64_t *dead;    /* a bit for each 16 bytes of code, where the far entry of a block was that died */
         struct soft_page *pages;   /* by guest-physical page */
         _Atomic uint64_t *code_pages; /* a bit for each guest page with code; read without the lock */
         gpa_t code_pages_limit;
@@ -234,6 +238,7 @@ struct soft_engine {
         uint16_t check_count;      /* how often each block is checked */
         uint32_t disabled;         /* SOFT_OFF_*: optimisations that soft.disable names */
         struct soft_observer *observer;
+        struct soft_ticker *ticker;  /* NULL: nobody wants it */
         uint32_t xsave_mask;       /* components of the guest's state kept in the host's registers; 0: FXSAVE */
         struct soft_jump *no_jumps; /* an empty jump cache */
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
@@ -259,6 +264,15 @@ static inline uint64_t
 soft_code_kills(const struct soft_engine *e)
 {
         return atomic_load_explicit(&e->stats.smc_kills, memory_order_relaxed);
+}
+
+/* Whether @far, the far entry of a block, is of one that died.  Until its region is filled again. */
+static inline bool
+soft_code_dead(const struct soft_engine *e, const uint8_t *far)
+{
+        size_t n = (size_t)(far - e->code_x) / SOFT_CODE_ALIGN;
+
+        return atomic_load_explicit(&e->dead[n / 64], memory_order_relaxed) >> n % 64 & 1;
 }
 
 int soft_code_create(struct soft_engine *e);
@@ -291,7 +305,7 @@ bool soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr);
 /* The same, without noting anything; needs no lock. */
 bool soft_code_moves(const struct soft_engine *e, gpa_t gpa);
 /* An interrupt found a vCPU in user code of @gpa's page, which could use mirrors.  Takes the lock. */
-void soft_code_sampled(struct soft_engine *e, gpa_t gpa);
+void soft_code_sampled(struct soft_engine *e, gpa_t gpa, unsigned ms);
 /* An access by a mirror faulted, in code of @gpa's page.  Takes the lock. */
 void soft_code_faulted(struct soft_engine *e, gpa_t gpa);
 /* Whether code of @gpa's page uses mirrors; needs no lock. */
@@ -349,9 +363,11 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
-void soft_jump_flush_user(struct soft_cpu *v); /* of user code in the current address space */
-struct soft_jump *soft_jumps_create(void); /* an empty cache, from malloc; NULL: no memory */
+void soft_jump_flush_old(struct soft_cpu *v); /* of user code in the current address space, which is to live on */
+struct soft_jump *soft_jumps_create(void); /* an empty cache; NULL: no memory */
+void soft_jumps_destroy(struct soft_jump *jumps); /* NULL is allowed */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
+void soft_jump_forget_dead(struct soft_cpu *v); /* those to blocks that died; lock held */
 /* run.c */
 void soft_kick(struct soft_cpu *v);
 void soft_jumps_arm(struct soft_cpu *v);

@@ -28,9 +28,9 @@
 
 #define AROUND_PAGES 16u /* that are mapped together if they can be */
 
-/* An address space that was sampled so often, 100 ms of a guest with 250 ticks a second, will live on. */
-#define SAMPLES_OLD 25u
-#define SAMPLES_MAX 1000u
+/* An address space that was found in user mode for so long will live on; milliseconds. */
+#define AGE_OLD 100u
+#define AGE_MAX 4000u
 
 /* What is mapped of a page. */
 #define PAGE_THERE 0x1u
@@ -118,22 +118,25 @@ soft_mirror_possible(const struct soft_cpu *v)
 bool
 soft_mirror_wanted(const struct soft_cpu *v)
 {
-        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->samples >= SAMPLES_OLD);
+        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->age >= AGE_OLD);
 }
 
 void
-soft_mirror_sample(struct soft_cpu *v)
+soft_mirror_sample(struct soft_cpu *v, unsigned ms)
 {
+        unsigned before;
         struct aspace *a = v->mmu->current;
         gpa_t gpa;
 
         if (!soft_mirror_possible(v))
                 return;
-        if (a->samples < SAMPLES_MAX && ++a->samples == SAMPLES_OLD)
-                soft_jump_flush_user(v);
-        gpa = a->samples >= SAMPLES_OLD ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
+        before = a->age;
+        a->age += a->age < AGE_MAX ? ms : 0;
+        if (before < AGE_OLD && a->age >= AGE_OLD)
+                soft_jump_flush_old(v);
+        gpa = a->age >= AGE_OLD ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
         if (gpa != ~(gpa_t)0)
-                soft_code_sampled(v->engine, gpa);
+                soft_code_sampled(v->engine, gpa, ms);
 }
 
 void
@@ -141,7 +144,7 @@ soft_mirror_reload(struct soft_cpu *v, struct aspace *a)
 {
         uint64_t root = v->st.cr3 & ~PAGE_MASK;
 
-        a->samples = a->root == root ? a->samples - a->samples / 4 : 0;
+        a->age = a->root == root ? a->age - a->age / 4 : 0;
         a->root = root;
 }
 

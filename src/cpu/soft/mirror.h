@@ -16,8 +16,8 @@
  * way of the TLB.  So a mirror is a TLB of its own: flushed with the others, of pages that may be accessed and need
  * nothing more (struct soft_tlb_entry).
  *
- * A page costs some ten microseconds, so this is for code that runs long in the memory it has.  Interrupts are
- * samples of where the guest spends its time: an address space that they have found in user mode for long enough has
+ * A page costs some ten microseconds, so this is for code that runs long in the memory it has.  The ticker, and
+ * interrupts, are samples of where the guest spends its time: an address space that they have found in user mode for long enough has
  * its hot pages of code translated this way, each until it faults too often (soft_code_sampled, soft_code_faulted).
  *
  * Only the vCPU's own thread touches its mirrors.
@@ -47,8 +47,8 @@ void soft_mirror_destroy(struct soft_cpu *v);
 
 /* Whether hot user code of the current address space is to use them. */
 bool soft_mirror_wanted(const struct soft_cpu *v);
-/* An interrupt found the vCPU in user code, at st.rip. */
-void soft_mirror_sample(struct soft_cpu *v);
+/* The vCPU was found in user code, at st.rip; it is looked at every @ms milliseconds. */
+void soft_mirror_sample(struct soft_cpu *v, unsigned ms);
 
 /* CR3 was loaded with @a, which forgets what it knew: perhaps another process. */
 void soft_mirror_reload(struct soft_cpu *v, struct aspace *a);

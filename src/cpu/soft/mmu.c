@@ -13,6 +13,7 @@
  *
  * Only the vCPU's own thread touches its TLBs.
  */
+#include "base/huge.h"
 #include "base/util.h"
 #include "cpu/soft/mirror.h"
 #include "cpu/soft/mmu.h"
@@ -26,6 +27,8 @@
 #define SOFT_TLB_NONGLOBAL 0x1u
 #define SOFT_TLB_LARGE     0x2u
 #define SOFT_TLB_USER      0x4u
+
+#define JUMP_BYTES (SOFT_JUMP_COUNT * sizeof(struct soft_jump))
 
 /* ---- tables ---- */
 
@@ -156,11 +159,37 @@ tlb_destroy(struct tlb *t)
 struct soft_jump *
 soft_jumps_create(void)
 {
-        struct soft_jump *j = calloc(SOFT_JUMP_COUNT, sizeof(*j));
+        struct soft_jump *j = huge_map(JUMP_BYTES, PROT_READ | PROT_WRITE);
 
-        if (j != NULL)
-                j[0].address = SOFT_JUMP_NONE(0);
+        if (j == NULL)
+                return NULL;
+        (void)madvise(j, JUMP_BYTES, MADV_NOHUGEPAGE);
+        j[0].address = SOFT_JUMP_NONE(0);
         return j;
+}
+
+void
+soft_jumps_destroy(struct soft_jump *j)
+{
+        if (j != NULL)
+                munmap(j, JUMP_BYTES);
+}
+
+/*
+ * Empties the cache and has it in huge pages from now on, or in small ones: it is looked into all over, which takes
+ * many entries of the host's TLB, but most address spaces do not live long enough to be worth the memory.
+ */
+static void
+jumps_resize(struct jumps *j, bool huge)
+{
+        if (j->huge == huge)
+                return;
+        j->huge = huge;
+        memset(j->used, 0, sizeof(j->used));
+        if (madvise(j->slot, JUMP_BYTES, MADV_DONTNEED) != 0)
+                memset(j->slot, 0, JUMP_BYTES);
+        (void)madvise(j->slot, JUMP_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+        j->slot[0].address = SOFT_JUMP_NONE(0);
 }
 
 /* True if there was anything in it. */
@@ -221,9 +250,10 @@ soft_jump_flush(struct soft_cpu *v)
 }
 
 void
-soft_jump_flush_user(struct soft_cpu *v)
+soft_jump_flush_old(struct soft_cpu *v)
 {
         aspace_jumps_flush(v, v->mmu->current);
+        jumps_resize(&v->mmu->current->jumps, true);
 }
 
 static unsigned
@@ -240,10 +270,26 @@ code_filter_add(struct soft_mmu *m, gva_t address)
         m->code_filter[code_filter_bit(address) / 64] |= 1ull << code_filter_bit(address) % 64;
 }
 
+/* Whether jump caches may know code in a large page at @address. */
 static bool
-large_filter(const struct soft_mmu *m, gva_t address)
+large_known(const struct soft_mmu *m, gva_t address)
 {
-        return m->large_filter[(address >> 21) / 64 % ARRAY_LEN(m->large_filter)] >> (address >> 21) % 64 & 1;
+        if (m->large_count > ARRAY_LEN(m->large))
+                return true;
+        for (unsigned n = 0; n < m->large_count; n++)
+                if (m->large[n] == address >> 21)
+                        return true;
+        return false;
+}
+
+static void
+large_add(struct soft_mmu *m, gva_t address)
+{
+        if (large_known(m, address))
+                return;
+        if (m->large_count < ARRAY_LEN(m->large))
+                m->large[m->large_count] = address >> 21;
+        m->large_count++;
 }
 
 /* Forgets the jumps to @page, and to instructions that reach into it from the page before. */
@@ -278,6 +324,27 @@ soft_jump_forget(struct soft_cpu *v, gva_t address)
                 jumps_forget(&m->aspace[i].jumps, slot);
 }
 
+static void
+jumps_forget_dead(const struct soft_engine *e, struct jumps *j)
+{
+        for (unsigned w = 0; w < ARRAY_LEN(j->used); w++)
+                for (uint64_t bits = j->used[w]; bits != 0; bits &= bits - 1) {
+                        unsigned first = (w * 64 + (unsigned)__builtin_ctzll(bits)) << JUMP_CHUNK_BITS;
+
+                        for (unsigned slot = first; slot < first + (1u << JUMP_CHUNK_BITS); slot++)
+                                if (j->slot[slot].code != NULL && soft_code_dead(e, j->slot[slot].code))
+                                        jumps_forget(j, slot);
+                }
+}
+
+void
+soft_jump_forget_dead(struct soft_cpu *v)
+{
+        jumps_forget_dead(v->engine, &v->mmu->kernel_jumps);
+        for (unsigned i = 0; i < SOFT_ASPACES; i++)
+                jumps_forget_dead(v->engine, &v->mmu->aspace[i].jumps);
+}
+
 void
 soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
 {
@@ -289,7 +356,7 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
         code_filter_add(m, address);
         code_filter_add(m, address + X86_INSN_MAX);
         if (it->large)
-                m->large_filter[(address >> 21) / 64 % ARRAY_LEN(m->large_filter)] |= 1ull << (address >> 21) % 64;
+                large_add(m, address);
         jumps_set(v->mode & SOFT_MODE_USER ? &m->current->jumps : &m->kernel_jumps, soft_jump_slot(address), address,
             code);
 }
@@ -344,6 +411,7 @@ soft_mmu_create(struct soft_cpu *v)
         m->kernel_jumps.slot = soft_jumps_create();
         if (error != 0 || m->kernel_jumps.slot == NULL)
                 return error != 0 ? error : -ENOMEM;
+        jumps_resize(&m->kernel_jumps, true);
         itlb_flush(m);
         m->current = &m->aspace[0];
         m->current->valid = true;
@@ -363,11 +431,11 @@ soft_mmu_destroy(struct soft_cpu *v)
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
                 tlb_destroy(&m->aspace[i].user);
                 tlb_destroy(&m->aspace[i].access);
-                free(m->aspace[i].jumps.slot);
+                soft_jumps_destroy(m->aspace[i].jumps.slot);
         }
         tlb_destroy(&m->kernel);
         tlb_destroy(&m->watched);
-        free(m->kernel_jumps.slot);
+        soft_jumps_destroy(m->kernel_jumps.slot);
         free(m);
         v->mmu = NULL;
 }
@@ -447,7 +515,7 @@ code_flush_lookups(struct soft_cpu *v)
         itlb_flush(v->mmu);
         soft_jump_flush(v);
         memset(v->mmu->code_filter, 0, sizeof(v->mmu->code_filter));
-        memset(v->mmu->large_filter, 0, sizeof(v->mmu->large_filter));
+        v->mmu->large_count = 0;
 }
 
 static void
@@ -532,7 +600,7 @@ code_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
 
         if (!(m->code_filter[code_filter_bit(address) / 64] >> code_filter_bit(address) % 64 & 1))
                 return;
-        if (large_filter(m, address)) { /* it may lie in a large page that other addresses share */
+        if (large_known(m, address)) { /* it may lie in a large page that other addresses share */
                 code_flush_lookups(v);
                 return;
         }
@@ -611,6 +679,8 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
                 else
                         aspace_flush(v, a);
                 soft_mirror_reload(v, a);
+                if (a->age == 0)
+                        jumps_resize(&a->jumps, false);
         }
         a->last_used = ++m->clock;
         if (a != m->current)

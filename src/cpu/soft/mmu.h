@@ -29,6 +29,7 @@ struct tlb {
 /* A cache of indirect jumps.  Most of it stays untouched in most address spaces. */
 struct jumps {
         struct soft_jump *slot;
+        bool huge; /* pages */
         uint64_t used[(SOFT_JUMP_COUNT >> JUMP_CHUNK_BITS) / 64]; /* chunks that are not empty */
 };
 
@@ -38,7 +39,7 @@ struct aspace {
         struct tlb access;             /* supervisor with SMAP suspended */
         struct jumps jumps;            /* at CPL 3 */
         struct mirror *mirror;         /* at CPL 3, of mirror.c; NULL: nothing is mapped there */
-        unsigned samples;              /* times that interrupts found it in user mode, for mirror.c */
+        unsigned age;                  /* milliseconds that it was found in user mode, for mirror.c */
         uint64_t root;                 /* of its page tables then */
         unsigned pcid;
         uint64_t space;                /* changes with every flush: ITLB entries of before are void */
@@ -80,7 +81,8 @@ struct soft_mmu {
         uint64_t clock;
         uint64_t last_space;
         struct itlb_entry itlb[ITLB_COUNT];
-        uint64_t large_filter[8];      /* 2 MiB regions with code in large pages that jump caches know, hashed */
+        uint64_t large[64];            /* linear pieces of 2 MiB with code in large pages that jump caches know */
+        unsigned large_count;          /* more than there is room for: any may be one */
         uint64_t code_filter[64];      /* linear pages that jump caches or the ITLB know, hashed */
         struct bounce_piece piece[2];  /* of the last access that went through the bounce buffer; access.c */
         unsigned pieces;

@@ -11,11 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PROFILE_SLOTS     (1u << 16)
-#define PROFILE_PERIOD_NS 1000000
 
 struct profile_slot {
         uint64_t rip;
@@ -35,9 +33,6 @@ struct soft_observer {
         uint64_t lost;                /* samples without room */
         FILE *map;                    /* for perf */
         uint64_t lstar;               /* where the guest took system calls */
-        pthread_t thread;
-        bool has_thread;
-        _Atomic bool stopping;
 };
 
 static const char *
@@ -60,15 +55,22 @@ open_output(const struct soft_engine *e, const char *key, FILE **ret_file)
         return -errno;
 }
 
+bool
+soft_observe_wants_map(const struct soft_engine *e)
+{
+        const char *wanted = option(e, "soft.perfmap");
+        bool on = false;
+
+        return wanted != NULL && parse_bool(wanted, &on) == 0 && on;
+}
+
 /* soft.perfmap: the file where perf looks for names of code that this process has made. */
 static int
 open_map(const struct soft_engine *e, FILE **ret_file)
 {
-        const char *wanted = option(e, "soft.perfmap");
         char path[64];
-        bool on = false;
 
-        if (wanted == NULL || parse_bool(wanted, &on) != 0 || !on)
+        if (!soft_observe_wants_map(e))
                 return 0;
         snprintf(path, sizeof(path), "/tmp/perf-%ld.map", (long)getpid());
         *ret_file = fopen(path, "wxe"); /* a directory that others may write to: no file of theirs */
@@ -109,35 +111,12 @@ trace_start(struct soft_observer *o)
         return 0;
 }
 
-static void *
-profile_thread(void *arg)
-{
-        struct soft_observer *o = arg;
-        const struct timespec period = { .tv_nsec = PROFILE_PERIOD_NS };
-
-        while (!atomic_load(&o->stopping)) {
-                nanosleep(&period, NULL);
-                for (unsigned i = 0; i < o->engine->cpu_count; i++) {
-                        struct soft_cpu *v = o->engine->cpus[i];
-
-                        if (v == NULL || !atomic_load(&v->run->in_run))
-                                continue;
-                        atomic_store(&v->run->sample, 1);
-                        soft_kick(v);
-                }
-        }
-        return NULL;
-}
-
 static int
 profile_start(struct soft_observer *o)
 {
         o->slot = calloc(PROFILE_SLOTS, sizeof(o->slot[0]));
         if (o->slot == NULL)
                 return -ENOMEM;
-        if (pthread_create(&o->thread, NULL, profile_thread, o) != 0)
-                return -EAGAIN;
-        o->has_thread = true;
         return 0;
 }
 
@@ -248,9 +227,6 @@ soft_observe_stop(struct soft_observer *o)
 
         if (o == NULL)
                 return;
-        atomic_store(&o->stopping, true);
-        if (o->has_thread)
-                pthread_join(o->thread, NULL);
         symbols = kernel_symbols(o, &slide);
         if (o->slot != NULL)
                 profile_write(o, symbols, slide);
@@ -266,6 +242,12 @@ soft_observe_stop(struct soft_observer *o)
         free(o->slot);
         pthread_mutex_destroy(&o->lock);
         free(o);
+}
+
+bool
+soft_observe_profiles(const struct soft_observer *o)
+{
+        return o != NULL && o->profile != NULL;
 }
 
 bool

@@ -26,6 +26,12 @@ int soft_observe_start(struct soft_engine *engine, struct soft_observer **ret_ob
 /* Writes the profile and the map, and closes the files.  NULL is allowed. */
 void soft_observe_stop(struct soft_observer *observer);
 
+/* Whether a map for perf is wanted. */
+bool soft_observe_wants_map(const struct soft_engine *engine);
+
+/* Whether every running vCPU is to be asked where it is, all the time.  The observer may be NULL. */
+bool soft_observe_profiles(const struct soft_observer *observer);
+
 /* Before a vCPU is destroyed: what is wanted of its state at the end. */
 void soft_observe_cpu_ends(struct soft_observer *observer, const struct soft_cpu *v);
 

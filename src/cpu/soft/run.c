@@ -10,6 +10,7 @@
 #include "cpu/soft/cover.h"
 #include "cpu/soft/mirror.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/ticker.h"
 #include "cpu/soft/translate.h"
 #include "x86/cpuid.h"
 
@@ -26,6 +27,7 @@
 #include <unistd.h>
 
 #define DR6_BS 0x4000u
+#define TICK_MS 4u /* between a guest's timer interrupts, more or less */
 
 #ifndef SS_AUTODISARM /* glibc 2.36 has it in no header that can be included beside signal.h */
 #define SS_AUTODISARM (1u << 31)
@@ -232,16 +234,18 @@ soft_jumps_arm(struct soft_cpu *v)
                 __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
 }
 
+enum stale { STALE_JUMPS, STALE_ALL_JUMPS, STALE_WATCH };
+
 static void
-kick_others(struct soft_engine *e, struct soft_cpu *self, bool watch)
+kick_others(struct soft_engine *e, struct soft_cpu *self, enum stale what)
 {
         for (unsigned i = 0; i < e->cpu_count; i++) {
                 struct soft_cpu *v = e->cpus[i];
 
                 if (v == NULL || v == self)
                         continue;
-                atomic_store_explicit(watch ? &v->run->watch_stale : &v->run->jumps_stale, 1,
-                    memory_order_release);
+                atomic_store_explicit(what == STALE_WATCH ? &v->run->watch_stale :
+                    what == STALE_JUMPS ? &v->run->jumps_stale : &v->run->jumps_lost, 1, memory_order_release);
                 soft_kick(v);
         }
 }
@@ -249,15 +253,23 @@ kick_others(struct soft_engine *e, struct soft_cpu *self, bool watch)
 void
 soft_jumps_stale(struct soft_engine *e, gva_t address)
 {
-        kick_others(e, soft_current, false);
+        kick_others(e, soft_current, STALE_JUMPS);
         if (soft_current != NULL && soft_current->engine == e)
                 soft_jump_forget(soft_current, address);
 }
 
 void
+soft_jumps_stale_dead(struct soft_engine *e)
+{
+        kick_others(e, soft_current, STALE_JUMPS);
+        if (soft_current != NULL && soft_current->engine == e)
+                soft_jump_forget_dead(soft_current);
+}
+
+void
 soft_jumps_stale_all(struct soft_engine *e)
 {
-        kick_others(e, soft_current, false);
+        kick_others(e, soft_current, STALE_ALL_JUMPS);
         if (soft_current != NULL && soft_current->engine == e)
                 soft_jump_flush(soft_current);
 }
@@ -273,7 +285,7 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
                 return;
         atomic_fetch_or_explicit(&e->code_pages[page / 64], 1ull << page % 64, memory_order_relaxed);
         soft_mmu_watch(v);
-        kick_others(e, v, true);
+        kick_others(e, v, STALE_WATCH);
 }
 
 /*
@@ -298,6 +310,14 @@ may_mirror(const struct soft_cpu *v, uint32_t mode)
             soft_mirror_wanted(v);
 }
 
+/* Whether code may use mirrors later, if it is found to run long. */
+static bool
+may_become_hot(const struct soft_cpu *v, uint32_t mode)
+{
+        return (mode & (SOFT_MODE_BITS | SOFT_MODE_USER | SOFT_MODE_STEP | SOFT_MODE_MIRROR)) == (X86_MODE_64 | SOFT_MODE_USER) &&
+            soft_mirror_possible(v);
+}
+
 /* Translates the block at st.rip, unless another vCPU just did.  NULL: see *ret_needs_next, or the cache is full. */
 static struct soft_block *
 make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *ret_needs_next)
@@ -319,6 +339,8 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
                 if (paddr2 != ~(gpa_t)0)
                         watch_page(v, paddr2);
                 b = soft_translate(v, mode, paddr, paddr2, ret_needs_next);
+                if (may_become_hot(v, mode))
+                        soft_ticker_want(e->ticker, v);
         }
         soft_lock_release(&e->lock);
         return b;
@@ -567,6 +589,33 @@ take_nmis(struct soft_cpu *v, unsigned count)
         v->st.nmi_pending = (uint8_t)(count < limit ? count : limit);
 }
 
+/* With the lock, so that nobody fills a region in which blocks have died meanwhile. */
+static void
+take_stale_jumps(struct soft_cpu *v)
+{
+        struct soft_run *r = v->run;
+
+        soft_lock_acquire(&v->engine->lock);
+        atomic_store(&r->jumps_stale, 0);
+        if (atomic_exchange(&r->jumps_lost, 0))
+                soft_jump_flush(v);
+        else
+                soft_jump_forget_dead(v);
+        soft_lock_release(&v->engine->lock);
+}
+
+/* To the ticker's question where the vCPU is. */
+static void
+answer(struct soft_cpu *v)
+{
+        if (soft_observe_profiles(v->engine->observer)) {
+                soft_fpu_put(v);
+                soft_observe_sample(v->engine->observer, v);
+        }
+        if ((v->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) == (X86_MODE_64 | SOFT_MODE_USER))
+                soft_mirror_sample(v, 1);
+}
+
 static void
 take_events(struct soft_cpu *v)
 {
@@ -576,14 +625,12 @@ take_events(struct soft_cpu *v)
         v->count[SOFT_COUNT_KICKS]++;
         __atomic_store_n(&v->kick, 0, __ATOMIC_SEQ_CST);
         soft_jumps_arm(v);
-        if (atomic_exchange(&r->jumps_stale, 0))
-                soft_jump_flush(v);
+        if (atomic_load(&r->jumps_stale) || atomic_load(&r->jumps_lost))
+                take_stale_jumps(v);
         if (atomic_exchange(&r->watch_stale, 0))
                 soft_mmu_watch(v);
-        if (atomic_exchange(&r->sample, 0)) {
-                soft_fpu_put(v);
-                soft_observe_sample(v->engine->observer, v);
-        }
+        if (atomic_exchange(&r->asked, 0))
+                answer(v);
         events = atomic_exchange(&r->events, 0);
         if (events & CPU_EVENT_KICK)
                 r->kicked = true;
@@ -671,8 +718,9 @@ deliver_pending(struct soft_cpu *v)
 
                 if (vector < 0)
                         return 0;
-                if ((v->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) == (X86_MODE_64 | SOFT_MODE_USER))
-                        soft_mirror_sample(v);
+                /* For what runs on without being translated, when the ticker has stopped. */
+                if ((v->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) == (X86_MODE_64 | SOFT_MODE_USER) && atomic_load(&v->run->ticks) == 0)
+                        soft_mirror_sample(v, TICK_MS);
                 ev = (struct soft_event){ SOFT_EV_INTR, (uint8_t)vector, false, 0 };
         } else {
                 return 0;
@@ -1023,12 +1071,13 @@ soft_destroy(struct cpu_engine *engine)
 
         if (e == NULL)
                 return;
+        soft_ticker_stop(e->ticker);
         soft_observe_stop(e->observer);
         soft_code_destroy(e);
         soft_run_unmap(e);
         free(e->breaks);
         soft_cover_destroy(e->cover);
-        free(e->no_jumps);
+        soft_jumps_destroy(e->no_jumps);
         free(e);
 }
 
@@ -1106,6 +1155,8 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
                 error = soft_cover_create(config, &e->cover);
         if (error == 0)
                 error = soft_observe_start(e, &e->observer);
+        if (error == 0 && (soft_observe_profiles(e->observer) || !(e->disabled & SOFT_OFF_MIRROR)))
+                error = soft_ticker_start(e, soft_observe_profiles(e->observer), &e->ticker);
         if (error != 0) {
                 soft_destroy((struct cpu_engine *)(void *)e);
                 return error;
@@ -1126,7 +1177,7 @@ soft_cpu_destroy(struct cpu *cpu)
         if (soft_current == v)
                 soft_current = NULL;
         soft_observe_cpu_ends(v->engine->observer, v);
-        v->engine->cpus[v->id] = NULL;
+        soft_ticker_forget(v->engine->ticker, v);
         soft_mmu_destroy(v);
         soft_check_destroy(v);
         free(v->tr);

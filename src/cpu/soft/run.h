@@ -12,8 +12,10 @@ struct soft_run {
         _Atomic uint32_t events;      /* CPU_EVENT_* */
         _Atomic uint32_t nmis;        /* that arrived with CPU_EVENT_NMI */
         _Atomic uint32_t sipi_vector;
-        _Atomic uint32_t jumps_stale; /* blocks died: empty the jump caches */
-        _Atomic uint32_t sample;      /* the profiler asks where it is */
+        _Atomic uint32_t jumps_stale; /* blocks died: jump caches may name them */
+        _Atomic uint32_t jumps_lost;  /* and cannot be told any more: all jumps */
+        _Atomic uint32_t asked;       /* the ticker asks where it is */
+        _Atomic uint32_t ticks;       /* how often it will */
         _Atomic bool in_run;          /* inside cpu_run() */
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */
         _Atomic uint32_t passes;      /* times it went into translated code, and out: odd inside */
@@ -94,7 +96,9 @@ void soft_run_unmap(struct soft_engine *e);
 
 /* A block at @address died: jump caches may name it.  This thread's vCPU forgets it at once, others soon. */
 void soft_jumps_stale(struct soft_engine *e, gva_t address);
-/* The same of many blocks: all jumps. */
+/* The same of many blocks, or of such that fit any linear page.  Engine lock held. */
+void soft_jumps_stale_dead(struct soft_engine *e);
+/* All blocks died. */
 void soft_jumps_stale_all(struct soft_engine *e);
 
 /* ---- world.c: who is in translated code ---- */

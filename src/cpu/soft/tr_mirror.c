@@ -488,6 +488,19 @@ tr_mirror_advance(struct tr *t, unsigned temp)
         m->drift = 0;
 }
 
+/* Whether the instruction, of 64 bits, leaves an extended 32-bit number where it writes, because of what it read. */
+static bool
+keeps_narrow(const struct tr *t, const struct x86_insn *i)
+{
+        bool reg = t->narrow >> i->reg & 1, rm = t->narrow >> i->rm & 1;
+
+        if (i->has_mem || i->opsize != 8 || i->vex)
+                return false;
+        if (i->map == X86_MAP_1B && (i->opcode == 0x89 || i->opcode == 0x8b)) /* MOV */
+                return i->opcode == 0x89 ? reg : rm;
+        return i->map == X86_MAP_0F && i->opcode >> 4 == 4 && reg && rm; /* CMOV */
+}
+
 static void
 follow_narrow(struct tr *t, const struct x86_insn *i)
 {
@@ -495,7 +508,7 @@ follow_narrow(struct tr *t, const struct x86_insn *i)
 
         if (tr_ends_addresses(i))
                 t->narrow = 0;
-        else if (x86_insn_extends(i))
+        else if (x86_insn_extends(i) || keeps_narrow(t, i))
                 t->narrow |= written;
         else
                 t->narrow &= (uint16_t)~written;

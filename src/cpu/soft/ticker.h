@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A thread that asks vCPUs a thousand times a second where they are: for the profile, and for a while after a vCPU has
+ * translated code that might be hot.  Without such vCPUs it sleeps.
+ *
+ * The answer is given by the dispatcher, at the vCPU's next look at events.
+ */
+#ifndef CPU_SOFT_TICKER_H
+#define CPU_SOFT_TICKER_H
+
+#include "cpu/soft/soft.h"
+
+#include <stdbool.h>
+
+struct soft_engine;
+struct soft_ticker;
+
+/* @always: for the whole time.  -errno. */
+int soft_ticker_start(struct soft_engine *engine, bool always, struct soft_ticker **ret_ticker);
+/* NULL is allowed.  After it vCPUs are asked no more. */
+void soft_ticker_stop(struct soft_ticker *ticker);
+
+/* This vCPU, whose thread it is, wants to be asked for a while.  A NULL ticker does not. */
+void soft_ticker_want(struct soft_ticker *ticker, struct soft_cpu *v);
+/* Before a vCPU goes: it is asked no more.  NULL is allowed. */
+void soft_ticker_forget(struct soft_ticker *ticker, struct soft_cpu *v);
+
+#endif
