@@ -523,7 +523,7 @@ soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr)
                 p->seen = page;
         if (p->seen == page)
                 return false;
-        page_kill(e, gpa, SOFT_MODE_USER, SOFT_MODE_USER);
+        page_kill(e, gpa, SOFT_MODE_USER | SOFT_MODE_MOVES, SOFT_MODE_USER);
         __atomic_store_n(&p->seen, SOFT_SEEN_MOVES, __ATOMIC_RELAXED);
         return true;
 }

@@ -310,6 +310,26 @@ may_mirror(const struct soft_cpu *v, uint32_t mode)
             soft_mirror_wanted(v);
 }
 
+/*
+ * Where Linux puts position-independent programs and libraries, in each process elsewhere.  The next process is spared
+ * a translation of its own; code that is found to run long gets one for the place where it is.
+ */
+static bool
+looks_movable(gva_t rip)
+{
+        return rip >> 40 >= 0x55 && rip >> 47 == 0;
+}
+
+/* The bits of user code's mode that depend on what is known of its page. */
+static uint32_t
+user_mode(const struct soft_cpu *v, uint32_t mode, gpa_t paddr)
+{
+        bool mirror = may_mirror(v, mode) && soft_code_mirrored(v->engine, paddr);
+        bool moves = may_move(v, mode) && (soft_code_moves(v->engine, paddr) || (!mirror && looks_movable(v->st.rip)));
+
+        return (mirror ? SOFT_MODE_MIRROR : 0) | (moves ? SOFT_MODE_MOVES : 0);
+}
+
 /* Whether code may use mirrors later, if it is found to run long. */
 static bool
 may_become_hot(const struct soft_cpu *v, uint32_t mode)
@@ -326,10 +346,9 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
         struct soft_block *b;
 
         soft_lock_acquire(&e->lock);
-        if (may_move(v, mode) && soft_code_seen(e, paddr, v->st.rip))
+        mode |= user_mode(v, mode, paddr);
+        if (may_move(v, mode) && !(mode & SOFT_MODE_MOVES) && soft_code_seen(e, paddr, v->st.rip))
                 mode |= SOFT_MODE_MOVES;
-        if (may_mirror(v, mode) && soft_code_mirrored(e, paddr))
-                mode |= SOFT_MODE_MIRROR;
         b = soft_code_find(e, paddr, paddr2, v->st.rip, mode);
         if (b == NULL && !soft_code_room(e)) {
                 atomic_store(&e->room_wanted, 1);
@@ -365,10 +384,7 @@ soft_find_block(struct soft_cpu *v, uint32_t variant)
                 mode = v->mode | variant | (e->disabled & SOFT_OFF_SHARE ? SOFT_MODE_NOSHARE : 0);
                 if (soft_fetch_was_large(v, linear) && !(e->disabled & SOFT_OFF_LARGE))
                         mode |= SOFT_MODE_LARGE;
-                if (may_move(v, mode) && soft_code_moves(e, paddr))
-                        mode |= SOFT_MODE_MOVES;
-                if (may_mirror(v, mode) && soft_code_mirrored(e, paddr))
-                        mode |= SOFT_MODE_MIRROR;
+                mode |= user_mode(v, mode, paddr);
                 if ((paddr & (MEM_PAGE_SIZE - 1)) > MEM_PAGE_SIZE - X86_INSN_MAX)
                         paddr2 = soft_fetch_try(v, (linear | (MEM_PAGE_SIZE - 1)) + 1);
                 needs_next = false;
