@@ -179,7 +179,7 @@ soft_code_create(struct soft_engine *e)
         soft_thunks_emit(e);
         code_divide(e);
         e->meta = code_map(e->region_count * e->region_meta);
-        e->hash = code_map(sizeof(e->hash[0]) << CODE_HASH_BITS);
+        e->hash = huge_map(sizeof(e->hash[0]) << CODE_HASH_BITS, PROT_READ | PROT_WRITE);
         e->dead = code_map(dead_bytes(e));
         e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
         e->pages = code_map(page_bytes(e));
@@ -188,6 +188,7 @@ soft_code_create(struct soft_engine *e)
                 (void)madvise(e->meta, e->region_count * e->region_meta, MADV_HUGEPAGE);
         if (e->meta == NULL || e->hash == NULL || e->dead == NULL || e->order == NULL || e->pages == NULL || e->code_pages == NULL)
                 return -ENOMEM;
+        (void)madvise(e->hash, sizeof(e->hash[0]) << CODE_HASH_BITS, MADV_HUGEPAGE); /* looked into all over */
         for (unsigned i = 0; i < e->region_count; i++)
                 e->region[i].order = e->order + i * order_max(e);
         region_populate(e);

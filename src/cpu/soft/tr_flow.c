@@ -343,12 +343,17 @@ tr_ret(struct tr *t, const struct x86_insn *i)
 {
         struct emit *e = &t->e;
         int32_t popped = (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0));
+        unsigned target;
 
         tr_flags_clobber(t);
         tr_stack_access(t, 0, i->opsize, X86_ACC_R);
-        tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, T1);
+        /* In T1, should the adjustment want T0. */
+        target = t->bits == X86_MODE_64 ? T0 : T1;
+        tr_temp_forget(t, target);
+        tr_emit_op(t, i->opsize == 8, i->opsize == 2 ? 0x0fb7 : 0x8b, target);
         tr_stack_adjust(t, popped);
-        emit_mov_rr(e, EMIT_W, T0, T1);
+        if (target != T0)
+                emit_mov_rr(e, EMIT_W, T0, target);
         tr_exit_indirect(t, -(int64_t)popped);
 }
 

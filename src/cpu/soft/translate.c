@@ -240,13 +240,15 @@ tr_breaks(const struct tr *t, gva_t rip)
 }
 
 /*
- * Whether the block goes on behind this branch: forward ones are taken less often than not.  Coverage wants to
- * know what was executed, and not what stands behind a branch.
+ * Whether the block goes on behind this branch: forward ones are taken less often than not, and behind a backward one
+ * in a loop there may be more of that loop.  Coverage wants to know what was executed, and not what stands behind a branch.
  */
 static bool
-tr_goes_on(const struct tr *t, const struct x86_insn *i)
+tr_goes_on(const struct tr *t, const struct x86_insn *i, gva_t next)
 {
-        return i->desc->class == X86_CLASS_JCC && i->imm > 0 && t->eng->cover == NULL;
+        if (i->desc->class != X86_CLASS_JCC || t->eng->cover != NULL)
+                return false;
+        return i->imm > 0 || ((t->mode & SOFT_MODE_HEAD) && tr_wrap_rip(t, i, next + (uint64_t)i->imm) != t->b->vaddr);
 }
 
 /* Decodes the block.  False: its first instruction needs the next page, which is not there. */
@@ -288,7 +290,7 @@ tr_decode_block(struct tr *t, const struct tr_source *s)
                 rip = t->bits == X86_MODE_64 ? rip + i->len : (uint32_t)(rip + i->len);
                 if (t->bits == X86_MODE_16 && rip > 0xffff)
                         break;
-                if (tr_goes_on(t, i) && sides < TR_SIDES)
+                if (tr_goes_on(t, i, rip) && sides < TR_SIDES)
                         sides++;
                 else if (tr_ends_block(t, i))
                         break;
