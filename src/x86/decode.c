@@ -705,3 +705,34 @@ x86_insn_extends(const struct x86_insn *in)
                 return true;
         return in->opsize == 4 && writes_always(in);
 }
+
+bool
+x86_insn_adds(const struct x86_insn *in, unsigned gpr, int64_t *ret_change)
+{
+        const struct x86_opdesc *d = in->desc;
+
+        *ret_change = 0;
+        if ((d->class == X86_CLASS_PUSH || d->class == X86_CLASS_POP) && gpr == X86_RSP) {
+                *ret_change = d->class == X86_CLASS_PUSH ? -(int64_t)in->opsize : in->opsize;
+                return d->class == X86_CLASS_PUSH || in->has_mem || in->rm != X86_RSP;
+        }
+        if (!(x86_insn_writes(in) >> gpr & 1))
+                return true;
+        if (in->opsize != 8)
+                return false;
+        if (d->class == X86_CLASS_LEA && in->mem_base == (int)gpr && in->mem_index < 0 && in->asize == 8) {
+                *ret_change = in->disp;
+                return true;
+        }
+        if (in->map != X86_MAP_1B || in->has_mem || in->rm != gpr)
+                return false;
+        if ((in->opcode == 0x81 || in->opcode == 0x83) && ((in->reg & 7) == 0 || (in->reg & 7) == 5)) {
+                *ret_change = (in->reg & 7) == 0 ? in->imm : -in->imm;
+                return true;
+        }
+        if (in->opcode == 0xff && (in->reg & 7) < 2) {
+                *ret_change = (in->reg & 7) == 0 ? 1 : -1;
+                return true;
+        }
+        return false;
+}

@@ -257,4 +257,10 @@ uint16_t x86_insn_writes(const struct x86_insn *insn);
  */
 bool x86_insn_extends(const struct x86_insn *insn);
 
+/*
+ * Whether it adds a known number to general register @gpr, in 64-bit mode, or leaves it alone (0); the RSP of PUSH and POP is told
+ * too, but not that of other stack instructions.
+ */
+bool x86_insn_adds(const struct x86_insn *insn, unsigned gpr, int64_t *ret_change);
+
 #endif

@@ -262,6 +262,7 @@ check_writes(const struct diff_case *c, const struct diff_result *a, struct find
         uint16_t writes = 0;
         unsigned insns = 0;
         struct x86_insn in;
+        int64_t change;
 
         if (c->compat) /* the kernel's way there and back changes upper halves */
                 return;
@@ -277,7 +278,12 @@ check_writes(const struct diff_case *c, const struct diff_result *a, struct find
         for (unsigned i = 0; i < 16; i++)
                 if (a->gpr[i] != c->gpr[i] && !(writes >> i & 1))
                         found(f, "  %s is written, and x86_insn_writes() does not tell\n", gpr_names[i]);
-        if (insns != 1 || a->vector != 3 || !x86_insn_extends(&in))
+        if (insns != 1 || a->vector != 3)
+                return;
+        for (unsigned i = 0; i < 16; i++)
+                if (x86_insn_adds(&in, i, &change) && a->gpr[i] - c->gpr[i] != (uint64_t)change)
+                        found(f, "  %s does not change as x86_insn_adds() tells\n", gpr_names[i]);
+        if (!x86_insn_extends(&in))
                 return;
         for (unsigned i = 0; i < 16; i++)
                 if ((writes >> i & 1) && !is_narrow(a->gpr[i]))

@@ -33,7 +33,7 @@
 #define SS_AUTODISARM (1u << 31)
 #endif
 
-static __thread struct soft_cpu *soft_current;
+__thread struct soft_cpu *soft_current;
 
 /* ---- unwinding ---- */
 
@@ -959,119 +959,6 @@ soft_event_op(struct cpu *cpu, unsigned event, unsigned argument)
         soft_kick(v);
 }
 
-/* ---- faults that the host's processor raises in translated code ---- */
-
-static const int host_signals[] = { SIGFPE, SIGSEGV, SIGBUS };
-static struct sigaction host_old_actions[ARRAY_LEN(host_signals)];
-
-/* What the host raised, as the guest would see it; -1 if it is none of the guest's doing. */
-static int
-host_fault_vector(const struct soft_cpu *v, const siginfo_t *si, const ucontext_t *uc)
-{
-        const uint8_t *at = si->si_addr;
-
-        switch (uc->uc_mcontext.gregs[REG_TRAPNO]) {
-        case X86_VEC_DE:
-        case X86_VEC_MF:
-        case X86_VEC_GP:
-                return (int)uc->uc_mcontext.gregs[REG_TRAPNO];
-        case X86_VEC_XM:
-                return v->st.cr4 & X86_CR4_OSXMMEXCPT ? X86_VEC_XM : X86_VEC_UD;
-        case X86_VEC_PF:
-                return at >= v->engine->guard_page && at < v->engine->guard_page + 2 * MEM_PAGE_SIZE ? X86_VEC_SS :
-                                                                                                       -1;
-        default:
-                return -1;
-        }
-}
-
-static void
-host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t *uc)
-{
-        static const uint8_t greg[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
-        uint64_t at = (uint64_t)uc->uc_mcontext.gregs[REG_RIP] - (uint64_t)(uintptr_t)b->entry;
-        uint64_t fl = (uint64_t)uc->uc_mcontext.gregs[REG_EFL];
-        unsigned n = 0;
-
-        for (unsigned g = 0; g < X86_GPR_COUNT; g++)
-                if (regs_host[g] >= 0)
-                        v->st.gpr[g] = (uint64_t)uc->uc_mcontext.gregs[greg[regs_host[g]]];
-        if (at >= b->cold_off) /* a slow access: its thunk has set st.rip */
-                return;
-        while (n + 1 < b->insn_count && b->place[n + 1].host <= at)
-                n++;
-        v->st.rip = soft_block_rip(v, b) + b->place[n].guest;
-        if (at >= b->place[0].host && (b->flags_host >> n & 1)) /* what loads a loop's temporaries comes before */
-                v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
-}
-
-/* True: it was an access by a mirror, and has been dealt with. */
-static bool
-host_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const siginfo_t *si, ucontext_t *uc)
-{
-        enum soft_mirror_answer answer;
-
-        if (!(b->mode & SOFT_MODE_MIRROR) || uc->uc_mcontext.gregs[REG_TRAPNO] != X86_VEC_PF)
-                return false;
-        host_fault_regs(v, b, uc);
-        answer = soft_mirror_fault(v, b, si->si_addr, uc->uc_mcontext.gregs[REG_ERR] & X86_PF_W);
-        if (answer == SOFT_MIRROR_ELSEWHERE)
-                return false;
-        if (answer == SOFT_MIRROR_AGAIN)
-                return true;
-        if (answer == SOFT_MIRROR_PLAINLY) {
-                v->run->plainly = true;
-                soft_check_interrupted(v);
-        }
-        uc->uc_mcontext.gregs[REG_RDI] = answer == SOFT_MIRROR_RAISE ? SOFT_LEFT_EVENT : SOFT_LEFT_NORMAL;
-        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
-        return true;
-}
-
-static void
-host_fault(int sig, siginfo_t *si, void *context)
-{
-        struct soft_cpu *v = soft_current;
-        ucontext_t *uc = context;
-        const uint8_t *pc = (const uint8_t *)(uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
-        struct soft_block *b;
-        int vector;
-
-        if (v != NULL && pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size) {
-                b = soft_code_at(v->engine, pc);
-                vector = host_fault_vector(v, si, uc);
-                if (b != NULL && vector < 0 && host_mirror_fault(v, b, si, uc))
-                        return;
-                if (b != NULL && vector >= 0) {
-                        host_fault_regs(v, b, uc);
-                        v->event = (struct soft_event){ SOFT_EV_EXCEPTION, (uint8_t)vector,
-                                vector == X86_VEC_GP || vector == X86_VEC_SS, 0 };
-                        uc->uc_mcontext.gregs[REG_RDI] = SOFT_LEFT_EVENT;
-                        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
-                        return;
-                }
-        }
-        /* Not ours: let it happen again under the action that stood before. */
-        for (unsigned i = 0; i < ARRAY_LEN(host_signals); i++)
-                if (host_signals[i] == sig)
-                        sigaction(sig, &host_old_actions[i], NULL);
-}
-
-static void
-host_faults_install(void)
-{
-        struct sigaction sa = { .sa_sigaction = host_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
-
-        for (unsigned i = 0; i < ARRAY_LEN(host_signals); i++) {
-                struct sigaction old;
-
-                sigaction(host_signals[i], &sa, &old);
-                if (old.sa_sigaction != host_fault)
-                        host_old_actions[i] = old;
-        }
-}
-
 /* ---- engine ---- */
 
 static int
@@ -1178,7 +1065,7 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
                 return error;
         }
         mem_set_written_hook(mem, soft_written_hook, e);
-        host_faults_install();
+        soft_faults_install();
         *ret_engine = (struct cpu_engine *)(void *)e;
         return 0;
 }

@@ -55,6 +55,12 @@ bool soft_debug_watches(const struct soft_cpu *v);
 /* stats.c: `stats` of struct cpu_engine_ops. */
 size_t soft_stats(struct cpu *cpu, char *buf, size_t size);
 
+/* The vCPU that this thread runs; NULL: none yet. */
+extern __thread struct soft_cpu *soft_current;
+
+/* fault.c: takes the signals of such faults; what stood before gets those that are not ours. */
+void soft_faults_install(void);
+
 /* run.c: the block at st.rip; NULL if the cache is full (the dispatcher makes room).  Raises. */
 struct soft_block *soft_find_block(struct soft_cpu *v, uint32_t variant);
 /* The arithmetic flags: flags_saved is what translated code reads and writes, st.rflags what C does. */

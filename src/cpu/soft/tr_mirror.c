@@ -211,38 +211,6 @@ by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
         return true;
 }
 
-/* True if the instruction adds a known number to @guest, or leaves it alone. */
-static bool
-change_of(const struct x86_insn *i, unsigned guest, int64_t *ret_change)
-{
-        const struct x86_opdesc *d = i->desc;
-
-        *ret_change = 0;
-        if ((d->class == X86_CLASS_PUSH || d->class == X86_CLASS_POP) && guest == X86_RSP) {
-                *ret_change = d->class == X86_CLASS_PUSH ? -(int64_t)i->opsize : i->opsize;
-                return d->class == X86_CLASS_PUSH || i->has_mem || i->rm != X86_RSP;
-        }
-        if (!(x86_insn_writes(i) >> guest & 1))
-                return true;
-        if (i->opsize != 8)
-                return false;
-        if (d->class == X86_CLASS_LEA && i->mem_base == (int)guest && i->mem_index < 0 && i->asize == 8) {
-                *ret_change = i->disp;
-                return true;
-        }
-        if (i->map != X86_MAP_1B || i->has_mem || i->rm != guest)
-                return false;
-        if ((i->opcode == 0x81 || i->opcode == 0x83) && ((i->reg & 7) == 0 || (i->reg & 7) == 5)) {
-                *ret_change = (i->reg & 7) == 0 ? i->imm : -i->imm;
-                return true;
-        }
-        if (i->opcode == 0xff && (i->reg & 7) < 2) {
-                *ret_change = (i->reg & 7) == 0 ? 1 : -1;
-                return true;
-        }
-        return false;
-}
-
 static bool
 same_sum(const struct x86_insn *a, const struct x86_insn *b)
 {
@@ -256,7 +224,7 @@ sum_change(const struct x86_insn *i, int base, int index, unsigned scale, int64_
 {
         int64_t of_base = 0, of_index;
 
-        if ((base >= 0 && !change_of(i, (unsigned)base, &of_base)) || !change_of(i, (unsigned)index, &of_index))
+        if ((base >= 0 && !x86_insn_adds(i, (unsigned)base, &of_base)) || !x86_insn_adds(i, (unsigned)index, &of_index))
                 return false;
         *ret_change = of_base + of_index * (int64_t)scale;
         return true;
@@ -268,7 +236,7 @@ drift_of(const struct tr_temp *m, const struct x86_insn *i, int64_t *ret_change)
 {
         if (m->holds == TR_MIRROR_SUM)
                 return sum_change(i, m->what, m->index, m->scale, ret_change);
-        return change_of(i, (unsigned)m->what, ret_change);
+        return x86_insn_adds(i, (unsigned)m->what, ret_change);
 }
 
 /* Whether these registers change by known numbers only, from one turn of the block to the next. */

@@ -49,28 +49,17 @@ use_range(struct sp_use *u, int64_t low, unsigned bytes)
         u->high = h > u->high ? h : u->high;
 }
 
-/* ADD, SUB rsp, imm and LEA rsp, [rsp + disp] move it; any other write makes it unknown. */
 static void
 plain_sp_effect(const struct x86_insn *i, struct sp_use *u)
 {
-        const struct x86_opdesc *d = i->desc;
-        bool imm_group = i->map == X86_MAP_1B && (i->opcode == 0x81 || i->opcode == 0x83);
-        bool writes = (d->implicit_write >> X86_RSP & 1) ||
-            (d->reg_kind == X86_OPK_GPR && (d->reg_access & X86_ACC_W) && i->reg == X86_RSP) ||
-            (d->rm_kind == X86_OPK_GPR && (d->rm_access & X86_ACC_W) && !i->has_mem && i->rm == X86_RSP) ||
-            (d->vvvv_kind == X86_OPK_GPR && (d->vvvv_access & X86_ACC_W) && i->vvvv == X86_RSP);
+        int64_t change;
 
-        if (!writes)
+        if (!(x86_insn_writes(i) >> X86_RSP & 1))
                 return;
         u->effect = SP_UNKNOWN;
-        if (i->opsize != 8)
-                return;
-        if (d->class == X86_CLASS_LEA && is_plain_rsp_operand(i)) {
+        if (x86_insn_adds(i, X86_RSP, &change) && change == (int32_t)change) {
                 u->effect = SP_MOVES;
-                u->delta = (int32_t)i->disp;
-        } else if (imm_group && ((i->reg & 7) == 0 || (i->reg & 7) == 5)) {
-                u->effect = SP_MOVES;
-                u->delta = (int32_t)((i->reg & 7) == 0 ? i->imm : -i->imm);
+                u->delta = (int32_t)change;
         }
 }
 
