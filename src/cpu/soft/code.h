@@ -304,7 +304,7 @@ struct soft_block *soft_code_find(struct soft_engine *e, gpa_t paddr, gpa_t padd
 bool soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr);
 /* The same, without noting anything; needs no lock. */
 bool soft_code_moves(const struct soft_engine *e, gpa_t gpa);
-/* An interrupt found a vCPU in user code of @gpa's page, which could use mirrors.  Takes the lock. */
+/* A vCPU was found in user code of @gpa's page, which could use mirrors; it is looked at every @ms milliseconds.  Takes the lock. */
 void soft_code_sampled(struct soft_engine *e, gpa_t gpa, unsigned ms);
 /* An access by a mirror faulted, in code of @gpa's page.  Takes the lock. */
 void soft_code_faulted(struct soft_engine *e, gpa_t gpa);

@@ -124,13 +124,12 @@ soft_mirror_wanted(const struct soft_cpu *v)
 void
 soft_mirror_sample(struct soft_cpu *v, unsigned ms)
 {
-        unsigned before;
         struct aspace *a = v->mmu->current;
+        unsigned before = a->age;
         gpa_t gpa;
 
         if (!soft_mirror_possible(v))
                 return;
-        before = a->age;
         a->age += a->age < AGE_MAX ? ms : 0;
         if (before < AGE_OLD && a->age >= AGE_OLD)
                 soft_jump_flush_old(v);
