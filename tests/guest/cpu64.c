@@ -1237,6 +1237,60 @@ test_bad_pages(void)
         }
 }
 
+static void
+copy_up(u64 to, u64 from, u64 count)
+{
+        __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(count) : : "memory");
+}
+
+static u8
+pattern(u64 n)
+{
+        return (u8)(n * 7 + n / 251 + 1);
+}
+
+/* Long strings over pages whose frames lie in order, out of order and backwards; what is beside them stays as it is. */
+static void
+test_long_strings(void)
+{
+        static const u8 from[7] = { 50, 51, 52, 54, 53, 55, 56 }, to[7] = { 70, 69, 68, 71, 72, 73, 73 };
+        u64 length = 5 * 4096 + 100, right = 0, rdi, rcx;
+
+        for (unsigned n = 0; n < 7; n++) {
+                map(50 + n, FRAME(from[n]) | P | W);
+                map(60 + n, n == 6 ? 0 : FRAME(to[n]) | P | W);
+        }
+        for (unsigned round = 0; round < 3; round++) { /* pages that are known, from the second on */
+                for (u64 n = 0; n < 7 * 4096; n++)
+                        *(volatile u8 *)(PAGE(50) + n) = pattern(n + round);
+                for (u64 n = 0; n < 6 * 4096; n++)
+                        *(volatile u8 *)(PAGE(60) + n) = 0;
+                copy_up(PAGE(60) + 9, PAGE(50) + 3, length);
+                for (u64 n = 0; n < 6 * 4096; n++)
+                        right += *(volatile u8 *)(PAGE(60) + n) == (n >= 9 && n < 9 + length ? pattern(n - 9 + 3 + round) : 0);
+        }
+        check("long-copy", right, 3 * 6 * 4096);
+        /* Onto itself, eight bytes further: the first eight spread. */
+        copy_up(PAGE(60) + 8, PAGE(60), 5 * 4096);
+        right = 0;
+        for (u64 n = 0; n < 5 * 4096; n++)
+                right += *(volatile u8 *)(PAGE(60) + n) == *(volatile u8 *)(PAGE(60) + n % 8);
+        check("long-copy-onto-itself", right, 5 * 4096);
+        rdi = PAGE(63) + 8;
+        rcx = 2000;
+        last = (struct fault){ 0 };
+        __asm__ volatile("lea 1f(%%rip), %%r11; mov %%r11, resume(%%rip); rep stosq; 1: movq $0, resume(%%rip)"
+                         : "+c"(rcx), "+D"(rdi) : "a"(0x1122334455667788) : "r11", "memory", "cc");
+        check("long-fill-into-absent-page", outcome() | rcx << 40, 14ul << 32 | 2 | (2000ul - (3 * 512 - 1)) << 40);
+        check("long-fill-into-absent-page-rdi", rdi, PAGE(66));
+        right = 0;
+        for (u64 n = 8; n < 3 * 4096; n += 8)
+                right += *(volatile u64 *)(PAGE(63) + n) == 0x1122334455667788;
+        check("long-fill", right, 3 * 512 - 1);
+        for (unsigned n = 50; n < 67; n++)
+                map(n, 0);
+}
+
 int
 main(void)
 {
@@ -1247,6 +1301,7 @@ main(void)
         test_general_faults();
         test_debug();
         test_changing_code();
+        test_long_strings();
         test_much_code();
         test_interrupts();
         test_user_mode();

@@ -2,12 +2,13 @@
 /*
  * String instructions, PUSHF and POPF: done in C on the whole register state.
  *
- * A repeated instruction runs page by page at the host's speed where both
+ * A repeated instruction runs at the host's speed, over pages that the host has one after the other, where both
  * sides are RAM, counts go upwards and elements do not straddle pages;
  * otherwise element by element.  Registers say how far it got before anything
  * can be raised, so a fault or an interrupt resumes it (SDM 2B, REP).
  */
 #include "cpu/soft/code.h"
+#include "cpu/soft/mmu.h"
 
 enum string_op {
         STRING_MOVS = 0xa4,
@@ -29,6 +30,7 @@ struct string {
 
 /* Elements between two looks at `kick`. */
 #define STRING_BATCH 4096u
+#define BULK_BYTES   (64 * 1024u) /* at once: an interrupt waits for that */
 
 static uint64_t
 size_mask(unsigned bytes)
@@ -138,6 +140,32 @@ elements_in_page(const struct string *s, uint64_t offset, uint64_t count)
         return n < count ? n : count;
 }
 
+/* Bytes from @address on, whose host address is @host, in pages that the TLB has and that lie one after the other for the host too. */
+static uint64_t
+contiguous(struct soft_cpu *v, gva_t address, const uint8_t *host, bool write)
+{
+        uint64_t bytes = MEM_PAGE_SIZE - (address & PAGE_MASK);
+
+        while (bytes < BULK_BYTES) {
+                gva_t page = address + bytes;
+                const struct soft_tlb_entry *entry = mmu_entry(v, page, SOFT_ACC_DATA);
+
+                if ((write ? entry->tag_write : entry->tag_read) != page || entry->host != (uint64_t)(uintptr_t)host + bytes)
+                        break;
+                bytes += MEM_PAGE_SIZE;
+        }
+        return bytes;
+}
+
+/* Elements from @address on, at most @count, that can be done at once.  With 32-bit addresses: within the page. */
+static uint64_t
+elements_at(const struct string *s, gva_t address, const uint8_t *host, bool write, uint64_t count)
+{
+        uint64_t n = s->mask == ~0ull ? contiguous(s->v, address, host, write) / s->size : elements_in_page(s, address, count);
+
+        return n < count ? n : count;
+}
+
 static void
 copy_up(uint8_t *dst, const uint8_t *src, uint64_t bytes, unsigned size)
 {
@@ -178,7 +206,7 @@ fill_up(uint8_t *dst, uint64_t value, uint64_t n, unsigned size)
         }
 }
 
-/* Moves or fills up to @count elements within a page at once; 0 if that cannot be done here. */
+/* Moves or fills up to @count elements at once; 0 if that cannot be done here. */
 static uint64_t
 bulk(struct string *s, uint64_t count)
 {
@@ -192,16 +220,16 @@ bulk(struct string *s, uint64_t count)
                 return 0;
         if (s->op == STRING_MOVS) {
                 src_at = source(s);
-                count = elements_in_page(s, src_at, count);
-                src = count == 0 ? NULL : soft_host_read(v, src_at, s->size);
+                src = elements_in_page(s, src_at, count) == 0 ? NULL : soft_host_read(v, src_at, s->size);
                 if (src == NULL)
                         return 0;
+                count = elements_at(s, src_at, src, false, count);
         }
         dst_at = destination(s, X86_ACC_W);
-        count = elements_in_page(s, dst_at, count);
-        dst = count == 0 ? NULL : soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
+        dst = elements_in_page(s, dst_at, count) == 0 ? NULL : soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
         if (dst == NULL)
                 return 0;
+        count = elements_at(s, dst_at, dst, true, count);
         if (s->op == STRING_STOS) {
                 fill_up(dst, v->st.gpr[X86_RAX], count, s->size);
         } else {
