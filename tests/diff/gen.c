@@ -569,6 +569,16 @@ is_avoided(const struct gen *g, const struct x86_insn *in, const uint8_t *bytes)
         return g->options->amd && diff_vendor_avoids(in, bytes);
 }
 
+/* Whether EVEX follows the prefixes: a host with AVX-512 may take what stands behind for the rest of an instruction. */
+static bool
+starts_evex(const uint8_t *bytes)
+{
+        while (*bytes == 0x66 || *bytes == 0x67 || *bytes == 0xf0 || *bytes >> 1 == 0xf2 >> 1 || (*bytes & 0xe7) == 0x26 ||
+            *bytes >> 1 == 0x64 >> 1 || *bytes >> 4 == 4)
+                bytes++;
+        return *bytes == 0x62;
+}
+
 /*
  * Changes a bit, for encodings that no table row yields.  What a newer processor would make of
  * it must be known: so nothing that Zydis takes for an instruction and the decoder does not.
@@ -594,7 +604,7 @@ mutate(struct gen *g, struct diff_insn *out)
                 ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_32, ZYDIS_STACK_WIDTH_32);
         else
                 ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-        if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, buf, 15, &zi)))
+        if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, NULL, buf, 15, &zi)) || starts_evex(buf))
                 return false;
         memcpy(out->bytes, buf, out->len);
         out->fix = FIX_NONE;

@@ -309,10 +309,13 @@ is_unreadable_pair(const struct pair *p)
 static void
 settle_int1(const struct pair *p)
 {
-        const struct x86_insn *in = p->insn;
+        uint64_t at = p->ours->rip - DIFF_CODE; /* perhaps inside an instruction, where a branch led */
+        struct x86_insn in;
 
-        if (in && in->map == X86_MAP_1B && in->opcode == 0xf1 && p->ours->vector == X86_VEC_DB &&
-            p->theirs->rip == p->ours->rip + in->len)
+        if (p->ours->vector != X86_VEC_DB || at >= DIFF_DATA_AT - 15 ||
+            x86_decode(p->ours->image + at, 15, diff_mode(p->c), &in) != X86_DECODE_OK)
+                return;
+        if (in.map == X86_MAP_1B && in.opcode == 0xf1 && p->theirs->rip == p->ours->rip + in.len)
                 p->ours->rip = p->theirs->rip;
 }
 
