@@ -189,8 +189,8 @@ host_cpuid(uint32_t leaf, uint32_t subleaf)
         return r;
 }
 
-static uint64_t
-host_xcr0(void)
+uint64_t
+x86_host_xcr0(void)
 {
         uint32_t lo, hi;
 
@@ -221,9 +221,9 @@ host_words(uint32_t word[W_COUNT])
         word[W_80000001_ECX] = r.ecx;
         word[W_80000001_EDX] = r.edx;
         /* What the host's system does not switch on cannot run either. */
-        if (!(host_xcr0() & 2))
+        if (!(x86_host_xcr0() & 2))
                 word[W_1_ECX] &= ~(1u << 26);
-        if ((host_xcr0() & 6) != 6)
+        if ((x86_host_xcr0() & 6) != 6)
                 word[W_1_ECX] &= ~(1u << 28);
 }
 

@@ -62,6 +62,7 @@ uint64_t x86_model_features(const struct x86_cpu_model *model);
 /* Of the host's processor, whatever the engines do with them. */
 uint64_t x86_host_features(void);
 bool x86_host_is_amd(void);
+uint64_t x86_host_xcr0(void); /* what its kernel uses; 0 without XSAVE */
 /* Bits of CR4, EFER and XCR0 that may be set. */
 uint64_t x86_model_cr4(const struct x86_cpu_model *model);
 uint64_t x86_model_efer(const struct x86_cpu_model *model);

@@ -98,6 +98,13 @@ struct diff_case {
         uint8_t image[DIFF_IMAGE_BYTES]; /* with the code in place after diff_layout() */
 };
 
+/* A prefix that says where or how wide, and does not choose the instruction: of address size or segment; REX, in 64-bit mode. */
+static inline bool
+diff_is_address_prefix(uint8_t byte)
+{
+        return byte == 0x67 || (byte & 0xe7) == 0x26 || byte >> 1 == 0x64 >> 1 || byte >> 4 == 4;
+}
+
 /* The mode in which its code is decoded. */
 static inline enum x86_mode
 diff_mode(const struct diff_case *c)

@@ -573,8 +573,7 @@ is_avoided(const struct gen *g, const struct x86_insn *in, const uint8_t *bytes)
 static bool
 starts_evex(const uint8_t *bytes)
 {
-        while (*bytes == 0x66 || *bytes == 0x67 || *bytes == 0xf0 || *bytes >> 1 == 0xf2 >> 1 || (*bytes & 0xe7) == 0x26 ||
-            *bytes >> 1 == 0x64 >> 1 || *bytes >> 4 == 4)
+        while (*bytes == 0x66 || *bytes == 0xf0 || *bytes >> 1 == 0xf2 >> 1 || diff_is_address_prefix(*bytes))
                 bytes++;
         return *bytes == 0x62;
 }

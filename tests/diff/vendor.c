@@ -157,7 +157,7 @@ is_prefixed_0f01(const uint8_t *bytes, uint8_t modrm, uint8_t other)
         for (; *bytes != 0x0f; bytes++) {
                 bool known = *bytes == 0x66 || *bytes == 0xf2 || *bytes == 0xf3;
 
-                if (!known && *bytes != 0x67 && (*bytes & 0xe7) != 0x26 && *bytes >> 1 != 0x64 >> 1 && *bytes >> 4 != 4)
+                if (!known && !diff_is_address_prefix(*bytes))
                         return false;
                 prefix |= known;
         }

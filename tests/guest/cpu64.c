@@ -586,7 +586,7 @@ test_user_loops(u64 border)
         (void)USER_AT(user_walk_sum, border - 4096, 1025, 0);
         check("user-loop-sum-leaves-memory-cr2", last.cr2, border + 4096);
         (void)USER_AT(user_walk, (1ul << 47) - 8, 8, 0);
-        check("user-loop-not-canonical", outcome(), PF(4));
+        check("user-loop-below-the-hole", outcome(), PF(4));
         (void)USER_AT(user_walk_copy, border - 4096, 512, 0);
         half = 0;
         for (u64 n = 0; n < 512; n++)

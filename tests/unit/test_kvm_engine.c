@@ -316,19 +316,6 @@ round_trip(struct rig *rig)
 #define XCR0_AVX  4u
 #define XCR0_PKRU 0x200u
 
-/* What the host's kernel uses, and KVM offers no more than that; 0 without XSAVE. */
-static uint64_t
-host_xcr0(void)
-{
-        uint32_t a = 1, b, c = 0, d;
-
-        __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
-        if (!(c >> 27 & 1)) /* OSXSAVE */
-                return 0;
-        __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-        return a | (uint64_t)d << 32;
-}
-
 static void
 kvm_avx_and_pkru_come_back(void **state)
 {
@@ -336,7 +323,7 @@ kvm_avx_and_pkru_come_back(void **state)
         uint64_t offered;
 
         assert_int_equal(start(rig), 0);
-        offered = x86_model_xcr0(rig->model) & host_xcr0(); /* PKRU is in the model because the soft engine has it anyway */
+        offered = x86_model_xcr0(rig->model) & x86_host_xcr0(); /* PKRU is in the model because the soft engine has it anyway */
         if (!(offered & XCR0_AVX))
                 skip();
         x86_state_reset(rig->st, 0);

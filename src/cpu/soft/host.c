@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the soft engine asks of its host. */
 #include "cpu/soft/run.h"
+#include "x86/cpuid.h"
 
 #include <cpuid.h>
 #include <errno.h>
@@ -29,12 +30,7 @@ soft_run_probe_host(struct soft_engine *e)
 {
         unsigned a, b, c, d;
 
-        if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_OSXSAVE)) {
-                uint32_t low, high;
-
-                __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-                e->xsave_mask = low & XFEATURE_X87_SSE_AVX;
-        }
+        e->xsave_mask = x86_host_xcr0() & XFEATURE_X87_SSE_AVX;
         e->mirror_maps_max = mirror_maps_max();
         e->bmi2 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_BMI2);
 }

@@ -19,7 +19,7 @@ tr_loop_found(const struct tr *t)
                 return false;
         if (last->desc->class != X86_CLASS_JCC && last->desc->class != X86_CLASS_JMP)
                 return false;
-        return tr_wrap_rip(t, last, t->rip_of[t->count] + (uint64_t)last->imm) == t->b->vaddr;
+        return tr_leads_back(t, last, t->rip_of[t->count]);
 }
 
 static bool

@@ -153,6 +153,12 @@ tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip)
         return i->opsize == 2 ? rip & 0xffff : (uint32_t)rip;
 }
 
+bool
+tr_leads_back(const struct tr *t, const struct x86_insn *i, gva_t next)
+{
+        return tr_wrap_rip(t, i, next + (uint64_t)i->imm) == t->b->vaddr;
+}
+
 /* ---- decoding ---- */
 
 struct tr_source {
@@ -248,7 +254,7 @@ tr_goes_on(const struct tr *t, const struct x86_insn *i, gva_t next)
 {
         if (i->desc->class != X86_CLASS_JCC || t->eng->cover != NULL)
                 return false;
-        return i->imm > 0 || ((t->mode & SOFT_MODE_HEAD) && tr_wrap_rip(t, i, next + (uint64_t)i->imm) != t->b->vaddr);
+        return i->imm > 0 || ((t->mode & SOFT_MODE_HEAD) && !tr_leads_back(t, i, next));
 }
 
 /* Decodes the block.  False: its first instruction needs the next page, which is not there. */

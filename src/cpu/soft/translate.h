@@ -147,6 +147,8 @@ void tr_flags_note(struct tr *t);      /* the host may raise an exception here: 
 struct tr_cold *tr_cold_add(struct tr *t, int kind, uint8_t *from);
 void tr_raise(struct tr *t, unsigned vector);
 gva_t tr_wrap_rip(const struct tr *t, const struct x86_insn *i, uint64_t rip);
+/* Whether branch @i, which ends at @next, leads to the block's own start. */
+bool tr_leads_back(const struct tr *t, const struct x86_insn *i, gva_t next);
 
 /* Has @thunk run and come back here, or behind what it is told.  T1 is lost; T0 is argument and result. */
 void tr_jump_thunk(struct tr *t, const uint8_t *thunk);
