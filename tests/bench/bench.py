@@ -34,6 +34,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..'))
 import freebsd  # noqa: E402
+import hostmemory  # noqa: E402
 import network  # noqa: E402
 import programs  # noqa: E402
 import startup  # noqa: E402
@@ -43,6 +44,8 @@ from parts import Skip  # noqa: E402
 
 WORKLOADS = ['integer', 'queens', 'sort', 'chase', 'scalar', 'bodies', 'packed', 'x87', 'memory', 'syscalls', 'faults',
              'switches', 'forkexec']
+GUEST_MIB = 512
+OWN_MIB = 256  # what an engine may use beside it
 LINE = re.compile(r'bench (\w+) ([0-9.]+) (\d+)')
 
 
@@ -85,7 +88,7 @@ class Bench:
         wanted = [w for w in self.args.workloads.split(',') if w]
         return [n for n in names if not wanted or n in wanted]
 
-    def command(self, machine, words, cpus=1, memory=512, initrd=None, disk=None, tap=None):
+    def command(self, machine, words, cpus=1, memory=GUEST_MIB, initrd=None, disk=None, tap=None):
         """What runs Linux with its console on standard output; @words are its command line, @memory in MiB."""
         g = self.args.guest
         line = f'console=ttyS0 quiet panic=-1 {words}'
@@ -103,8 +106,9 @@ class Bench:
                 (['-s', f'5,virtio-net,{tap}'] if tap else []) +
                 [x for o in self.args.o for x in ('-o', o)] + [f'bench{os.getpid()}'])
 
-    def run_command(self, machine, command):
-        """Wall seconds, and what it printed."""
+    def run_command(self, machine, command, memory=GUEST_MIB):
+        """Wall seconds, and what it printed; @memory: of the guest, in MiB."""
+        hostmemory.touch(memory + OWN_MIB)
         start = time.monotonic()
         p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, timeout=self.args.timeout)
@@ -185,15 +189,16 @@ class Bench:
 
     def table(self):
         for group, rows in self.groups.items():
-            print(f'\n{group}, median of {self.args.rounds}; ratio: how many times as fast as {self.rival}')
-            print(f'  {"":28} {"native":>10} {"bhyve":>10} {self.rival:>10} {"ratio":>10} {"% of native":>12}')
+            print(f'\n{group}, median of {self.args.rounds}; ratio: how many times as fast as {self.rival}, and as that the host itself')
+            print(f'  {"":28} {"native":>10} {"bhyve":>10} {self.rival:>10} {"ratio":>10} {"of native":>10} {"% of native":>12}')
             better, native = [], []
             for name, median, less in rows:
                 host, ours, theirs = (median.get(m, float('nan')) for m in ('host', 'bhyve', 'qemu'))
                 better.append(ratio(theirs, ours) if less else ratio(ours, theirs))
                 native.append(100 * (ratio(host, ours) if less else ratio(ours, host)))
-                print(f'  {name:28} {cell(host):>10} {cell(ours):>10} {cell(theirs):>10} {cell(better[-1], 2):>10} {cell(native[-1], 0):>12}')
-            print(f'  {"geometric mean":61} {cell(geomean(better), 2):>10} {cell(geomean(native), 0):>12}')
+                most = cell(ratio(theirs, host) if less else ratio(host, theirs), 2)
+                print(f'  {name:28} {cell(host):>10} {cell(ours):>10} {cell(theirs):>10} {cell(better[-1], 2):>10} {most:>10} {cell(native[-1], 0):>12}')
+            print(f'  {"geometric mean":61} {cell(geomean(better), 2):>10} {"":10} {cell(geomean(native), 0):>12}')
 
     def smp(self):
         """Two busy processes on one processor and on two; the host, held to as many, shows what its cores can give."""
@@ -295,6 +300,7 @@ def engines(args):
 
 def main():
     args = parse_args()
+    print(hostmemory.describe())
     for engine in engines(args):
         print(f'\nengine {engine}')
         measure(args, engine)

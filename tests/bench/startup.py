@@ -5,6 +5,8 @@ import statistics
 import subprocess
 import time
 
+import hostmemory
+
 # A Multiboot kernel whose first instructions send one byte to the serial port and stop.
 FIRST = '''
         .section .multiboot, "a"
@@ -58,6 +60,7 @@ def first_instruction(bench):
     times = {m: [] for m in commands}
     for _ in range(rounds):
         for m, command in commands.items():
+            hostmemory.touch(256)
             times[m].append(1000 * byte_seconds(command))
     print(f'\nstart to the first byte of a guest of 1 GiB, ms (median of {rounds}; QEMU goes through its BIOS)')
     for m, t in times.items():
@@ -70,7 +73,8 @@ def touch(bench):
     print('\nmemory, ns for each page of 4 KiB: first touch in the guest\'s life, and again')
     for machine in bench.machines():
         for memory in 512, 4096:
-            words = bench.run_command(machine, bench.command(machine, 'rdinit=/addedinit', memory=memory, initrd=initrd))[1].split()
+            command = bench.command(machine, 'rdinit=/addedinit', memory=memory, initrd=initrd)
+            words = bench.run_command(machine, command, memory)[1].split()
             at = [i for i, w in enumerate(words) if w == 'touch']
             ns = [1e9 * float(words[i + 1]) / int(words[i + 2]) for i in at]
             print(f'  {machine:8} {memory:5} MiB  ' + '  '.join(f'{n:8.0f}' for n in ns))
