@@ -40,6 +40,9 @@ static struct fault last;
 static u64 resume; /* where a fault goes on; 0: where it was */
 static u64 resume_sp;
 static u64 steps;
+static u64 ticks; /* timer interrupts until user code ends; 0: it does not */
+
+#define TIMER_VECTOR 0x42
 
 #define READS(name)                                                                                \
         static u64 read_##name(void)                                                               \
@@ -72,17 +75,17 @@ trap(struct frame *f)
                 __asm__ volatile("mov %0, %%dr6" : : "r"(0xffff0ff0ul));
                 steps++;
         }
-        if (f->vector == 0x80) {
+        if (f->vector >= 0x30 && f->vector != 0x80)
+                *(volatile u32 *)0xfee000b0 = 0; /* end of interrupt */
+        if (f->vector == 0x80 || (f->vector == TIMER_VECTOR && ticks != 0 && --ticks == 0)) {
                 f->rip = (u64)user_back;
                 f->cs = 8;
                 f->ss = 0x10;
                 f->rsp = (u64)interrupt_stack + 4096;
-                return;
+                f->rflags &= ~0x200ul;
         }
-        if (f->vector >= 0x30) {
-                *(volatile u32 *)0xfee000b0 = 0; /* end of interrupt */
+        if (f->vector >= 0x30)
                 return;
-        }
         if (resume != 0) {
                 f->rip = resume;
                 f->cs = 8;
@@ -449,6 +452,47 @@ test_user_mode(void)
         check("user-reads-supervisor-page", last.vector << 32 | last.error, 14ul << 32 | 5);
         page_l3[0] |= U;
         __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
+}
+
+USER_CODE(user_spin, "sti; 1: jmp 1b");
+USER_CODE(user_spin_two, "sti; 1: inc %rax; jmp 2f; nop; 2: dec %rbx; jmp 1b");
+USER_CODE(user_spin_flags, "sti; xor %eax, %eax; 1: dec %rax; jne 1b; jmp 1b");
+USER_CODE(user_spin_carry, "sti; xor %eax, %eax; 1: adc %rax, %rbx; jc 1b; jmp 1b");
+USER_CODE(user_spin_load, "mov $0x4000a000, %ecx; sti; 1: add (%rcx), %rax; add 8(%rcx), %rbx; jmp 1b");
+USER_CODE(user_spin_store, "sti; 1: incl 0x400(%rip); jmp 1b"); /* to the page of the code: each comes to C */
+USER_CODE(user_spin_call, "sti; 1: call 2f; jmp 1b; 2: ret");
+USER_CODE(user_spin_string, "mov $0x4000a800, %ebx; sti; 1: mov %rbx, %rdi; mov $9, %ecx; rep stosb; jmp 1b");
+USER_CODE(user_spin_cpuid, "sti; 1: xor %eax, %eax; cpuid; jmp 1b");
+
+/* A timer's interrupts come through, whatever loop a program is in. */
+static void
+test_user_spins(void)
+{
+#define SPIN(name) { #name, user_##name, user_##name##_end }
+        static const struct {
+                const char *name;
+                const u8 *from, *end;
+        } loops[] = { SPIN(spin), SPIN(spin_two), SPIN(spin_flags), SPIN(spin_carry), SPIN(spin_load), SPIN(spin_store), SPIN(spin_call),
+                SPIN(spin_string), SPIN(spin_cpuid) };
+#undef SPIN
+        volatile u32 *apic = (volatile u32 *)0xfee00000;
+        u64 flags;
+
+        map(10, FRAME(10) | P | W | U);
+        __asm__ volatile("pushfq; pop %0" : "=r"(flags));
+        __asm__ volatile("push %0; popfq" : : "r"(flags | 3ul << 12) : "memory", "cc"); /* IOPL 3: STI is theirs */
+        apic[0x3e0 / 4] = 0xb; /* by 1 */
+        for (unsigned n = 0; n < sizeof(loops) / sizeof(loops[0]); n++) {
+                ticks = 20;
+                apic[0x320 / 4] = 0x20000 | TIMER_VECTOR;
+                apic[0x380 / 4] = 500000;
+                (void)user(loops[n].from, loops[n].end, 0x2b);
+                apic[0x380 / 4] = 0;
+                check(loops[n].name, last.vector << 32 | ticks, (u64)TIMER_VECTOR << 32);
+                resume = 0;
+        }
+        __asm__ volatile("push %0; popfq" : : "r"(flags) : "memory", "cc");
+        __asm__ volatile("sti; nop; nop; cli" ::: "memory"); /* one may be waiting still */
 }
 
 /* What user code that accesses memory is told, in PAGE(40). */
@@ -1306,6 +1350,7 @@ main(void)
         test_interrupts();
         test_user_mode();
         test_user_places();
+        test_user_spins();
         test_user_memory();
         test_user_memory_pages();
         test_user_spaces();

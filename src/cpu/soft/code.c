@@ -379,7 +379,8 @@ soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to
         if (to->incoming != NULL)
                 to->incoming->prev_in = &x->next_in;
         to->incoming = x;
-        code_patch(x->patch, e->code_x - e->code_w, x->flags_saved ? to->entry_saved : to->entry);
+        code_patch(x->patch, e->code_x - e->code_w,
+            to == x->block && x->turn != NULL ? x->turn : x->flags_saved ? to->entry_saved : to->entry);
 }
 
 static void
@@ -389,6 +390,18 @@ code_unlink(struct soft_exit *x)
         if (x->next_in != NULL)
                 x->next_in->prev_in = x->prev_in;
         x->to = NULL;
+}
+
+void
+soft_code_unlink_exits(struct soft_engine *e, struct soft_block *b)
+{
+        soft_lock_acquire(&e->lock);
+        for (struct soft_exit *x = b->exits; x != NULL; x = x->next)
+                if (x->to != NULL) {
+                        code_unlink(x);
+                        code_patch(x->patch, e->code_x - e->code_w, x->stub);
+                }
+        soft_lock_release(&e->lock);
 }
 
 /* Takes @b out of everything that leads to it.  Who is inside may go on, also to where it is linked. */

@@ -32,8 +32,15 @@
 #define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself */
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 #define SOFT_MODE_MOVES  0x2000u /* of a block only: fits any linear page; translated code knows it by code_page */
-#define SOFT_MODE_HEAD   0x8000u /* of a block only: backward jumps lead to it, so it looks at `kick` first */
+#define SOFT_MODE_HEAD   0x8000u /* of a block only: backward jumps lead to it */
 #define SOFT_MODE_MIRROR 0x4000u /* of a block only: accesses memory by mirrors, see mirror.h */
+
+/* Whether loops of user code look at `kick` too: ThreadSanitizer holds signals back until its thread calls C. */
+#ifdef __SANITIZE_THREAD__
+#define SOFT_USER_LOOKS true
+#else
+#define SOFT_USER_LOOKS false
+#endif
 
 struct soft_block;
 struct soft_cover;
@@ -54,6 +61,7 @@ struct soft_exit {
         struct soft_exit *next;       /* of block->exits */
         uint8_t *patch;               /* the 4-byte displacement, in the writable mapping */
         uint8_t *stub;                /* where it leads while not linked, executable mapping */
+        uint8_t *turn;                /* of a loop's block: where its next turn starts, see tr_loop.c; NULL in others */
         gva_t target;
         bool flags_dead;              /* it does not hand over the arithmetic flags */
         bool flags_saved;             /* it hands them over in flags_saved */
@@ -106,8 +114,13 @@ struct soft_jump {
 
 #define SOFT_JUMP_BITS 18
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
-/* An address of another slot: no address looked up in this one equals it, canonical or not. */
-#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) == 0) << SOFT_JUMP_LOW)
+/*
+ * A jump is in its address's slot or in that one's neighbour, its pair: translated code looks into the first, a thunk
+ * into the second.
+ */
+#define SOFT_JUMP_PAIR(slot) ((slot) ^ 1)
+/* An address of another pair of slots: no address looked up in this one equals it, canonical or not. */
+#define SOFT_JUMP_NONE(slot) ((gva_t)((slot) < 2) << (SOFT_JUMP_LOW + 1))
 
 /*
  * Bits 2 and up, so that the return addresses of neighbouring calls differ, and to them the
@@ -147,8 +160,9 @@ struct soft_thunks {
         uint8_t *sys;         /* r11 insn: comes back */
         uint8_t *sys_end;     /* r11 insn, r10 rip: jumped to */
         uint8_t *link;        /* r11 struct soft_exit: jumped to */
-        uint8_t *lookup;      /* r11 guest rip: jumped to */
+        uint8_t *lookup;      /* r11 guest rip: jumped to.  Not in its slot of the jump cache; flags are saved, or dead */
         uint8_t *lookup_indirect; /* the same for an indirect branch: scratch[2] its rip, scratch[3] what undoes its effect on RSP */
+        uint8_t *lookup_step; /* the same for a single step: does not look into the jump cache */
         uint8_t *leave;       /* r11 guest rip: jumped to; to the dispatcher */
         uint8_t *raise;       /* r10 rip, r11 vector */
         uint8_t *unwind;      /* where a raised exception goes on */
@@ -312,6 +326,8 @@ void soft_code_faulted(struct soft_engine *e, gpa_t gpa);
 bool soft_code_mirrored(const struct soft_engine *e, gpa_t gpa);
 void soft_code_insert(struct soft_engine *e, struct soft_block *b);
 void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);
+/* The block's jumps lead to C, until they are linked again.  Takes the lock. */
+void soft_code_unlink_exits(struct soft_engine *e, struct soft_block *b);
 /* Kills the blocks read from [gpa, gpa + len).  True if there are any, or were until the page's last store.  Takes the lock. */
 bool soft_code_written(struct soft_engine *e, gpa_t gpa, uint64_t len);
 /* The block whose code holds @host, or NULL. */
@@ -368,8 +384,9 @@ struct soft_jump *soft_jumps_create(void); /* an empty cache; NULL: no memory */
 void soft_jumps_destroy(struct soft_jump *jumps); /* NULL is allowed */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
 void soft_jump_forget_dead(struct soft_cpu *v); /* those to blocks that died; lock held */
-/* run.c */
+/* kick.c: makes @v leave translated code soon; any thread. */
 void soft_kick(struct soft_cpu *v);
+/* Gives translated code the jump cache again, unless a kick is waiting: pairs with soft_kick(). */
 void soft_jumps_arm(struct soft_cpu *v);
 void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
 /* Called when @gpa's page gets its first code: writes to it must be seen from now on. */

@@ -232,6 +232,7 @@ emit_alu_imm(struct emit *e, int w, unsigned ext, unsigned reg, int32_t imm)
 #define ALU_OR  1u
 #define ALU_AND 4u
 #define ALU_SUB 5u
+#define ALU_XOR 6u
 #define ALU_CMP 7u
 
 #define CC_O  0x0u

@@ -115,6 +115,7 @@ soft_faults_install(void)
 {
         struct sigaction sa = { .sa_sigaction = host_fault, .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK };
 
+        sigaddset(&sa.sa_mask, SOFT_KICK_SIGNAL);
         for (unsigned i = 0; i < ARRAY_LEN(host_signals); i++) {
                 struct sigaction old;
 

@@ -155,7 +155,15 @@ tlb_destroy(struct tlb *t)
 
 /* ---- jump caches ---- */
 
-/* An empty cache: all zeros, but for the slot of address 0.  Memory comes with the first use of each page. */
+/* Empty slots are all zeros, but for the pair of address 0. */
+static void
+jumps_begin(struct soft_jump *j)
+{
+        j[0].address = SOFT_JUMP_NONE(0);
+        j[1].address = SOFT_JUMP_NONE(1);
+}
+
+/* An empty cache.  Memory comes with the first use of each page. */
 struct soft_jump *
 soft_jumps_create(void)
 {
@@ -164,7 +172,7 @@ soft_jumps_create(void)
         if (j == NULL)
                 return NULL;
         (void)madvise(j, JUMP_BYTES, MADV_NOHUGEPAGE);
-        j[0].address = SOFT_JUMP_NONE(0);
+        jumps_begin(j);
         return j;
 }
 
@@ -189,7 +197,7 @@ jumps_resize(struct jumps *j, bool huge)
         if (madvise(j->slot, JUMP_BYTES, MADV_DONTNEED) != 0)
                 memset(j->slot, 0, JUMP_BYTES);
         (void)madvise(j->slot, JUMP_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-        j->slot[0].address = SOFT_JUMP_NONE(0);
+        jumps_begin(j->slot);
 }
 
 /* True if there was anything in it. */
@@ -207,21 +215,40 @@ jumps_clear(struct jumps *j)
                 }
                 j->used[w] = 0;
         }
-        j->slot[0].address = SOFT_JUMP_NONE(0);
+        jumps_begin(j->slot);
         return any;
-}
-
-static void
-jumps_set(struct jumps *j, unsigned slot, gva_t address, uint8_t *code)
-{
-        j->used[(slot >> JUMP_CHUNK_BITS) / 64] |= 1ull << (slot >> JUMP_CHUNK_BITS) % 64;
-        j->slot[slot] = (struct soft_jump){ address, code };
 }
 
 static void
 jumps_forget(struct jumps *j, unsigned slot)
 {
         j->slot[slot] = (struct soft_jump){ SOFT_JUMP_NONE(slot), NULL };
+}
+
+static void
+jumps_forget_address(struct jumps *j, gva_t address)
+{
+        unsigned slot = soft_jump_slot(address);
+
+        if (j->slot[slot].address == address)
+                jumps_forget(j, slot);
+        if (j->slot[SOFT_JUMP_PAIR(slot)].address == address)
+                jumps_forget(j, SOFT_JUMP_PAIR(slot));
+}
+
+/* What is in the address's slot goes to the other of the pair: it is as much at home there. */
+static void
+jumps_set(struct jumps *j, gva_t address, uint8_t *code)
+{
+        unsigned slot = soft_jump_slot(address);
+        struct soft_jump *first = &j->slot[slot], *second = &j->slot[SOFT_JUMP_PAIR(slot)];
+
+        j->used[(slot >> JUMP_CHUNK_BITS) / 64] |= 1ull << (slot >> JUMP_CHUNK_BITS) % 64;
+        if (first->code != NULL && first->address != address)
+                *second = *first;
+        else if (second->address == address)
+                jumps_forget(j, SOFT_JUMP_PAIR(slot));
+        *first = (struct soft_jump){ address, code };
 }
 
 static void
@@ -304,24 +331,21 @@ jumps_drop_page(struct jumps *j, gva_t page)
 
                 if ((j->slot[slot].address & ~PAGE_MASK) == page)
                         jumps_forget(j, slot);
+                if ((j->slot[SOFT_JUMP_PAIR(slot)].address & ~PAGE_MASK) == page)
+                        jumps_forget(j, SOFT_JUMP_PAIR(slot));
         }
-        for (gva_t before = page - X86_INSN_MAX + 1; before != page; before++) {
-                unsigned slot = soft_jump_slot(before);
-
-                if (j->slot[slot].address == before)
-                        jumps_forget(j, slot);
-        }
+        for (gva_t before = page - X86_INSN_MAX + 1; before != page; before++)
+                jumps_forget_address(j, before);
 }
 
 void
 soft_jump_forget(struct soft_cpu *v, gva_t address)
 {
         struct soft_mmu *m = v->mmu;
-        unsigned slot = soft_jump_slot(address);
 
-        jumps_forget(&m->kernel_jumps, slot);
+        jumps_forget_address(&m->kernel_jumps, address);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
-                jumps_forget(&m->aspace[i].jumps, slot);
+                jumps_forget_address(&m->aspace[i].jumps, address);
 }
 
 static void
@@ -357,8 +381,7 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
         code_filter_add(m, address + X86_INSN_MAX);
         if (it->large)
                 large_add(m, address);
-        jumps_set(v->mode & SOFT_MODE_USER ? &m->current->jumps : &m->kernel_jumps, soft_jump_slot(address), address,
-            code);
+        jumps_set(v->mode & SOFT_MODE_USER ? &m->current->jumps : &m->kernel_jumps, address, code);
 }
 
 static void

@@ -200,7 +200,8 @@ soft_mode_update(struct soft_cpu *v)
                 soft_jump_flush(v);
         }
         v->mode = mode;
-        soft_mmu_select(v);
+        atomic_store_explicit(&v->run->in_user, mode & SOFT_MODE_USER, memory_order_relaxed);
+        soft_mmu_select(v); /* and soft_jumps_arm(), which looks at `kick` */
 }
 
 void
@@ -210,26 +211,6 @@ soft_ac_update(struct soft_cpu *v)
 }
 
 /* ---- finding code ---- */
-
-/*
- * Makes @v leave translated code soon; any thread.  Direct jumps look at
- * `kick`; indirect ones find an empty jump cache and call C, which looks.
- */
-void
-soft_kick(struct soft_cpu *v)
-{
-        __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
-        __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
-}
-
-/* Gives translated code the jump cache again, unless a kick is waiting: pairs with soft_kick. */
-void
-soft_jumps_arm(struct soft_cpu *v)
-{
-        __atomic_store_n(&v->jump_cache, v->one_block ? v->engine->no_jumps : v->jumps, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST))
-                __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
-}
 
 enum stale { STALE_JUMPS, STALE_ALL_JUMPS, STALE_WATCH };
 
@@ -407,7 +388,7 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         if (b == NULL || soft_check_due(v, b))
                 return NULL;
         soft_jump_set(v, rip, b->entry_far);
-        return b->entry_far;
+        return v->kick ? NULL : b->entry_far;
 }
 
 static void
@@ -492,7 +473,7 @@ soft_call_link(struct soft_cpu *v, struct soft_exit *x)
             !(b->flags_in && x->flags_dead))
                 soft_code_link(e, x, b);
         soft_lock_release(&e->lock);
-        return b->entry_far;
+        return v->kick ? NULL : b->entry_far; /* b may be a loop, which does not look */
 }
 
 /* ---- helpers called by translated code ---- */
@@ -546,10 +527,20 @@ soft_call_sys(struct soft_cpu *v, const struct x86_insn *insn)
         return 1;
 }
 
+/* What the jump cache has for @address, or NULL. */
+static const uint8_t *
+cached_code(const struct soft_cpu *v, gva_t address)
+{
+        const struct soft_jump *first = &v->jumps[soft_jump_slot(address)];
+        const struct soft_jump *second = &v->jumps[SOFT_JUMP_PAIR(soft_jump_slot(address))];
+
+        return first->address == address ? first->code : second->address == address ? second->code : NULL;
+}
+
 const uint8_t *
 soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
 {
-        const struct soft_jump *j;
+        const uint8_t *code;
         bool step = v->mode & SOFT_MODE_STEP; /* POPF may end stepping, yet its own trap is due */
 
         soft_flags_in(v);
@@ -566,10 +557,8 @@ soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn)
             (v->intr_hint && (v->st.rflags & X86_FL_IF)) ||
             v->st.pending_dbg || (v->st.nmi_pending && !v->st.nmi_blocked))
                 return NULL;
-        j = &v->jumps[soft_jump_slot(v->st.rip)];
-        if (j->address == v->st.rip)
-                return j->code;
-        return soft_call_lookup(v, v->st.rip);
+        code = cached_code(v, v->st.rip);
+        return code != NULL ? code : soft_call_lookup(v, v->st.rip);
 }
 
 void
@@ -773,14 +762,14 @@ guest_breakpoint(struct soft_cpu *v)
 static const uint8_t *
 entry_code(struct soft_cpu *v, enum soft_left *ret_left)
 {
-        const struct soft_jump *j = &v->jumps[soft_jump_slot(v->st.rip)];
         /* A kick may mean that the cache is stale. */
         bool cached = !(v->mode & SOFT_MODE_STEP) && !v->kick && !soft_observe_traces(v);
+        const uint8_t *code = cached ? cached_code(v, v->st.rip) : NULL;
         struct soft_block *b = NULL;
 
         *ret_left = SOFT_LEFT_NORMAL;
-        if (cached && j->address == v->st.rip)
-                return j->code;
+        if (code != NULL)
+                return code;
         *ret_left = (enum soft_left)v->engine->thunks.guard(v, guarded_find, &b);
         if (*ret_left != SOFT_LEFT_NORMAL || b == NULL)
                 return NULL;
@@ -799,6 +788,12 @@ enter_code(struct soft_cpu *v, enum soft_left *ret_left)
         if (v->check != NULL && !(v->mode & SOFT_MODE_STEP) && soft_check_run(v, ret_left))
                 return true;
         soft_world_enter(v);
+        /* Loops of user code do not look, and who kicked before we were inside did not stop us. */
+        if ((v->mode & (SOFT_MODE_USER | SOFT_MODE_STEP)) == SOFT_MODE_USER && __atomic_load_n(&v->kick, __ATOMIC_SEQ_CST)) {
+                soft_world_leave(v);
+                *ret_left = SOFT_LEFT_EVENT;
+                return false;
+        }
         code = entry_code(v, ret_left);
         if (code != NULL) {
                 v->st.shadow_ss = v->st.shadow_sti = 0;
@@ -926,6 +921,7 @@ soft_run(struct cpu *cpu, struct cpu_exit *ret_exit)
         if (soft_current != v) {
                 syscall(SYS_arch_prctl, ARCH_SET_GS, v);
                 block_handlers();
+                soft_kick_listen(v);
                 soft_current = v;
         }
         soft_fpu_get(v);
@@ -1055,7 +1051,7 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
                 error = soft_cover_create(config, &e->cover);
         if (error == 0)
                 error = soft_observe_start(e, &e->observer);
-        if (error == 0 && (soft_observe_profiles(e->observer) || !(e->disabled & SOFT_OFF_MIRROR)))
+        if (error == 0)
                 error = soft_ticker_start(e, soft_observe_profiles(e->observer), &e->ticker);
         if (error != 0) {
                 soft_destroy((struct cpu_engine *)(void *)e);
@@ -1063,6 +1059,7 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
         }
         mem_set_written_hook(mem, soft_written_hook, e);
         soft_faults_install();
+        soft_kick_install();
         *ret_engine = (struct cpu_engine *)(void *)e;
         return 0;
 }

@@ -19,6 +19,9 @@ struct soft_run {
         _Atomic bool in_run;          /* inside cpu_run() */
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */
         _Atomic uint32_t passes;      /* times it went into translated code, and out: odd inside */
+        _Atomic bool in_user;         /* at CPL 3 */
+        _Atomic bool stopping;        /* a signal is on its way */
+        _Atomic int thread;           /* that runs it, as tgkill() wants it */
 
         uint8_t signal_stack[SOFT_SIGNAL_STACK]; /* for signals in translated code, where RSP is the guest's */
 
@@ -106,6 +109,14 @@ void soft_jumps_stale(struct soft_engine *e, gva_t address);
 void soft_jumps_stale_dead(struct soft_engine *e);
 /* All blocks died. */
 void soft_jumps_stale_all(struct soft_engine *e);
+
+/* ---- kick.c ---- */
+
+#define SOFT_KICK_SIGNAL SIGUSR1
+/* After soft_faults_install(). */
+void soft_kick_install(void);
+/* This thread runs @v from now on. */
+void soft_kick_listen(struct soft_cpu *v);
 
 /* ---- world.c: who is in translated code ---- */
 

@@ -247,17 +247,44 @@ thunk_goto_rax(struct emit *e)
         thunk_emit_leave(e, SOFT_LEFT_NORMAL, true);
 }
 
+static void
+emit_jump_c(struct emit *e, uintptr_t fn)
+{
+        thunk_store_regs(e);
+        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
+        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
+        emit_call_c(e, fn);
+        thunk_goto_rax(e);
+}
+
 /* Jumped to, with one argument in r11 for fn(v, r11). */
 static uint8_t *
 thunk_jump_c(struct emit *e, uintptr_t fn)
 {
         uint8_t *start = thunk_align(e);
 
-        thunk_store_regs(e);
-        emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
-        emit_mov_rr(e, EMIT_W, H_RSI, H_R11);
-        emit_call_c(e, fn);
-        thunk_goto_rax(e);
+        emit_jump_c(e, fn);
+        return start;
+}
+
+/* The same with a guest address in r11, which is jumped to if the jump cache has it in the second place to look at. */
+static uint8_t *
+thunk_lookup(struct emit *e, uintptr_t fn)
+{
+        uint8_t *start = thunk_align(e), *absent;
+
+        emit_mov_rr(e, EMIT_W, H_R10, H_R11);
+        emit_rr(e, EMIT_W, 0xc1, 5, H_R10); /* shr */
+        emit8(e, SOFT_JUMP_SHIFT);
+        emit_rm(e, EMIT_D, 0x8d, H_R10, H_R10, H_R11, 4, 0); /* lea: see soft_jump_slot */
+        emit_alu_imm(e, EMIT_D, ALU_AND, H_R10, (SOFT_JUMP_COUNT - 1) * sizeof(struct soft_jump));
+        emit_alu_imm(e, EMIT_D, ALU_XOR, H_R10, SOFT_JUMP_PAIR(0) * sizeof(struct soft_jump));
+        emit_gs(e, EMIT_W, 0x03, H_R10, OFF(jump_cache));
+        emit_rm(e, EMIT_W, 0x3b, H_R11, H_R10, -1, 1, 0);
+        absent = emit_jcc32(e, CC_NE);
+        emit_rm(e, EMIT_D, 0xff, 4, H_R10, -1, 1, offsetof(struct soft_jump, code)); /* jmp */
+        emit_fix32(absent, e->p);
+        emit_jump_c(e, fn);
         return start;
 }
 
@@ -391,8 +418,9 @@ soft_thunks_emit(struct soft_engine *eng)
         t->sys = thunk_sys(&e);
         t->sys_end = thunk_sys_end(&e);
         t->link = thunk_jump_c(&e, (uintptr_t)soft_call_link);
-        t->lookup = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
-        t->lookup_indirect = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
+        t->lookup = thunk_lookup(&e, (uintptr_t)soft_call_lookup);
+        t->lookup_indirect = thunk_lookup(&e, (uintptr_t)soft_call_lookup_indirect);
+        t->lookup_step = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
         t->leave = thunk_leave(&e);
         t->raise = thunk_raise(&e);
         t->unwind = thunk_unwind(&e);

@@ -5,7 +5,7 @@
  * A jump within the page (of 4 KiB, or where code is mapped by large pages of 2 MiB) is
  * linked: its displacement is patched to the target block once that exists.  Every other goes through the vCPU's jump cache by
  * linear address, which is emptied whenever a mapping of code changes.
- * Blocks that backward jumps are linked to look at `kick` first; for other jumps a kick takes the jump cache away.
+ * kick.c tells how a vCPU is got out of that.
  */
 #include "base/util.h"
 #include "cpu/soft/translate.h"
@@ -41,7 +41,7 @@ tr_exit_slot(struct tr *t, gva_t target)
 }
 
 /* @field: the displacement of a jump to @target, aligned. */
-static void
+static struct soft_exit *
 tr_linked(struct tr *t, gva_t target, bool dead, bool backward, uint8_t *field)
 {
         struct tr_cold *c = tr_cold_add(t, COLD_EXIT, field);
@@ -54,6 +54,14 @@ tr_linked(struct tr *t, gva_t target, bool dead, bool backward, uint8_t *field)
         c->arg = (uint64_t)(uintptr_t)x;
         if (x->flags_dead)
                 c->flags = TR_FLAGS_DEAD;
+        return x;
+}
+
+struct soft_exit *
+tr_jump_linked(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward)
+{
+        tr_align_patch(t, cc == TR_ALWAYS ? 1 : 2);
+        return tr_linked(t, target, dead, backward, cc == TR_ALWAYS ? emit_jmp32(&t->e) : emit_jcc32(&t->e, cc));
 }
 
 /* T1: what the jump cache has for the guest address in T0; compares the two. */
@@ -137,8 +145,6 @@ tr_flags_leave(struct tr *t, bool dead)
 void
 tr_exit(struct tr *t, gva_t target, bool dead, bool backward)
 {
-        struct emit *e = &t->e;
-
         t->ended = true;
         tr_temps_forget(t);
         if (!tr_same_page(t, target)) {
@@ -146,10 +152,9 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool backward)
                 tr_exit_far(t, target);
                 return;
         }
-        if (backward) /* the look at `kick` destroys them */
+        if (backward && t->looks) /* the look at `kick` destroys them */
                 tr_flags_leave(t, dead);
-        tr_align_patch(t, 1);
-        tr_linked(t, target, dead, backward, emit_jmp32(e));
+        tr_jump_linked(t, TR_ALWAYS, target, dead, backward);
 }
 
 /* An exit to another page that is seldom taken. */
@@ -171,11 +176,9 @@ tr_exit_if(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward)
         struct tr_temp temp[2] = { t->temp[0], t->temp[1] };
         uint8_t *over;
 
-        if (tr_same_page(t, target) && (!backward || dead || t->flags != TR_FLAGS_HOST)) {
-                if (backward && tr_loop_back(t, cc, dead))
-                        return;
-                tr_align_patch(t, 2);
-                tr_linked(t, target, dead, backward, emit_jcc32(e, cc));
+        if (tr_same_page(t, target) && (!backward || !t->looks || dead || t->flags != TR_FLAGS_HOST)) {
+                if (!backward || !tr_loop_back(t, cc, target, dead))
+                        tr_jump_linked(t, cc, target, dead, backward);
                 return;
         }
         if (!backward) {
@@ -221,7 +224,7 @@ tr_jmp(struct tr *t, const struct x86_insn *i)
         bool dead = tr_taken_dead(t);
 
         tr_temps_store(t);
-        if (tr_same_page(t, target) && (dead || t->flags != TR_FLAGS_HOST) && tr_loop_back(t, TR_ALWAYS, dead))
+        if (tr_same_page(t, target) && tr_loop_back(t, TR_ALWAYS, target, dead))
                 t->ended = true;
         else
                 tr_exit(t, target, dead, target <= t->rip);
@@ -264,6 +267,12 @@ call_access(struct tr *t, const struct x86_insn *i)
 {
         struct emit *e = &t->e;
 
+        if (i->opsize == 8 && !t->moves && t->next == (uint64_t)(int32_t)t->next) {
+                tr_emit_op(t, EMIT_W, 0xc7, 0); /* mov [r11], imm32 */
+                emit32(e, (uint32_t)t->next);
+                tr_stack_adjust(t, -(int32_t)i->opsize);
+                return;
+        }
         tr_emit_rip(t, T1, t->next);
         if (i->opsize == 2)
                 emit8(e, 0x66);

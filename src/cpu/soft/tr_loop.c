@@ -74,11 +74,11 @@ lasts(const struct tr *t, const struct tr_temp *m)
 }
 
 bool
-tr_loop_back(struct tr *t, unsigned cc, bool dead)
+tr_loop_back(struct tr *t, unsigned cc, gva_t target, bool dead)
 {
         bool fits = true;
 
-        if (t->loop_at == NULL || t->at + 1 != t->count || (t->b->flags_in && dead))
+        if (t->loop_at == NULL || t->at + 1 != t->count || (t->b->flags_in && dead) || (t->flags == TR_FLAGS_HOST && !dead))
                 return false;
         for (unsigned n = 0; n < 2; n++) {
                 const struct tr_temp *wanted = &t->loop_temp[n];
@@ -91,11 +91,16 @@ tr_loop_back(struct tr *t, unsigned cc, bool dead)
         for (unsigned n = 0; n < 2; n++)
                 if (t->loop_temp[n].holds != TR_NOTHING)
                         tr_mirror_advance(t, n == 0 ? T0 : T1);
-        if (cc == TR_ALWAYS)
-                emit_jmp_to(&t->e, t->loop_at);
-        else
-                emit_jcc_to(&t->e, cc, t->loop_at);
+        tr_jump_linked(t, cc, target, dead, true)->turn = t->loop_at;
         return true;
+}
+
+void
+tr_loop_link(struct tr *t)
+{
+        for (struct soft_exit *x = t->b->exits; x != NULL; x = x->next)
+                if (x->turn != NULL)
+                        soft_code_link(t->eng, x, t->b);
 }
 
 bool

@@ -419,7 +419,7 @@ tr_emit_cold(struct tr *t)
                         emit_gs_store(&t->e, EMIT_W, T1, offsetof(struct soft_cpu, scratch[2]));
                         emit_mov_imm(&t->e, T1, c->arg);
                         emit_gs_store(&t->e, EMIT_W, T1, offsetof(struct soft_cpu, scratch[3]));
-                        emit_jmp_to(&t->e, t->eng->thunks.lookup_indirect);
+                        emit_jmp_to(&t->e, t->mode & SOFT_MODE_STEP ? t->eng->thunks.lookup_step : t->eng->thunks.lookup_indirect);
                         break;
                 case COLD_LEAVE:
                         tr_emit_rip(t, T0, c->arg);
@@ -477,22 +477,22 @@ static void
 tr_emit_entries(struct tr *t)
 {
         struct soft_block *b = t->b;
-        bool head = t->mode & SOFT_MODE_HEAD, stay_saved, loaded;
+        bool looks = t->looks && (t->mode & SOFT_MODE_HEAD), stay_saved, loaded;
         uint8_t *over, *way_in;
 
         b->flags_in = t->live[0] != 0;
         stay_saved = b->flags_in && tr_saves_flags_first(t);
         tr_emit_far_entry(t);
-        over = t->moves && (head || stay_saved) ? emit_jmp32(&t->e) : NULL;
+        over = t->moves && (looks || t->loops || stay_saved) ? emit_jmp32(&t->e) : NULL;
         b->entry = emit_here(&t->e);
-        if (b->flags_in && (head || stay_saved))
+        if (b->flags_in && (looks || t->loops || stay_saved))
                 tr_flags_save(t);
         b->entry_saved = emit_here(&t->e);
         way_in = t->e.p;
         if (t->loops)
                 tr_loop_enter(t);
         loaded = t->e.p != way_in;
-        if (head)
+        if (looks)
                 tr_emit_kick_check(t);
         if (!loaded)
                 way_in = t->e.p;
@@ -505,11 +505,19 @@ tr_emit_entries(struct tr *t)
                 return;
         regs_emit_restore_flags(&t->e);
         t->flags = TR_FLAGS_HOST;
-        if (!head)
+        if (!looks && !t->loops)
                 b->entry = emit_here(&t->e);
 }
 
-/* Guest registers in the temporaries are left there by those that look for them there. */
+static void
+tr_temps_forget_guests(struct tr *t)
+{
+        for (unsigned n = 0; n < 2; n++)
+                if (t->temp[n].holds == TR_GUEST)
+                        tr_temp_forget(t, n == 0 ? T0 : T1);
+}
+
+/* What the temporaries hold is left there by those that look for it there. */
 static void
 tr_prepare_temps(struct tr *t, const struct x86_insn *i)
 {
@@ -526,8 +534,16 @@ tr_prepare_temps(struct tr *t, const struct x86_insn *i)
         case X86_CLASS_PUSH:
         case X86_CLASS_POP:
                 tr_temp_forget(t, T1);
-                if (t->temp[0].holds == TR_GUEST)
-                        tr_temp_forget(t, T0);
+                tr_temps_forget_guests(t);
+                break;
+        case X86_CLASS_CALL:
+        case X86_CLASS_CALL_IND:
+        case X86_CLASS_JMP_IND:
+        case X86_CLASS_RET:
+                if (t->mirrors)
+                        tr_temps_forget_guests(t);
+                else
+                        tr_temps_forget(t);
                 break;
         default:
                 tr_temps_forget(t);
@@ -628,6 +644,7 @@ tr_run(struct tr *t, gva_t vaddr, gpa_t paddr, gpa_t paddr2, bool *ret_short)
         while (t->loops && tr_loop_again(t));
         soft_code_take(eng, t->e.p);
         soft_code_insert(eng, t->b);
+        tr_loop_link(t);
         if (!(t->mode & SOFT_MODE_USER))
                 soft_cover_block(eng->cover,
                     t->bits == X86_MODE_64 ? vaddr : (uint32_t)(t->v->st.seg[X86_CS].base + vaddr), t->b->len);
@@ -650,6 +667,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->bits = mode & SOFT_MODE_BITS;
         t->moves = mode & SOFT_MODE_MOVES;
         t->mirrors = mode & SOFT_MODE_MIRROR;
+        t->looks = !(mode & SOFT_MODE_USER) || SOFT_USER_LOOKS;
         t->count = 0;
         b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);
         atomic_fetch_add_explicit(&eng->stats.translate_tsc, __builtin_ia32_rdtsc() - start, memory_order_relaxed);

@@ -109,6 +109,7 @@ struct tr {
         unsigned at;           /* the instruction being emitted */
         gva_t rip, next;       /* its address and that of the next */
         bool moves;            /* SOFT_MODE_MOVES */
+        bool looks;            /* blocks that backward jumps lead to look at `kick` */
         enum tr_flags flags;
         bool fpu_checked;
         bool ended;            /* control does not reach the next instruction */
@@ -129,7 +130,7 @@ struct tr {
         unsigned sides;        /* branches emitted that the block goes on behind */
         /* A block that jumps back to its own start, see tr_loop.c. */
         bool loops;
-        const uint8_t *loop_at; /* where that jump goes, once it is known */
+        uint8_t *loop_at;      /* where that jump goes, once it is known */
         unsigned loop_turn;    /* how often the block has been emitted */
         struct tr_temp loop_temp[2], loop_end[2]; /* what the temporaries are to hold there, and what they can */
         int raise;             /* vector to raise after the last instruction, or -1 */
@@ -210,6 +211,9 @@ void tr_flow(struct tr *t, const struct x86_insn *i);
 void tr_align_patch(struct tr *t, unsigned ahead);
 struct soft_exit *tr_exit_slot(struct tr *t, gva_t target);
 void tr_exit(struct tr *t, gva_t target, bool dead, bool backward);
+#define TR_ALWAYS 16 /* in the place of a condition */
+/* A jump in the page, or the large page, taken when condition @cc holds.  Returns its exit; @dead: it hands over no flags. */
+struct soft_exit *tr_jump_linked(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward);
 void tr_far_emit_cold(struct tr *t, const struct tr_cold *c);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
@@ -244,13 +248,14 @@ void tr_mirror_load(struct tr *t, unsigned temp, const struct tr_temp *m);
 void tr_mirror_advance(struct tr *t, unsigned temp);
 
 /* tr_loop.c */
-#define TR_ALWAYS 16 /* in the place of a condition */
 /* Whether the block ends with a jump to its own start, and may go there by itself. */
 bool tr_loop_found(const struct tr *t);
 /* Loads what the turns are to find in the temporaries; here is where they start. */
 void tr_loop_enter(struct tr *t);
-/* Jumps there if condition @cc holds.  False: cannot; an exit is wanted.  @dead: flags are not wanted there. */
-bool tr_loop_back(struct tr *t, unsigned cc, bool dead);
+/* Jumps there, which is @target, if condition @cc holds.  False: cannot; an exit is wanted.  @dead: flags are not wanted there. */
+bool tr_loop_back(struct tr *t, unsigned cc, gva_t target, bool dead);
+/* Links that jump, once the block is in the cache. */
+void tr_loop_link(struct tr *t);
 /* Whether the block is to be emitted again, with other things in the temporaries. */
 bool tr_loop_again(struct tr *t);
 /* Whether @temp holds what the next turn is to find there. */

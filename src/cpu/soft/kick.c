@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Getting a vCPU out of translated code, from any thread.
+ *
+ * Indirect jumps and jumps to other pages find an empty jump cache after a kick, and call C, which looks at `kick`.
+ * Linked jumps do not: in supervisor code, blocks that backward jumps lead to look at it themselves.  User code does not
+ * pay for that.  Its thread gets a signal, and the handler takes the links of the block that it finds it in away: they
+ * lead to C then.  Where the thread is in C for a moment, it is asked once more by the ticker.
+ */
+#include "cpu/soft/run.h"
+#include "cpu/soft/ticker.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+static void
+stop_thread(struct soft_cpu *v)
+{
+        if (SOFT_USER_LOOKS || v == soft_current || atomic_exchange(&v->run->stopping, true))
+                return;
+        syscall(SYS_tgkill, getpid(), atomic_load(&v->run->thread), SOFT_KICK_SIGNAL);
+}
+
+void
+soft_kick(struct soft_cpu *v)
+{
+        __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
+        /* A vCPU that goes in, or to user code, from now on looks at `kick` after it has said so. */
+        if ((atomic_load(&v->run->passes) & 1) && atomic_load(&v->run->in_user))
+                stop_thread(v);
+}
+
+void
+soft_jumps_arm(struct soft_cpu *v)
+{
+        __atomic_store_n(&v->jump_cache, v->one_block ? v->engine->no_jumps : v->jumps, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST))
+                __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
+}
+
+static void
+stopped(int sig, siginfo_t *si, void *context)
+{
+        struct soft_cpu *v = soft_current;
+        const ucontext_t *uc = context;
+        const uint8_t *pc = (const uint8_t *)(uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+        struct soft_block *b;
+
+        if (v == NULL)
+                return;
+        atomic_store(&v->run->stopping, false);
+        if (!__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || !(atomic_load(&v->run->passes) & 1))
+                return;
+        b = pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size ? soft_code_at(v->engine, pc) : NULL;
+        if (b != NULL)
+                soft_code_unlink_exits(v->engine, b);
+        else
+                soft_ticker_want(v->engine->ticker, v);
+}
+
+void
+soft_kick_install(void)
+{
+        struct sigaction sa = { .sa_sigaction = stopped, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART };
+
+        sigaction(SOFT_KICK_SIGNAL, &sa, NULL);
+}
+
+void
+soft_kick_listen(struct soft_cpu *v)
+{
+        sigset_t set;
+
+        atomic_store(&v->run->thread, (int)syscall(SYS_gettid));
+        sigemptyset(&set);
+        sigaddset(&set, SOFT_KICK_SIGNAL);
+        pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
