@@ -259,13 +259,14 @@ soft_meta_alloc(struct soft_engine *e, size_t bytes)
 
 /* ---- blocks ---- */
 
+/* Blocks of a page lie side by side, for whoever looks for one looks for others of that page soon. */
 static size_t
 code_hash(gpa_t paddr, gva_t vaddr, uint32_t mode)
 {
         gva_t page = mode & SOFT_MODE_MOVES ? 0 : vaddr >> 12;
-        uint64_t h = (paddr ^ (page << 7) ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
+        uint64_t h = ((paddr >> MEM_PAGE_SHIFT) ^ (page << 7) ^ (uint64_t)mode << 40) * 0x9e3779b97f4a7c15ull;
 
-        return h >> (64 - CODE_HASH_BITS);
+        return ((h >> (64 - CODE_HASH_BITS)) + paddr % MEM_PAGE_SIZE / 8) % ((size_t)1 << CODE_HASH_BITS);
 }
 
 struct soft_block *

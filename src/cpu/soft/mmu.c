@@ -323,16 +323,14 @@ large_add(struct soft_mmu *m, gva_t address)
 static void
 jumps_drop_page(struct jumps *j, gva_t page)
 {
-        unsigned first = soft_jump_slot(page);
+        unsigned first = soft_jump_slot(page) & ~1u;
 
-        /* A page's addresses lie in consecutive slots: soft_jump_slot grows with the address, by one for 4 bytes. */
-        for (unsigned i = 0; i <= MEM_PAGE_SIZE >> SOFT_JUMP_LOW; i++) {
+        /* A page's addresses lie in consecutive pairs of slots: soft_jump_slot grows with the address, by one for 4 bytes. */
+        for (unsigned i = 0; i < (MEM_PAGE_SIZE >> SOFT_JUMP_LOW) + 4; i++) {
                 unsigned slot = (first + i) % SOFT_JUMP_COUNT;
 
                 if ((j->slot[slot].address & ~PAGE_MASK) == page)
                         jumps_forget(j, slot);
-                if ((j->slot[SOFT_JUMP_PAIR(slot)].address & ~PAGE_MASK) == page)
-                        jumps_forget(j, SOFT_JUMP_PAIR(slot));
         }
         for (gva_t before = page - X86_INSN_MAX + 1; before != page; before++)
                 jumps_forget_address(j, before);
