@@ -5,7 +5,8 @@
  * Indirect jumps and jumps to other pages find an empty jump cache after a kick, and call C, which looks at `kick`.
  * Linked jumps do not: in supervisor code, blocks that backward jumps lead to look at it themselves.  User code does not
  * pay for that.  Its thread gets a signal, and the handler takes the links of the block that it finds it in away: they
- * lead to C then.  Where the thread is in C for a moment, it is asked once more by the ticker.
+ * lead to C then.  That may be too late for this block, if its jump has been looked up already, or find the thread in C.
+ * So the ticker looks a millisecond later whether the kick was answered, and kicks again.
  */
 #include "cpu/soft/run.h"
 #include "cpu/soft/ticker.h"
@@ -58,8 +59,7 @@ stopped(int sig, siginfo_t *si, void *context)
         b = pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size ? soft_code_at(v->engine, pc) : NULL;
         if (b != NULL)
                 soft_code_unlink_exits(v->engine, b);
-        else
-                soft_ticker_want(v->engine->ticker, v);
+        soft_ticker_watch(v->engine->ticker, v);
 }
 
 void

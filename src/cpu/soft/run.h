@@ -21,6 +21,7 @@ struct soft_run {
         _Atomic uint32_t passes;      /* times it went into translated code, and out: odd inside */
         _Atomic bool in_user;         /* at CPL 3 */
         _Atomic bool stopping;        /* a signal is on its way */
+        _Atomic bool watched;         /* the ticker is to look whether it has answered */
         _Atomic int thread;           /* that runs it, as tgkill() wants it */
 
         uint8_t signal_stack[SOFT_SIGNAL_STACK]; /* for signals in translated code, where RSP is the guest's */

@@ -28,6 +28,8 @@ ask(const struct soft_ticker *t, struct soft_cpu *v)
 {
         uint32_t left = atomic_load(&v->run->ticks);
 
+        if (atomic_exchange(&v->run->watched, false) && __atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) && atomic_load(&v->run->in_run))
+                soft_kick(v);
         if (left == 0 && !t->always)
                 return false;
         if (left != 0)
@@ -114,9 +116,15 @@ soft_ticker_stop(struct soft_ticker *t)
 void
 soft_ticker_want(struct soft_ticker *t, struct soft_cpu *v)
 {
-        if (t == NULL || atomic_exchange(&v->run->ticks, TICKS) != 0)
-                return;
-        wake(t);
+        if (atomic_exchange(&v->run->ticks, TICKS) == 0)
+                wake(t);
+}
+
+void
+soft_ticker_watch(struct soft_ticker *t, struct soft_cpu *v)
+{
+        if (!atomic_exchange(&v->run->watched, true))
+                wake(t);
 }
 
 void
