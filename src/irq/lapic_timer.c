@@ -288,6 +288,7 @@ lapic_timer_write_lvt(struct lapic *l, uint32_t lvt)
 {
         unsigned old_mode;
 
+        timer_poll(l); /* a count that has run down is no count that another mode could go on with */
         pthread_mutex_lock(&l->lock);
         old_mode = TIMER_MODE(load(&l->lvt[LVT_TIMER]));
         store(&l->lvt[LVT_TIMER], lvt);

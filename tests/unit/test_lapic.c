@@ -454,6 +454,27 @@ lapic_idle_vcpu_looks_after_its_own_timer(void **state)
         assert_int_equal(ack(rig, 0), 0xd0);
 }
 
+/* What has run down stays at 0 when the mode changes, and has fired by the old entry, though nobody polled it before. */
+static void
+lapic_timer_that_ran_down_has_no_count_for_another_mode(void **state)
+{
+        struct rig *rig = *state;
+        struct lapic *l = lapic_get(rig->set, 0);
+
+        write_reg(rig, 0, T_DIV, 0xb);
+        write_reg(rig, 0, LVT_T, 0xd0);
+        write_reg(rig, 0, T_INIT, 1000000);
+        lapic_idle_begin(l); /* the thread leaves it alone */
+        usleep(3000);
+        write_reg(rig, 0, LVT_T, 0x200d1);
+        assert_int_equal(read_reg(rig, 0, T_NOW), 0);
+        assert_int_equal(ack(rig, 0), 0xd0);
+        write_reg(rig, 0, EOI, 0);
+        usleep(3000);
+        lapic_idle_end(l);
+        assert_int_equal(ack(rig, 0), -1);
+}
+
 /* SDM 3A 11.4.6: several processors may then share one. */
 static void
 lapic_xapic_id_is_writable_without_x2apic(void **state)
@@ -570,6 +591,7 @@ main(void)
             cmocka_unit_test_setup_teardown(lapic_timer_periodic_goes_on_until_stopped, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_timer_tsc_deadline, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_idle_vcpu_looks_after_its_own_timer, setup, teardown),
+            cmocka_unit_test_setup_teardown(lapic_timer_that_ran_down_has_no_count_for_another_mode, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_xapic_id_is_writable_without_x2apic, setup_xapic, teardown),
             cmocka_unit_test_setup_teardown(lapic_xapic_id_is_read_only_with_x2apic, setup, teardown),
             cmocka_unit_test_setup_teardown(lapic_wild_accesses_are_harmless, setup, teardown),
