@@ -178,23 +178,32 @@ is_prefixed_hypercall(const struct x86_insn *in, const uint8_t *bytes)
 
 /* ---- faults ---- */
 
+/* The offset of the memory operand @in where @r ended, not yet cut to the address size. */
+static uint64_t
+operand_offset(const struct x86_insn *in, const struct diff_result *r)
+{
+        uint64_t offset = (uint64_t)in->disp;
+
+        if (in->mem_base == X86_BASE_RIP)
+                offset += r->rip + in->len;
+        else if (in->mem_base >= 0)
+                offset += r->gpr[in->mem_base];
+        if (in->mem_index >= 0)
+                offset += r->gpr[in->mem_index] * in->mem_scale;
+        return offset;
+}
+
 /* Whether the memory operand where @r ended is not aligned to its size; the bases of all but FS and GS are. */
 static bool
 is_unaligned(const struct diff_case *c, const struct diff_result *r)
 {
         struct x86_insn in;
-        uint64_t address;
+        uint64_t base;
 
         if (x86_decode(c->image + (r->rip - DIFF_CODE), 15, diff_mode(c), &in) != X86_DECODE_OK)
                 return false;
-        address = (uint64_t)in.disp + (in.mem_seg == X86_FS ? r->fs_base : in.mem_seg == X86_GS ? r->gs_base : 0);
-        if (in.mem_base == X86_BASE_RIP)
-                address += r->rip + in.len;
-        else if (in.mem_base >= 0)
-                address += r->gpr[in.mem_base];
-        if (in.mem_index >= 0)
-                address += r->gpr[in.mem_index] * in.mem_scale;
-        return address & (x86_insn_mem_bytes(&in) - 1);
+        base = in.mem_seg == X86_FS ? r->fs_base : in.mem_seg == X86_GS ? r->gs_base : 0;
+        return (base + operand_offset(&in, r)) & (x86_insn_mem_bytes(&in) - 1);
 }
 
 static bool
@@ -260,6 +269,17 @@ is_masked_wrap(const struct pair *p)
 }
 
 static bool
+is_refused_masked_wrap(const struct pair *p)
+{
+        const struct x86_insn *in = p->insn;
+
+        if (!in || in->desc->sys != X86_SYS_VMASKMOV || in->asize != 4 || !p->c->segments)
+                return false;
+        return (p->ours->vector == X86_VEC_GP || p->ours->vector == X86_VEC_SS) &&
+            (uint32_t)operand_offset(in, p->ours) > UINT32_MAX - x86_insn_mem_bytes(in) + 1;
+}
+
+static bool
 is_short_movsxd(const struct pair *p)
 {
         return p->insn && strcmp(p->insn->desc->name, "movsxd") == 0 && p->insn->opsize == 2 && p->insn->has_mem &&
@@ -293,6 +313,18 @@ is_overwritten_string(const struct pair *p)
         return false;
 }
 
+/* Whether both ended with the same in the registers that the mode has. */
+static bool
+has_same_registers(const struct pair *p)
+{
+        uint64_t mask = p->c->compat ? UINT32_MAX : UINT64_MAX;
+
+        for (unsigned i = 0; i < (p->c->compat ? 8u : 16u); i++)
+                if ((p->ours->gpr[i] ^ p->theirs->gpr[i]) & mask)
+                        return false;
+        return true;
+}
+
 static bool
 is_unreadable_pair(const struct pair *p)
 {
@@ -300,7 +332,7 @@ is_unreadable_pair(const struct pair *p)
 
         return in && in->desc->class == X86_CLASS_STRING && (in->opcode == 0xa6 || in->opcode == 0xa7) &&
             p->ours->rip == p->theirs->rip && p->ours->vector != X86_VEC_BP && p->theirs->vector != X86_VEC_BP &&
-            memcmp(p->ours->gpr, p->theirs->gpr, sizeof(p->ours->gpr)) == 0;
+            has_same_registers(p);
 }
 
 /* ---- parts of the state ---- */
@@ -417,6 +449,8 @@ static const struct rule rules[] = {
           .either = is_beyond_4g },
         { "VMASKMOV across the end of 16-bit or 32-bit addresses", "goes beyond", "goes on at 0", "SDM 3A 5.3: either",
           .either = is_masked_wrap },
+        { "VMASKMOV across the end of the 32-bit addresses of a segment with a base", "goes beyond", "#GP, #SS (Zen 5)", "SDM 3A 5.3: either",
+          .either = is_refused_masked_wrap },
         { "MOVSXD of 16 bits", "reads 2 bytes", "reads 4, so faults and #AC differ", "SDM 2B, MOVSXD",
           .either = is_short_movsxd },
         { "REP of a string instruction that overwrites itself", "ends at once", "goes on to its end",
@@ -521,7 +555,7 @@ print_undefined(FILE *out)
 void
 diff_vendor_print(FILE *out)
 {
-        fprintf(out, "Where AMD's processors differ. What no section of the APM is named for was seen on Zen 3 or Zen 4.\n\n");
+        fprintf(out, "Where AMD's processors differ. What no section of the APM is named for was seen on Zen 3, Zen 4 or Zen 5.\n\n");
         fprintf(out, "| differs | Intel, and the engine | AMD | manuals | on an AMD host |\n");
         fprintf(out, "| --- | --- | --- | --- | --- |\n");
         for (unsigned i = 0; i < ARRAY_LEN(rules); i++) {
