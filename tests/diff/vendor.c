@@ -335,6 +335,16 @@ is_unreadable_pair(const struct pair *p)
             has_same_registers(p);
 }
 
+/* It is done again from its start. */
+static bool
+is_partial_popa(const struct pair *p)
+{
+        const struct x86_insn *in = p->insn;
+
+        return in && in->desc->sys == X86_SYS_POPA && p->ours->rip == p->theirs->rip && p->ours->vector == p->theirs->vector &&
+            p->ours->vector != X86_VEC_BP && p->ours->cr2 == p->theirs->cr2;
+}
+
 /* ---- parts of the state ---- */
 
 /* What lies below the host's kernel sees INT1 first. */
@@ -457,6 +467,7 @@ static const struct rule rules[] = {
           "SDM 3A 8.1.3: either", .either = is_overwritten_string },
         { "CMPS with two operands that cannot be read", "the fault of ES:rDI", "that of DS:rSI (Zen 4)", "SDM 2A, CMPS: no order",
           .either = is_unreadable_pair },
+        { "POPA that faults", "pops nothing", "has popped what could be read (Zen 5)", "SDM 2A, POPA: either", .either = is_partial_popa },
         { "upper halves of RCX, RSI, RDI at a REP with 67 in 64-bit mode that faults or does nothing", "cleared",
           "kept", "SDM 1 3.4.1.1", .how = "cleared before" },
         { "flags when a REP of CMPS or SCAS faults", "those before the instruction", "those of the last iteration",

@@ -76,18 +76,6 @@ emit_rex(struct emit *e, int w, unsigned reg, unsigned index, unsigned base, boo
                 emit8(e, rex);
 }
 
-/* One instruction of @len bytes, 0 to 3, that does nothing. */
-static inline void
-emit_nop(struct emit *e, unsigned len)
-{
-        if (len == 3)
-                emit8(e, 0x0f), emit8(e, 0x1f), emit8(e, 0x00);
-        else if (len == 2)
-                emit8(e, 0x66), emit8(e, 0x90);
-        else if (len == 1)
-                emit8(e, 0x90);
-}
-
 /* op reg, rm: both registers. */
 static inline void
 emit_rr(struct emit *e, int w, unsigned opcode, unsigned reg, unsigned rm)

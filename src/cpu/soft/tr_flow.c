@@ -23,10 +23,12 @@ tr_same_page(const struct tr *t, gva_t target)
         return offset <= size - X86_INSN_MAX && !(t->mode & SOFT_MODE_STEP);
 }
 
+/* By prefixes of the jump that follows, CS overrides: a NOP would keep it from being fused with a comparison. */
 void
 tr_align_patch(struct tr *t, unsigned ahead)
 {
-        emit_nop(&t->e, -((unsigned)(uintptr_t)t->e.p + ahead) & 3);
+        for (unsigned n = -((unsigned)(uintptr_t)t->e.p + ahead) & 3; n > 0; n--)
+                emit8(&t->e, 0x2e);
 }
 
 /* A new exit of the block. */
