@@ -17,6 +17,9 @@ comma   := ,
 BUILD   := build-$(subst $(comma),-,$(SANITIZE))
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
 endif
+ifneq ($(findstring thread,$(SANITIZE)),)
+CPPFLAGS += -DSIGNALS_HELD_BACK # until a thread calls a function that the sanitizer knows
+endif
 ifeq ($(V),0)
 Q := @
 endif

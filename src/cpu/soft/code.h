@@ -35,8 +35,8 @@
 #define SOFT_MODE_HEAD   0x8000u /* of a block only: backward jumps lead to it */
 #define SOFT_MODE_MIRROR 0x4000u /* of a block only: accesses memory by mirrors, see mirror.h */
 
-/* Whether loops of user code look at `kick` too: ThreadSanitizer holds signals back until its thread calls C. */
-#ifdef __SANITIZE_THREAD__
+/* Whether loops of user code look at `kick` too, as ThreadSanitizer holds signals back. */
+#ifdef SIGNALS_HELD_BACK
 #define SOFT_USER_LOOKS true
 #else
 #define SOFT_USER_LOOKS false
