@@ -47,6 +47,16 @@ def private_bridge_by_router_advertisement():
         same(before, host.snapshot())
 
 
+# What the connection says last is to get out before the guest powers off.
+LINGER = "sleep 1\n"
+
+
+def served(node, address, port):
+    """What the server there says; nothing while it does not listen yet, as the guest's does not when it says that it is ready."""
+    done = node.run("busybox", "nc", address, port, input="")
+    return done.stdout if done.returncode == 0 else ""
+
+
 def lan_bridge_by_router_advertisement():
     need("dnsmasq")
     need_guest()
@@ -59,10 +69,10 @@ def lan_bridge_by_router_advertisement():
                                             'cloned_interfaces="bridge0 tap0"\n'))
         serving = Server(router, "::", 7000)
         guest = Guest(world, host, BRIDGED % (LAN_PREFIX + "1", LAN_PREFIX + "1") +
-                      "echo 'ready: yes'\nnc -l -p 7003 -e echo reached\n")
+                      "echo 'ready: yes'\nnc -l -p 7003 -e echo reached\n" + LINGER)
         guest.wait_for("ready")
         address = re.search("address: (.*)", guest.console)[1]
-        reached = until(lambda: router.run("busybox", "nc", address, "7003", input="").stdout, 20, "the guest's server")
+        reached = until(lambda: served(router, address, "7003"), 20, "the guest's server")
         said = guest.finish()
         equal(reached, "reached\n", "what the LAN got at the guest's own address")
         check(said["address"].startswith(LAN_PREFIX[:-1]), "no address by router advertisement: %s" % said)
@@ -83,7 +93,7 @@ echo "host6: $(nc -w 10 fec0::2 7001 < /dev/null)"
 echo "lan6: $(nc -w 10 %s1 7002 < /dev/null)"
 echo "ready: yes"
 nc -l -p 22 -e sh -c 'echo hello from the guest'
-"""
+""" + LINGER
 
 
 def slirp_carries_both_protocols():
@@ -100,7 +110,7 @@ def slirp_carries_both_protocols():
         servers = [Server(host, "127.0.0.1", 7000), Server(host, "::1", 7001), Server(router, "::", 7002)]
         guest = Guest(world, host, SLIRP % LAN_PREFIX, nic="virtio-net,slirp,hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22")
         guest.wait_for("ready")
-        answer = until(lambda: host.run("busybox", "nc", "127.0.0.1", "2222", input="").stdout, 20, "the forwarded port")
+        answer = until(lambda: served(host, "127.0.0.1", "2222"), 20, "the forwarded port")
         said = guest.finish()
         equal(answer, "hello from the guest\n", "what came through the forwarded port")
         equal(said["address"], "10.0.2.15", "the address by DHCP")
