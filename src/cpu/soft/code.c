@@ -393,15 +393,20 @@ code_unlink(struct soft_exit *x)
         x->to = NULL;
 }
 
+static void
+code_lead_to_stub(struct soft_engine *e, struct soft_exit *x)
+{
+        code_unlink(x);
+        code_patch(x->patch, e->code_x - e->code_w, x->stub);
+}
+
 void
 soft_code_unlink_exits(struct soft_engine *e, struct soft_block *b)
 {
         soft_lock_acquire(&e->lock);
         for (struct soft_exit *x = b->exits; x != NULL; x = x->next)
-                if (x->to != NULL) {
-                        code_unlink(x);
-                        code_patch(x->patch, e->code_x - e->code_w, x->stub);
-                }
+                if (x->to != NULL)
+                        code_lead_to_stub(e, x);
         soft_lock_release(&e->lock);
 }
 
@@ -417,12 +422,8 @@ code_remove(struct soft_engine *e, struct soft_block *b)
         __atomic_store_n(l, b->hash_next, __ATOMIC_RELEASE); /* b keeps its own, for who stands on it */
         for (unsigned i = 0; i < block_pages(b); i++)
                 page_remove_block(b, i);
-        while (b->incoming != NULL) {
-                struct soft_exit *x = b->incoming;
-
-                code_unlink(x);
-                code_patch(x->patch, e->code_x - e->code_w, x->stub);
-        }
+        while (b->incoming != NULL)
+                code_lead_to_stub(e, b->incoming);
         for (struct soft_exit *x = b->exits; x != NULL; x = x->next)
                 if (x->to != NULL)
                         code_unlink(x);

@@ -56,7 +56,7 @@ stopped(int sig, siginfo_t *si, void *context)
         atomic_store(&v->run->stopping, false);
         if (!__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || !(atomic_load(&v->run->passes) & 1))
                 return;
-        b = pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size ? soft_code_at(v->engine, pc) : NULL;
+        b = soft_code_at(v->engine, pc);
         if (b != NULL)
                 soft_code_unlink_exits(v->engine, b);
         soft_ticker_watch(v->engine->ticker, v);
