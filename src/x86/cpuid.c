@@ -752,6 +752,7 @@ x86_model_create(const struct x86_model_config *config, struct x86_cpu_model **r
 {
         struct x86_cpu_model *m = calloc(1, sizeof(*m));
         struct spec spec = { .model = m, .why = why, .why_size = why_size };
+        uint64_t ten_mhz;
         int error;
 
         if (m == NULL)
@@ -762,8 +763,8 @@ x86_model_create(const struct x86_model_config *config, struct x86_cpu_model **r
         m->tsc_hz = config->tsc_hz;
         m->lapic_hz = config->lapic_hz != 0 ? config->lapic_hz : 1000000000;
         memcpy(m->vendor, "GenuineIntel", 13);
-        snprintf(m->brand, sizeof(m->brand), "bhyve virtual processor @ %u.%02uGHz",
-            (unsigned)(m->tsc_hz / 1000000000), (unsigned)(m->tsc_hz / 10000000 % 100));
+        ten_mhz = (m->tsc_hz + 5000000) / 10000000; /* rounded: it was measured, and is never quite the same */
+        snprintf(m->brand, sizeof(m->brand), "bhyve virtual processor @ %u.%02uGHz", (unsigned)(ten_mhz / 100), (unsigned)(ten_mhz % 100));
         host_words(spec.host);
         error = spec_parse(&spec, config->spec != NULL ? config->spec : "max");
         if (error != 0) {

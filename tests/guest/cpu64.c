@@ -166,7 +166,7 @@ test_page_faults(void)
         TRY("mov (%0), %%al", "r"(PAGE(0)));
         check("pf-reserved", last.vector << 32 | last.error, 14ul << 32 | 9);
         map(0, FRAME(0) | P | W | NX);
-        TRY("call *%0", "r"(PAGE(0)));
+        TRY("jmp *%0", "r"(PAGE(0))); /* a CALL would leave its return address on the stack */
         __asm__ volatile("" ::: "memory");
         check("pf-fetch-nx", last.vector << 32 | last.error, 14ul << 32 | 0x11);
         check("pf-fetch-rip", last.rip, PAGE(0));
@@ -527,6 +527,12 @@ USER_ACCESS(user_walk_three, "lea 0xff8(%rcx), %rbx; xor %esi, %esi; mov %rcx, %
 /* An access that is made in the last turn only, RDX further each turn. */
 USER_ACCESS(user_walk_masked, "vpxor %xmm0, %xmm0, %xmm0; vpcmpeqd %xmm2, %xmm2, %xmm2; 1: vpmaskmovd (%rcx), %xmm0, %xmm1; add %rdx, %rcx; dec %eax; jne 1b;"
                               "vpmaskmovd (%rcx), %xmm2, %xmm1; vmovq %xmm1, %rax");
+/* A function that adds up what RAX pairs of pointers lead to, by copies of them, sums and what is near them. */
+USER_ACCESS(user_pairs, "mov %rcx, %rsi; xor %ebx, %ebx; 1: call 2f; add $16, %rsi; dec %eax; jne 1b; mov %rbx, %rax; int $0x80;"
+                        "2: mov (%rsi), %rcx; mov 8(%rsi), %rdx; mov (%rcx), %rdi; mov 8(%rdx), %r8; mov %rcx, %r9; lea 8(%rdx), %rbp;"
+                        "lea 16(%rdi,%r8), %rdi; mov 8(%r9), %r8; mov -8(%rbp), %r10; lea (%rdi,%r8), %rdi; add %r10, %rdi;"
+                        "mov $2, %r8d; mov (%rcx,%r8,4), %r11; add %r11, %rdi; add %rdi, %rbx; ret");
+USER_ACCESS(user_chase, "1: mov (%rcx), %rcx; dec %eax; jne 1b; mov %rcx, %rax");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
 static u64
@@ -651,6 +657,52 @@ test_user_loops(u64 border)
         write_cr4(cr4);
 }
 
+/* The same code with pointers to one piece of 4 GiB, then to another: where they pointed once is no promise. */
+static void
+test_user_pointers(u64 border)
+{
+        const u64 place[4] = { PAGE(43) + 0x10, border - 0x20, border + 0x200, PAGE(44) + 0xf00 };
+        volatile u64 *memory[4] = { (u64 *)(FRAME(43) + 0x10), (u64 *)(FRAME(45) + 0xfe0), (u64 *)(FRAME(46) + 0x200), (u64 *)(FRAME(47) + 0xf00) };
+        const struct {
+                const char *name;
+                u64 to, outcome;
+        } bad[] = { { "user-pairs-absent", PAGE(46), PF(4) }, { "user-pairs-absent-far", border + 0x1000, PF(4) },
+                { "user-pairs-upper-half", -1ul << 47, PF(4) }, { "user-pairs-top", -0x1000ul, PF(4) }, { "user-pairs-not-canonical", 1ul << 47, GP0 },
+                { "user-pairs-no-number", 0xffffffff00000000, PF(4) }, { "user-pairs-beyond-the-table", border | 1ul << 62, GP0 } };
+        volatile u64 *pairs = (volatile u64 *)(FRAME(47) + 0x100), sum = 0;
+
+        for (unsigned n = 0; n < 4; n++) {
+                memory[n][0] = 0x1000 << n;
+                memory[n][1] = 0x1000000 << n;
+        }
+        for (unsigned n = 0; n < 16; n++) {
+                volatile u64 *a = memory[n / 4], *b = memory[n % 4];
+
+                pairs[2 * n] = place[n / 4];
+                pairs[2 * n + 1] = place[n % 4];
+                sum += a[0] + b[1] + 16 + a[1] + b[0] + a[1];
+        }
+        check("user-pairs", USER_AT(user_pairs, PAGE(44) + 0x100, 16, 0), sum);
+        for (unsigned n = 0; n < sizeof(bad) / sizeof(bad[0]); n++) {
+                for (unsigned second = 0; second < 2; second++) {
+                        u64 good = pairs[16 + second];
+
+                        pairs[16 + second] = bad[n].to;
+                        (void)USER_AT(user_pairs, PAGE(44) + 0x100, 16, 0);
+                        check(bad[n].name, outcome(), bad[n].outcome);
+                        if (bad[n].outcome != GP0)
+                                check(bad[n].name, last.cr2, bad[n].to + 8 * second);
+                        pairs[16 + second] = good;
+                }
+        }
+        for (unsigned n = 0; n < 4; n++)
+                memory[n][0] = place[(n + 1) % 4];
+        check("user-chase", USER_AT(user_chase, place[0], 1001, 0), place[1]);
+        memory[2][0] = PAGE(46) + 0x48;
+        (void)USER_AT(user_chase, place[0], 1001, 0);
+        check("user-chase-leaves-memory-cr2", last.cr2, PAGE(46) + 0x48);
+}
+
 static void
 test_user_memory_pages(void)
 {
@@ -712,6 +764,7 @@ test_user_memory_pages(void)
         (void)USER_AT(user_push_at, (1ul << 47) + 8, 0, 0);
         check("user-push-not-canonical", outcome(), 12ul << 32);
         test_user_loops(border);
+        test_user_pointers(border);
         map(10, FRAME(10) | P | W | U);
         check("user-changes-its-code", USER_AT(user_change_code, 0, 0, 0), 0x22);
         map(45, FRAME(45) | P | W | U);

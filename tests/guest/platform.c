@@ -493,7 +493,8 @@ test_impossible_state(void)
         check("gp-cr8-reserved-bit", FAULTS("mov %1, %%cr8", "r"(16ull)), 1);
         check("gp-efer-reserved-bit", FAULTS("wrmsr", "c"(0xc0000080), "a"(0x80000d01), "d"(0)), 1);
         check("gp-efer-lme-under-paging", FAULTS("wrmsr", "c"(0xc0000080), "a"(0x801), "d"(0)), 1);
-        check("gp-lstar-not-canonical", FAULTS("wrmsr", "c"(0xc0000082), "a"(0), "d"(0x8000)), 1);
+        /* Not canonical with 57 bits either: what counts is what the processor can, not CR4.LA57. */
+        check("gp-lstar-not-canonical", FAULTS("wrmsr", "c"(0xc0000082), "a"(0), "d"(0x2000000)), 1);
         check("gp-apic-base-reserved-bit", FAULTS("wrmsr", "c"(MSR_APIC_BASE), "a"(0xfee00a00), "d"(0)), 1);
         __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
         check("cr0-as-it-was", cr0, 0x80010033);

@@ -52,6 +52,8 @@ struct mirror {
         struct chunk *chunk[CHUNKS_MAX];
         unsigned count;
         bool huge; /* pieces of pages beyond 2 MiB are mapped */
+        struct soft_near near[SOFT_NEARS];
+        unsigned near_count; /* how many chunks have been looked at for them */
 };
 
 struct mirrors {
@@ -177,6 +179,35 @@ table_trap(struct soft_cpu *v, uint64_t number)
         table_set(v, number, v->mirrors->trap);
 }
 
+/* No chunk has this number.  Registers can; they are led to the window of nothing. */
+#define NEAR_NONE 0xffffffffu
+
+static void
+near_set(const struct soft_cpu *v, struct soft_near *near, uint64_t number, const uint8_t *window)
+{
+        near->number = number;
+        near->delta = (uint64_t)(uintptr_t)window - (number << SOFT_MIRROR_SHIFT);
+}
+
+static void
+nears_forget(struct soft_cpu *v, struct mirror *m)
+{
+        for (unsigned n = 0; n < SOFT_NEARS; n++)
+                near_set(v, &m->near[n], NEAR_NONE, v->mirrors->trap);
+        m->near_count = 0;
+}
+
+/* Has translated code see those of @m; NULL: none. */
+static void
+nears_show(struct soft_cpu *v, const struct mirror *m)
+{
+        for (unsigned n = 0; n < SOFT_NEARS; n++)
+                if (m != NULL)
+                        v->near[n] = m->near[n];
+                else
+                        near_set(v, &v->near[n], NEAR_NONE, v->mirrors->trap);
+}
+
 static bool
 mirrors_create(struct soft_cpu *v)
 {
@@ -199,6 +230,7 @@ mirrors_create(struct soft_cpu *v)
         v->mirrors = m;
         for (uint64_t n = 0; n < SOFT_MIRROR_CHUNKS; n++)
                 table_trap(v, n);
+        nears_show(v, NULL);
         return true;
 }
 
@@ -325,6 +357,8 @@ soft_mirror_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to)
         if (to->mirror != NULL)
                 for (unsigned n = 0; n < to->mirror->count; n++)
                         table_set(v, to->mirror->chunk[n]->number, to->mirror->chunk[n]->window);
+        if (v->mirrors != NULL)
+                nears_show(v, to->mirror);
 }
 
 void
@@ -345,6 +379,9 @@ soft_mirror_flush(struct soft_cpu *v, struct aspace *a)
                 v->mirrors->free = c;
         }
         m->huge = false;
+        nears_forget(v, m);
+        if (a == v->mmu->current)
+                nears_show(v, m);
 }
 
 void
@@ -634,9 +671,105 @@ mirror_here(struct soft_cpu *v)
                 void *p = mmap(NULL, sizeof(*a->mirror), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
                 a->mirror = p == MAP_FAILED ? NULL : p;
+                if (a->mirror != NULL)
+                        nears_forget(v, a->mirror);
         }
         return a->mirror;
 }
+
+/* ---- chunks that are guessed ---- */
+
+/*
+ * Code is shared by processes, so a near chunk means the same in each: the stack, or one of the first two of a kind:
+ * programs at fixed addresses and their heap, position-independent ones and theirs, libraries and mappings.
+ */
+#define NEAR_STACK (SOFT_NEARS - 1)
+
+static unsigned
+near_kind(uint64_t number)
+{
+        return number < 0x5000 ? 0 : number < 0x7000 ? 2 : 4;
+}
+
+static int
+near_find(const struct mirror *m, uint64_t number)
+{
+        for (unsigned n = 0; n < SOFT_NEARS; n++)
+                if (m->near[n].number == number)
+                        return (int)n;
+        return -1;
+}
+
+/* Where the chunk goes that is not there yet; -1: nowhere. */
+static int
+near_free(const struct soft_cpu *v, const struct mirror *m, uint64_t number)
+{
+        unsigned kind = near_kind(number);
+
+        if (number == v->st.gpr[X86_RSP] >> SOFT_MIRROR_SHIFT && m->near[NEAR_STACK].number == NEAR_NONE)
+                return NEAR_STACK;
+        for (unsigned n = kind; n < kind + 2; n++)
+                if (m->near[n].number == NEAR_NONE)
+                        return (int)n;
+        return -1;
+}
+
+/* Which near chunk @c is, or becomes; -1: none. */
+static int
+near_take(struct soft_cpu *v, struct mirror *m, const struct chunk *c)
+{
+        int n = near_find(m, c->number);
+
+        if (n < 0) {
+                n = near_free(v, m, c->number);
+                if (n >= 0)
+                        near_set(v, &m->near[n], c->number, c->window);
+        }
+        return n;
+}
+
+int
+soft_mirror_near(struct soft_cpu *v, gva_t address)
+{
+        struct mirror *m = mirror_here(v);
+        struct chunk *c;
+        int n;
+
+        if (m == NULL)
+                return -1;
+        add_chunk(v, m, address, address);
+        c = chunk_find(m, address >> SOFT_MIRROR_SHIFT);
+        if (c == NULL)
+                return -1;
+        n = near_take(v, m, c);
+        nears_show(v, m);
+        return n;
+}
+
+void
+soft_mirror_near_update(struct soft_cpu *v)
+{
+        struct mirror *m = v->mmu->current->mirror;
+
+        if (m == NULL || m->near_count == m->count)
+                return;
+        for (; m->near_count < m->count; m->near_count++)
+                near_take(v, m, m->chunk[m->near_count]);
+        nears_show(v, m);
+}
+
+bool
+soft_mirror_peek(struct soft_cpu *v, gva_t address, uint64_t *ret_value)
+{
+        struct x86_walk w;
+
+        if ((address & PAGE_MASK) > MEM_PAGE_SIZE - sizeof(*ret_value) || walk(v, address, false, false, &w) != 0)
+                return false;
+        memcpy(ret_value, v->mem_base + w.gpa, sizeof(*ret_value));
+        return true;
+}
+
+/* ---- faults of accesses ---- */
 
 static bool
 in_window(const uint8_t *at, const uint8_t *window)

@@ -60,6 +60,16 @@ void soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
 /* There is new code: takes away the right to write to it. */
 void soft_mirror_watch(struct soft_cpu *v);
 
+/*
+ * Which of v->near is the chunk of @address, or becomes it; -1: none.  Outside translated code, as the next: code between
+ * a check and an access takes them for constants.
+ */
+int soft_mirror_near(struct soft_cpu *v, gva_t address);
+/* Chunks that have got a window may be near from now on. */
+void soft_mirror_near_update(struct soft_cpu *v);
+/* The 8 bytes of user memory at @address, as a guess at what code will find there.  False: they cannot be had simply. */
+bool soft_mirror_peek(struct soft_cpu *v, gva_t address, uint64_t *ret_value);
+
 enum soft_mirror_answer {
         SOFT_MIRROR_AGAIN,   /* the access is to be made again */
         SOFT_MIRROR_PLAINLY, /* the instruction is to be done by way of the TLB */

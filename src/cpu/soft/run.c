@@ -794,6 +794,7 @@ enter_code(struct soft_cpu *v, enum soft_left *ret_left)
                 *ret_left = SOFT_LEFT_EVENT;
                 return false;
         }
+        soft_mirror_near_update(v);
         code = entry_code(v, ret_left);
         if (code != NULL) {
                 v->st.shadow_ss = v->st.shadow_sti = 0;

@@ -79,6 +79,14 @@ struct soft_event {
         uint32_t error;
 };
 
+/* A chunk of linear addresses that blocks guess a register to point into, and what to add for its mirror; see mirror.h. */
+struct soft_near {
+        uint64_t number; /* of 32 bits */
+        uint64_t delta;
+};
+
+#define SOFT_NEARS 7
+
 struct soft_cpu {
         struct x86_state st; /* first: translated code addresses it as gs:[offset] */
 
@@ -107,6 +115,7 @@ struct soft_cpu {
         uint32_t intr_hint;   /* an interrupt may be waiting (any thread sets it) */
         uint64_t scratch[4];
         uint64_t group_host[8]; /* host addresses that a block has checked, see tr_group.c */
+        struct soft_near near[SOFT_NEARS]; /* of the current address space */
 
         uint64_t count[SOFT_COUNTS];  /* only the vCPU's own thread writes; others may read a moment's value */
         uint64_t exits[CPU_EXIT_COUNT]; /* the same, by reason */

@@ -68,6 +68,8 @@ lasts(const struct tr *t, const struct tr_temp *m)
         case TR_MIRROR_SUM:
         case TR_MIRROR_HOST:
                 return tr_mirror_lasts(t, m);
+        case TR_MIRROR_NEAR:
+                return true;
         default:
                 return false;
         }

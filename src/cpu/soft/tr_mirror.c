@@ -24,8 +24,16 @@ emit_delta(struct tr *t, unsigned dst, unsigned src)
 {
         struct emit *e = &t->e;
 
-        emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
-        emit_mov_rr(e, EMIT_D, dst, dst);
+        if (t->flags == TR_FLAGS_HOST && t->live[t->at] != 0) {
+                emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
+                emit_mov_rr(e, EMIT_D, dst, dst);
+        } else {
+                tr_flags_clobber(t);
+                if (dst != src)
+                        emit_mov_rr(e, EMIT_W, dst, src);
+                emit_rr(e, EMIT_W, 0xc1, 5, dst); /* shr */
+                emit8(e, SOFT_MIRROR_SHIFT);
+        }
         emit8(e, 0x65);
         emit_rm(e, EMIT_W, 0x8b, dst, -1, (int)dst, 8, SOFT_MIRROR_TABLE);
 }
@@ -75,6 +83,8 @@ choose_temp(struct tr *t, unsigned base, bool t1_wanted)
                 return T1;
         if (h0 == TR_NOTHING || h1 == TR_NOTHING)
                 return h0 == TR_NOTHING ? T0 : T1;
+        if ((h0 == TR_MIRROR_NEAR) != (h1 == TR_MIRROR_NEAR)) /* had again by one load */
+                return h0 == TR_MIRROR_NEAR ? T0 : T1;
         if (tr_loop_keeps(t, T0) != tr_loop_keeps(t, T1))
                 return tr_loop_keeps(t, T0) ? T1 : T0;
         if ((h0 == TR_GUEST) != (h1 == TR_GUEST))
@@ -94,13 +104,85 @@ leave_t1(struct tr *t)
         t->op = TR_AT_T0;
 }
 
-/* t->op: what is at @disp from guest register @guest, which host register @base holds. */
-static void
-off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_wanted)
+/* True if the instruction adds a known number to the sum of these registers, or leaves it alone. */
+static bool
+sum_change(const struct x86_insn *i, int base, int index, unsigned scale, int64_t *ret_change)
 {
-        int temp = tr_temp_holder(t, TR_MIRROR_DELTA, (int)guest);
+        int64_t of_base = 0, of_index;
+
+        if ((base >= 0 && !x86_insn_adds(i, (unsigned)base, &of_base)) || !x86_insn_adds(i, (unsigned)index, &of_index))
+                return false;
+        *ret_change = of_base + of_index * (int64_t)scale;
+        return true;
+}
+
+/* True if the instruction adds a known number to what was looked up, or leaves it alone. */
+static bool
+drift_of(const struct tr_temp *m, const struct x86_insn *i, int64_t *ret_change)
+{
+        if (m->holds == TR_MIRROR_SUM)
+                return sum_change(i, m->what, m->index, m->scale, ret_change);
+        return x86_insn_adds(i, (unsigned)m->what, ret_change);
+}
+
+/* Whether these registers change by known numbers only, from one turn of the block to the next. */
+static bool
+moves_evenly(const struct tr *t, const struct tr_temp *m)
+{
+        int64_t change;
+
+        for (unsigned n = 0; n < t->count; n++)
+                if (!drift_of(m, &t->insn[n], &change))
+                        return false;
+        return true;
+}
+
+static void
+emit_near(struct tr *t, unsigned temp, int near)
+{
+        emit_gs_load(&t->e, EMIT_W, temp, OFF(near[0].delta) + (unsigned)near * sizeof(struct soft_near));
+        tr_temp_set(t, temp, TR_MIRROR_NEAR, near);
+}
+
+/* The temporary with what to add to addresses in near chunk @near. */
+static int
+load_near(struct tr *t, int near, unsigned base, bool t1_wanted)
+{
+        int temp = tr_temp_holder(t, TR_MIRROR_NEAR, near);
 
         if (temp < 0) {
+                temp = (int)choose_temp(t, base, t1_wanted);
+                tr_temp_forget(t, (unsigned)temp);
+                emit_near(t, (unsigned)temp, near);
+        }
+        return temp;
+}
+
+/* The near chunk that the guest register, which host register @base holds, points into; checks it @here, if it pays.  -1: none. */
+static int
+near_of(struct tr *t, unsigned guest, unsigned base, bool here)
+{
+        struct tr_temp delta = { .holds = TR_MIRROR_DELTA, .what = (int8_t)guest };
+        int near = tr_guess_known(t, guest);
+
+        if (near >= 0 || !here || base == T0 || base == T1 || (t->loops && moves_evenly(t, &delta)))
+                return near;
+        return tr_guess_check(t, guest, base, -1);
+}
+
+/*
+ * t->op: what is at @disp from guest register @guest, which host register @base holds.  @here: nothing of the instruction
+ * has been done.
+ */
+static void
+off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_wanted, bool here)
+{
+        int temp = tr_temp_holder(t, TR_MIRROR_DELTA, (int)guest);
+        int near = temp < 0 ? near_of(t, guest, base, here) : -1;
+
+        if (near >= 0) {
+                temp = load_near(t, near, base, t1_wanted);
+        } else if (temp < 0) {
                 temp = (int)choose_temp(t, base, t1_wanted);
                 tr_temp_forget(t, (unsigned)temp);
                 emit_delta(t, (unsigned)temp, base);
@@ -163,9 +245,10 @@ host_of(const struct tr *t, const struct x86_insn *i, int64_t *ret_at)
 
 /* T0: the host address of what guest register @guest points to, but for the drift returned. */
 static int64_t
-host_base(struct tr *t, unsigned guest)
+host_base(struct tr *t, unsigned guest, bool here)
 {
         unsigned base;
+        int near, holder;
 
         if (tr_temp_holder(t, TR_MIRROR_BASE, (int)guest) >= 0)
                 return t->temp[0].drift;
@@ -175,9 +258,17 @@ host_base(struct tr *t, unsigned guest)
                 emit_mov_rr(&t->e, EMIT_W, T1, T0);
                 base = T1;
         }
+        near = near_of(t, guest, base, here);
+        holder = near < 0 ? -1 : tr_temp_holder(t, TR_MIRROR_NEAR, near);
         tr_temp_forget(t, T0);
-        emit_delta(t, T0, base);
-        emit_add(t, T0, (int)base, -1, 1);
+        if (near < 0)
+                emit_delta(t, T0, base);
+        else if (holder < 0)
+                emit_gs_load(&t->e, EMIT_W, T0, OFF(near[0].delta) + (unsigned)near * sizeof(struct soft_near));
+        if (holder == T1)
+                emit_rm(&t->e, EMIT_W, 0x8d, T0, (int)base, T1, 1, 0);
+        else
+                emit_add(t, T0, (int)base, -1, 1);
         looked_up(t, T0, TR_MIRROR_BASE, (int)guest);
         return 0;
 }
@@ -191,7 +282,7 @@ is_narrow(const struct tr *t, int guest)
 
 /* t->op: an operand with an index of 32 bits, signed or not.  False: it has none. */
 static bool
-by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
+by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra, bool here)
 {
         int base = i->mem_base, index = i->mem_index;
         int64_t disp = i->disp + extra;
@@ -206,7 +297,7 @@ by_narrow_index(struct tr *t, const struct x86_insn *i, int32_t extra)
         if (base < 0)
                 host_address(t, HOST_ZERO);
         else
-                disp += host_base(t, (unsigned)base);
+                disp += host_base(t, (unsigned)base, here);
         t->op = (struct tr_operand){ T0, regs_host[index], i->mem_scale, (int32_t)disp };
         return true;
 }
@@ -216,39 +307,6 @@ same_sum(const struct x86_insn *a, const struct x86_insn *b)
 {
         return b->has_mem && b->asize == 8 && b->mem_base == a->mem_base && b->mem_index == a->mem_index &&
             b->mem_scale == a->mem_scale && b->mem_seg != X86_FS && b->mem_seg != X86_GS;
-}
-
-/* True if the instruction adds a known number to the sum of these registers, or leaves it alone. */
-static bool
-sum_change(const struct x86_insn *i, int base, int index, unsigned scale, int64_t *ret_change)
-{
-        int64_t of_base = 0, of_index;
-
-        if ((base >= 0 && !x86_insn_adds(i, (unsigned)base, &of_base)) || !x86_insn_adds(i, (unsigned)index, &of_index))
-                return false;
-        *ret_change = of_base + of_index * (int64_t)scale;
-        return true;
-}
-
-/* True if the instruction adds a known number to what was looked up, or leaves it alone. */
-static bool
-drift_of(const struct tr_temp *m, const struct x86_insn *i, int64_t *ret_change)
-{
-        if (m->holds == TR_MIRROR_SUM)
-                return sum_change(i, m->what, m->index, m->scale, ret_change);
-        return x86_insn_adds(i, (unsigned)m->what, ret_change);
-}
-
-/* Whether these registers change by known numbers only, from one turn of the block to the next. */
-static bool
-moves_evenly(const struct tr *t, const struct tr_temp *m)
-{
-        int64_t change;
-
-        for (unsigned n = 0; n < t->count; n++)
-                if (!drift_of(m, &t->insn[n], &change))
-                        return false;
-        return true;
 }
 
 /* Whether the next turn of the block adds up the same registers. */
@@ -291,14 +349,20 @@ sum_holder(const struct tr *t, const struct x86_insn *i, int32_t extra)
 
 /* @temp: the host address of the sum of these registers, which have host registers. */
 static void
-load_sum(struct tr *t, unsigned temp, int base, int index, unsigned scale)
+load_sum(struct tr *t, unsigned temp, int base, int index, unsigned scale, const struct x86_insn *guess)
 {
         int host = base < 0 ? -1 : regs_host[base];
+        int near;
 
         tr_temp_forget(t, temp);
         emit_rm(&t->e, EMIT_W, 0x8d, temp, host, regs_host[index], scale, 0);
-        emit_delta(t, temp, temp);
-        emit_add(t, temp, host, regs_host[index], scale);
+        near = guess == NULL ? -1 : tr_guess_address(t, guess, temp);
+        if (near >= 0) {
+                tr_guess_add(t, temp, near);
+        } else {
+                emit_delta(t, temp, temp);
+                emit_add(t, temp, host, regs_host[index], scale);
+        }
         looked_up(t, temp, TR_MIRROR_SUM, base);
         t->temp[temp == T1].index = (int8_t)index;
         t->temp[temp == T1].scale = (uint8_t)scale;
@@ -306,19 +370,26 @@ load_sum(struct tr *t, unsigned temp, int base, int index, unsigned scale)
 
 /* t->op: an operand with an index. */
 static void
-by_sum(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted)
+by_sum(struct tr *t, const struct x86_insn *i, int32_t extra, bool t1_wanted, bool here)
 {
+        int near;
         bool pinned = regs_host[i->mem_index] >= 0 && (i->mem_base < 0 || regs_host[i->mem_base] >= 0);
         int temp = sum_holder(t, i, extra);
 
         if (temp < 0 && pinned && sum_comes_again(t, i)) {
                 temp = (int)choose_temp(t, (unsigned)regs_host[i->mem_index], t1_wanted);
-                load_sum(t, (unsigned)temp, i->mem_base, i->mem_index, i->mem_scale);
+                load_sum(t, (unsigned)temp, i->mem_base, i->mem_index, i->mem_scale, here ? i : NULL);
         }
         if (temp >= 0) {
                 t->op = (struct tr_operand){ (uint8_t)temp, -1, 1, (int32_t)(i->disp + extra + t->temp[temp == T1].drift) };
         } else {
                 tr_ea_t0(t, i, extra);
+                near = here ? tr_guess_address(t, i, T0) : -1;
+                if (near >= 0) {
+                        tr_guess_add(t, T0, near);
+                        t->op = TR_AT_T0;
+                        return;
+                }
                 tr_temp_forget(t, T1);
                 emit_delta(t, T1, T0);
                 t->op = (struct tr_operand){ T0, T1, 1, 0 };
@@ -347,6 +418,7 @@ static void
 address(struct tr *t, const struct x86_insn *i, int32_t extra)
 {
         bool t1_wanted = i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) > 0;
+        bool here = i->desc->class == X86_CLASS_PLAIN;
         bool wide = i->asize == 8 && i->mem_seg != X86_FS && i->mem_seg != X86_GS && fits(i->disp + extra);
         int64_t at;
         int host = host_of(t, i, &at);
@@ -354,13 +426,13 @@ address(struct tr *t, const struct x86_insn *i, int32_t extra)
         if (host >= 0 && fits(at)) {
                 host_address(t, host);
                 t->op = (struct tr_operand){ T0, -1, 1, (int32_t)at };
-        } else if (wide && i->mem_index >= 0 && by_narrow_index(t, i, extra)) {
+        } else if (wide && i->mem_index >= 0 && by_narrow_index(t, i, extra, here)) {
                 return;
         } else if (wide && i->mem_index >= 0) {
-                by_sum(t, i, extra, t1_wanted);
+                by_sum(t, i, extra, t1_wanted, here);
         } else if (wide && i->mem_base >= 0 && i->mem_base != X86_BASE_RIP) {
                 off_register(t, (unsigned)i->mem_base, tr_ea_reg(t, (unsigned)i->mem_base), (int32_t)(i->disp + extra),
-                    t1_wanted);
+                    t1_wanted, here);
         } else {
                 by_address(t, i, extra, t1_wanted);
         }
@@ -401,7 +473,7 @@ void
 tr_mirror_off(struct tr *t, unsigned guest, int32_t disp)
 {
         tr_temps_store(t);
-        off_register(t, guest, (unsigned)regs_host[guest], disp, true);
+        off_register(t, guest, (unsigned)regs_host[guest], disp, true, false);
 }
 
 /* ---- loops ---- */
@@ -434,11 +506,14 @@ tr_mirror_load(struct tr *t, unsigned temp, const struct tr_temp *m)
                 emit_delta(t, temp, (unsigned)regs_host[m->what]);
                 looked_up(t, temp, m->holds, m->what);
                 break;
+        case TR_MIRROR_NEAR:
+                emit_near(t, temp, m->what);
+                break;
         case TR_MIRROR_BASE:
-                host_base(t, (unsigned)m->what);
+                host_base(t, (unsigned)m->what, false);
                 break;
         case TR_MIRROR_SUM:
-                load_sum(t, temp, m->what, m->index, m->scale);
+                load_sum(t, temp, m->what, m->index, m->scale, NULL);
                 break;
         default:
                 host_address(t, m->what);

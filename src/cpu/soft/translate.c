@@ -489,6 +489,7 @@ tr_emit_entries(struct tr *t)
                 tr_flags_save(t);
         b->entry_saved = emit_here(&t->e);
         way_in = t->e.p;
+        t->flags = b->flags_in ? TR_FLAGS_SAVED : TR_FLAGS_DEAD;
         if (t->loops)
                 tr_loop_enter(t);
         loaded = t->e.p != way_in;
@@ -500,7 +501,6 @@ tr_emit_entries(struct tr *t)
                 emit_fix32(over, way_in);
         else if (!t->moves)
                 b->entry_far = way_in + t->e.delta;
-        t->flags = b->flags_in ? TR_FLAGS_SAVED : TR_FLAGS_DEAD;
         if (!b->flags_in || stay_saved)
                 return;
         regs_emit_restore_flags(&t->e);
@@ -564,6 +564,7 @@ tr_begin(struct tr *t)
         t->fpu_checked = t->ended = t->stack_group_used = t->stack_shared = false;
         t->sp = 0;
         t->loop_at = NULL;
+        tr_guess_begin(t);
 }
 
 static void
@@ -587,8 +588,10 @@ tr_emit_block(struct tr *t)
                 else
                         tr_insn(t, &t->insn[t->at]);
                 tr_stack_follow(t);
-                if (t->mirrors)
+                if (t->mirrors) {
                         tr_mirror_follow(t, &t->insn[t->at]);
+                        tr_guess_follow(t, &t->insn[t->at]);
+                }
         }
         b->insn_count = (uint8_t)t->count;
         b->raises = t->raise >= 0;

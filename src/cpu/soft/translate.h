@@ -68,6 +68,7 @@ enum tr_holds {
         TR_MIRROR_BASE, /* the host address of what guest register `what` points to */
         TR_MIRROR_SUM,  /* the same of guest registers `what` + `index` * `scale` */
         TR_MIRROR_HOST, /* the same of what is named in tr_mirror.c */
+        TR_MIRROR_NEAR, /* what to add to addresses in the chunk that near[`what`] names, see tr_guess.c */
 };
 
 struct tr_temp {
@@ -79,6 +80,14 @@ struct tr_temp {
         int64_t drift; /* what has been added to the registers since */
         bool sure;     /* looked up before any branch of the block */
         bool proved;   /* an access that faults outside the window was made by it */
+};
+
+/* What is thought and known of a guest register, see tr_guess.c. */
+struct tr_guess {
+        uint64_t value; /* that it has this time */
+        bool valued;
+        int8_t near;    /* the chunk that it was checked to point into; -1: none */
+        int64_t drift;  /* what has been added since */
 };
 
 /* A memory operand of the host, once it has been checked: [base + index * scale + disp]. */
@@ -126,6 +135,7 @@ struct tr {
         bool mirrors;          /* SOFT_MODE_MIRROR */
         bool mirror_turn;      /* the temporary that got a delta last is T0 */
         uint16_t narrow;       /* guest registers that are known to hold an extended 32-bit number */
+        struct tr_guess guess[X86_GPR_COUNT]; /* of guest registers */
         struct tr_operand op;  /* where the present access is made */
         unsigned sides;        /* branches emitted that the block goes on behind */
         /* A block that jumps back to its own start, see tr_loop.c. */
@@ -239,6 +249,21 @@ void tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra);
 void tr_mirror_off(struct tr *t, unsigned guest, int32_t disp);
 /* After an instruction was emitted: what is kept in temporaries may not fit its registers any more. */
 void tr_mirror_follow(struct tr *t, const struct x86_insn *i);
+
+/* tr_guess.c: in such blocks, but for the variant that guesses nothing.  Flags are kept. */
+void tr_guess_begin(struct tr *t);
+void tr_guess_follow(struct tr *t, const struct x86_insn *i);
+/* The near chunk that guest register @guest is known to point into; -1: none. */
+int tr_guess_known(const struct tr *t, unsigned guest);
+/*
+ * The same, checked here if it is likely, and may be: the block goes on in its variant if not.  Only where nothing of the
+ * instruction has been done.  A temporary is lost, which is not @keep.
+ */
+int tr_guess_check(struct tr *t, unsigned guest, unsigned host, int keep);
+/* The same of the operand's address, or what is near it, in @host, a temporary. */
+int tr_guess_address(struct tr *t, const struct x86_insn *i, unsigned host);
+/* Makes the address in @host, which points into near chunk @near, one of the host's.  Flags are lost. */
+void tr_guess_add(struct tr *t, unsigned host, int near);
 
 /* The rest is for loops.  Whether @m is of use for the next turn of the block. */
 bool tr_mirror_lasts(const struct tr *t, const struct tr_temp *m);
