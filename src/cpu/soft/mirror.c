@@ -133,20 +133,12 @@ soft_mirror_sample(struct soft_cpu *v, unsigned ms)
         if (!soft_mirror_possible(v))
                 return;
         a->age += a->age < AGE_MAX ? ms : 0;
+        a->stack = v->st.gpr[X86_RSP];
         if (before < AGE_OLD && a->age >= AGE_OLD)
                 soft_jump_flush_old(v);
         gpa = a->age >= AGE_OLD ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
         if (gpa != ~(gpa_t)0)
                 soft_code_sampled(v->engine, gpa, ms);
-}
-
-void
-soft_mirror_reload(struct soft_cpu *v, struct aspace *a)
-{
-        uint64_t root = v->st.cr3 & ~PAGE_MASK;
-
-        a->age = a->root == root ? a->age - a->age / 4 : 0;
-        a->root = root;
 }
 
 /* The host has no more addresses to give: all code goes by the TLB from now on. */
@@ -519,6 +511,20 @@ map_piece(struct soft_cpu *v, struct chunk *c, size_t piece, gpa_t gpa, bool wri
         return true;
 }
 
+/*
+ * A page of tables is often used for the next process; but that has its stack elsewhere, in Linux.  So the root is the same process's
+ * if the stack is still where it was.
+ */
+void
+soft_mirror_reload(struct soft_cpu *v, struct aspace *a)
+{
+        uint64_t root = v->st.cr3 & ~PAGE_MASK;
+        struct x86_walk w;
+
+        a->age = a->age != 0 && a->root == root && walk(v, a->stack, false, false, &w) == 0 ? a->age - a->age / 4 : 0;
+        a->root = root;
+}
+
 /* What may be mapped of a page that a walk has found, with PAGE_*; 0: nothing. */
 static gpa_t
 mappable(struct soft_cpu *v, struct mirror *m, const struct x86_walk *w, bool write)
@@ -759,13 +765,14 @@ soft_mirror_near_update(struct soft_cpu *v)
 }
 
 bool
-soft_mirror_peek(struct soft_cpu *v, gva_t address, uint64_t *ret_value)
+soft_mirror_peek(struct soft_cpu *v, gva_t address, unsigned size, uint64_t *ret_value)
 {
         struct x86_walk w;
 
-        if ((address & PAGE_MASK) > MEM_PAGE_SIZE - sizeof(*ret_value) || walk(v, address, false, false, &w) != 0)
+        if ((address & PAGE_MASK) > MEM_PAGE_SIZE - size || walk(v, address, false, false, &w) != 0)
                 return false;
-        memcpy(ret_value, v->mem_base + w.gpa, sizeof(*ret_value));
+        *ret_value = 0;
+        memcpy(ret_value, v->mem_base + w.gpa, size);
         return true;
 }
 

@@ -67,8 +67,8 @@ void soft_mirror_watch(struct soft_cpu *v);
 int soft_mirror_near(struct soft_cpu *v, gva_t address);
 /* Chunks that have got a window may be near from now on. */
 void soft_mirror_near_update(struct soft_cpu *v);
-/* The 8 bytes of user memory at @address, as a guess at what code will find there.  False: they cannot be had simply. */
-bool soft_mirror_peek(struct soft_cpu *v, gva_t address, uint64_t *ret_value);
+/* The number of @size bytes in user memory at @address, as a guess at what code will find there.  False: it cannot be had simply. */
+bool soft_mirror_peek(struct soft_cpu *v, gva_t address, unsigned size, uint64_t *ret_value);
 
 enum soft_mirror_answer {
         SOFT_MIRROR_AGAIN,   /* the access is to be made again */

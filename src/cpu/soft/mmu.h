@@ -41,6 +41,7 @@ struct aspace {
         struct mirror *mirror;         /* at CPL 3, of mirror.c; NULL: nothing is mapped there */
         unsigned age;                  /* milliseconds that it was found in user mode, for mirror.c */
         uint64_t root;                 /* of its page tables then */
+        gva_t stack;                   /* and the stack pointer */
         unsigned pcid;
         uint64_t space;                /* changes with every flush: ITLB entries of before are void */
         bool valid;

@@ -18,18 +18,18 @@ static const uint8_t regs_size_of_class[7] = { 1, 2, 4, 8, 10, 16, 32 };
 
 /*
  * The host's arithmetic flags to flags_saved: LAHF in bits 8-15, OF in bit 0.
- * LAHF wants AH, so RAX waits in r10.  Flags are kept.
+ * LAHF wants AH, so RAX waits in @temp.  Flags are kept.
  */
 static inline void
-regs_emit_save_flags(struct emit *e)
+regs_emit_save_flags(struct emit *e, unsigned temp)
 {
-        emit_mov_rr(e, EMIT_W, H_R10, H_RAX);
+        emit_mov_rr(e, EMIT_W, temp, H_RAX);
         emit8(e, 0x9f); /* lahf */
         emit8(e, 0x0f); /* seto al */
         emit8(e, 0x90);
         emit8(e, 0xc0);
         emit_gs_store(e, EMIT_D, H_RAX, offsetof(struct soft_cpu, flags_saved));
-        emit_mov_rr(e, EMIT_W, H_RAX, H_R10);
+        emit_mov_rr(e, EMIT_W, H_RAX, temp);
 }
 
 /* And back; no register is lost.  1 + 0x7f overflows a signed byte, 0 + 0x7f does not. */

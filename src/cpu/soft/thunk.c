@@ -332,7 +332,7 @@ thunk_commit(struct emit *e, bool saved)
         emit_gs_store(e, EMIT_W, H_R10, OFF(thunk_return));
         emit_gs_store(e, EMIT_W, H_R11, OFF(st.rip));
         if (!saved)
-                regs_emit_save_flags(e);
+                regs_emit_save_flags(e, H_R10);
         thunk_store_regs(e);
         emit_gs_load(e, EMIT_W, H_RDI, OFF(self));
         emit_call_c(e, (uintptr_t)soft_slow_commit);

@@ -39,26 +39,12 @@ tr_guess_known(const struct tr *t, unsigned guest)
         return t->guess[guest].near;
 }
 
-/* The temporary that is of less use than the other. */
-static unsigned
-scratch(const struct tr *t, int keep)
-{
-        static const uint8_t worth[] = {
-                [TR_NOTHING] = 0, [TR_MIRROR_NEAR] = 1, [TR_GUEST] = 2, [TR_GROUP_HOST] = 2, [TR_STACK_DELTA] = 2,
-                [TR_MIRROR_DELTA] = 3, [TR_MIRROR_BASE] = 3, [TR_MIRROR_SUM] = 3, [TR_MIRROR_HOST] = 3,
-        };
-
-        if (keep >= 0)
-                return keep == T0 ? T1 : T0;
-        return worth[t->temp[0].holds] < worth[t->temp[1].holds] ? T0 : T1;
-}
-
 /* Leaves for the variant that makes no guesses, at this instruction, unless the upper half of @host is that of a near chunk. */
 static void
 emit_check(struct tr *t, unsigned host, int near, int keep)
 {
         struct emit *e = &t->e;
-        unsigned temp = scratch(t, keep);
+        unsigned temp = keep < 0 ? tr_temp_spare(t) : keep == T0 ? T1 : T0;
         struct soft_exit *x;
 
         tr_flags_clobber(t);
@@ -129,65 +115,177 @@ tr_guess_add(struct tr *t, unsigned host, int near)
 
 /* ---- what instructions do ---- */
 
-/* What MOV, LEA or POP leaves in its register; anything else is not followed. */
-static struct tr_guess
-result(const struct tr *t, const struct x86_insn *i, int *ret_gpr)
+/* What an operand named by ModRM has this time. */
+static bool
+operand_now(const struct tr *t, const struct x86_insn *i, unsigned size, uint64_t *ret_value)
 {
-        struct tr_guess g = { .near = -1 };
         gva_t at;
 
-        *ret_gpr = -1;
-        if (i->opsize != 8 || i->map != X86_MAP_1B || i->vex)
-                return g;
-        switch (i->opcode) {
-        case 0x89:
-                *ret_gpr = i->has_mem ? -1 : i->rm;
-                return t->guess[i->reg];
-        case 0x8b:
-                *ret_gpr = i->reg;
-                if (!i->has_mem)
-                        return t->guess[i->rm];
-                g.valued = address_now(t, i, &at) && soft_mirror_peek(t->v, at, &g.value);
-                return g;
-        case 0x8d:
-                *ret_gpr = i->reg;
-                if (i->mem_base >= 0 && i->mem_base != X86_BASE_RIP && i->mem_index < 0)
-                        g = t->guess[i->mem_base];
-                g.drift += i->disp;
-                g.valued = address_now(t, i, &g.value);
-                return g;
+        if (i->has_mem)
+                return address_now(t, i, &at) && soft_mirror_peek(t->v, at, size, ret_value);
+        *ret_value = t->guess[i->rm].value;
+        if (size < 4)
+                *ret_value &= (1ull << size * 8) - 1;
+        return t->guess[i->rm].valued && !tr_is_high_byte(i, i->rm, true);
+}
+
+/* ADD, OR, AND, SUB, XOR by number; nothing else. */
+static bool
+compute(unsigned operation, uint64_t a, uint64_t b, uint64_t *ret_value)
+{
+        switch (operation) {
+        case 0:
+                *ret_value = a + b;
+                return true;
+        case 1:
+                *ret_value = a | b;
+                return true;
+        case 4:
+                *ret_value = a & b;
+                return true;
+        case 5:
+                *ret_value = a - b;
+                return true;
+        case 6:
+                *ret_value = a ^ b;
+                return true;
         default:
-                if (i->desc->class == X86_CLASS_POP && !i->has_mem) {
-                        *ret_gpr = i->rm;
-                        g.valued = t->guess[X86_RSP].valued && soft_mirror_peek(t->v, t->guess[X86_RSP].value, &g.value);
-                }
-                return g;
+                return false;
         }
+}
+
+/* One-byte opcodes: the register that is written, and its value this time; -1: it is not told. */
+static int
+result_of_byte(const struct tr *t, const struct x86_insn *i, uint64_t *ret_value)
+{
+        const struct tr_guess *reg = &t->guess[i->reg];
+        uint64_t rm, count;
+
+        switch (i->opcode) {
+        case 0x01: case 0x09: case 0x21: case 0x29: case 0x31: /* op rm, reg */
+        case 0x03: case 0x0b: case 0x23: case 0x2b: case 0x33: /* op reg, rm */
+                if ((i->has_mem && !(i->opcode & 2)) || !reg->valued || !operand_now(t, i, i->opsize, &rm))
+                        return -1;
+                (void)(i->opcode & 2 ? compute(i->opcode >> 3, reg->value, rm, ret_value) :
+                                       compute(i->opcode >> 3, rm, reg->value, ret_value));
+                return i->opcode & 2 ? i->reg : i->rm;
+        case 0x05: case 0x0d: case 0x25: case 0x2d: case 0x35: /* op rAX, imm */
+                return t->guess[X86_RAX].valued && compute(i->opcode >> 3, t->guess[X86_RAX].value, (uint64_t)i->imm, ret_value) ?
+                    X86_RAX : -1;
+        case 0x63: /* MOVSXD */
+                if (!operand_now(t, i, 4, &rm))
+                        return -1;
+                *ret_value = (uint64_t)(int32_t)rm;
+                return i->reg;
+        case 0x81: case 0x83:
+                return !i->has_mem && operand_now(t, i, i->opsize, &rm) && compute(i->reg & 7, rm, (uint64_t)i->imm, ret_value) ?
+                    i->rm : -1;
+        case 0x89:
+                *ret_value = reg->value;
+                return !i->has_mem && reg->valued ? i->rm : -1;
+        case 0x8b:
+                return operand_now(t, i, i->opsize, ret_value) ? i->reg : -1;
+        case 0x8d:
+                return address_now(t, i, ret_value) ? i->reg : -1;
+        case 0xc1: case 0xd3: /* SHL, SHR by a number, by CL */
+                count = i->opcode == 0xc1 ? (uint64_t)i->imm : t->guess[X86_RCX].value;
+                count &= i->opsize * 8u - 1;
+                if (i->has_mem || !operand_now(t, i, i->opsize, &rm) || (i->reg & 6) != 4 ||
+                    (i->opcode == 0xd3 && !t->guess[X86_RCX].valued))
+                        return -1;
+                rm = i->opsize == 4 ? (uint32_t)rm : rm;
+                *ret_value = i->reg & 1 ? rm >> count : rm << count;
+                return i->rm;
+        default:
+                if ((i->opcode & 0xf8) == 0xb8) {
+                        *ret_value = (uint64_t)i->imm;
+                        return i->rm;
+                }
+                if (i->desc->class == X86_CLASS_POP && !i->has_mem && t->guess[X86_RSP].valued &&
+                    soft_mirror_peek(t->v, t->guess[X86_RSP].value, 8, ret_value))
+                        return i->rm;
+                return -1;
+        }
+}
+
+/* MOVZX and MOVSX. */
+static int
+result_of_extension(const struct tr *t, const struct x86_insn *i, uint64_t *ret_value)
+{
+        unsigned size = i->opcode & 1 ? 2 : 1;
+
+        if ((i->opcode & 0xf6) != 0xb6 || !operand_now(t, i, size, ret_value))
+                return -1;
+        if (i->opcode & 8)
+                *ret_value = (uint64_t)(size == 1 ? (int64_t)(int8_t)*ret_value : (int64_t)(int16_t)*ret_value);
+        return i->reg;
+}
+
+/* What common instructions leave in the register that they write; false: it is not told. */
+static bool
+result(const struct tr *t, const struct x86_insn *i, unsigned *ret_gpr, struct tr_guess *ret_result)
+{
+        struct tr_guess g = { .valued = true, .near = -1 };
+        bool byte = i->map == X86_MAP_1B;
+        int gpr;
+
+        if (i->opsize < 4 || i->vex || (!byte && i->map != X86_MAP_0F))
+                return false;
+        gpr = byte ? result_of_byte(t, i, &g.value) : result_of_extension(t, i, &g.value);
+        if (gpr < 0)
+                return false;
+        if (i->opsize == 4)
+                g.value = (uint32_t)g.value;
+        *ret_gpr = (unsigned)gpr;
+        *ret_result = g;
+        return true;
+}
+
+/* A copy of a pointer, or one to something near it, which leads to the same chunk: of which register, and how far; -1: none. */
+static int
+copied(const struct x86_insn *i, int64_t *ret_drift)
+{
+        *ret_drift = 0;
+        if (i->opsize != 8 || i->map != X86_MAP_1B || i->vex)
+                return -1;
+        if ((i->opcode == 0x89 || i->opcode == 0x8b) && !i->has_mem)
+                return i->opcode == 0x89 ? i->reg : i->rm;
+        if (i->opcode != 0x8d || i->asize != 8 || i->mem_base < 0 || i->mem_base == X86_BASE_RIP || i->mem_index >= 0)
+                return -1;
+        *ret_drift = i->disp;
+        return i->mem_base;
 }
 
 void
 tr_guess_follow(struct tr *t, const struct x86_insn *i)
 {
-        bool ends = tr_ends_addresses(i);
-        struct tr_guess of_result;
-        int gpr;
+        bool ends = tr_ends_addresses(i), told;
+        struct tr_guess of_result = { .near = -1 };
+        uint16_t written = x86_insn_writes(i);
+        int64_t change;
+        unsigned gpr = 0;
+        int from;
 
         if (!guesses(t))
                 return;
-        of_result = result(t, i, &gpr);
+        told = !ends && result(t, i, &gpr, &of_result);
+        from = copied(i, &change);
+        if (told && from >= 0) {
+                of_result.near = t->guess[from].near;
+                of_result.drift = t->guess[from].drift + change;
+        }
         for (unsigned n = 0; n < X86_GPR_COUNT; n++) {
                 struct tr_guess *g = &t->guess[n];
-                int64_t change;
 
                 if (ends || !x86_insn_adds(i, n, &change)) {
                         g->valued = false;
                         g->near = -1;
-                        continue;
+                } else {
+                        g->value += (uint64_t)change;
+                        g->drift += change;
                 }
-                g->value += (uint64_t)change;
-                g->drift += change;
         }
-        if (!ends && gpr >= 0)
+        if (told && written >> gpr & 1)
                 t->guess[gpr] = of_result;
         for (unsigned n = 0; n < X86_GPR_COUNT; n++)
                 if (t->guess[n].drift < -(int64_t)SOFT_MIRROR_DRIFT || t->guess[n].drift > (int64_t)SOFT_MIRROR_DRIFT)

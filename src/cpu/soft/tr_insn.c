@@ -539,6 +539,11 @@ tr_pop(struct tr *t, const struct x86_insn *i)
         enum tr_flags before;
 
         tr_stack_access(t, 0, i->opsize, X86_ACC_R);
+        if (tr_stack_is_direct(t, i)) {
+                emit_load_op(t, (unsigned)regs_host[i->rm], i->opsize);
+                tr_stack_adjust(t, i->opsize);
+                return;
+        }
         emit_load_op(t, T1, i->opsize);
         if (!i->has_mem) {
                 if (i->rm != X86_RSP || i->opsize == 2)
@@ -562,7 +567,7 @@ tr_leave(struct tr *t, const struct x86_insn *i)
         bool wide = t->bits == X86_MODE_64;
 
         if (t->mirrors) {
-                tr_mirror_off(t, X86_RBP, 0);
+                tr_mirror_off(t, X86_RBP, 0, true);
         } else {
                 tr_flags_clobber(t);
                 emit_mov_rr(e, wide, T0, H_RBP);

@@ -165,9 +165,9 @@ near_of(struct tr *t, unsigned guest, unsigned base, bool here)
         struct tr_temp delta = { .holds = TR_MIRROR_DELTA, .what = (int8_t)guest };
         int near = tr_guess_known(t, guest);
 
-        if (near >= 0 || !here || base == T0 || base == T1 || (t->loops && moves_evenly(t, &delta)))
+        if (near >= 0 || !here || (t->loops && moves_evenly(t, &delta)))
                 return near;
-        return tr_guess_check(t, guest, base, -1);
+        return tr_guess_check(t, guest, base, base == T0 || base == T1 ? (int)base : -1);
 }
 
 /*
@@ -216,7 +216,10 @@ host_address(struct tr *t, int what)
                         tr_emit_rip(t, T0, tr_page(t));
                 else
                         emit_gs_load(e, EMIT_W, T0, OFF(seg_base[0]) + 8 * (what == HOST_FS ? X86_FS : X86_GS));
-                emit_delta(t, T1, T0);
+                if (what == HOST_PAGE && !t->moves && tr_page(t) >> SOFT_MIRROR_SHIFT < SOFT_MIRROR_CHUNKS)
+                        emit_gs_load(e, EMIT_W, T1, SOFT_MIRROR_TABLE + (tr_page(t) >> SOFT_MIRROR_SHIFT) * sizeof(uint64_t));
+                else
+                        emit_delta(t, T1, T0);
                 emit_add(t, T0, T1, -1, 1);
         }
         looked_up(t, T0, TR_MIRROR_HOST, what);
@@ -470,10 +473,10 @@ tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra)
 }
 
 void
-tr_mirror_off(struct tr *t, unsigned guest, int32_t disp)
+tr_mirror_off(struct tr *t, unsigned guest, int32_t disp, bool t1_wanted)
 {
         tr_temps_store(t);
-        off_register(t, guest, (unsigned)regs_host[guest], disp, true, false);
+        off_register(t, guest, (unsigned)regs_host[guest], disp, t1_wanted, false);
 }
 
 /* ---- loops ---- */

@@ -210,12 +210,20 @@ tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes)
         return true;
 }
 
+bool
+tr_stack_is_direct(const struct tr *t, const struct x86_insn *i)
+{
+        bool reg = !i->has_mem && i->desc->rm_kind == X86_OPK_GPR && i->opsize == 8 && regs_host[i->rm] >= 0;
+
+        return t->mirrors && reg && (i->desc->class == X86_CLASS_PUSH || (i->desc->class == X86_CLASS_POP && i->rm != X86_RSP));
+}
+
 /* An access by an instruction of its own; t->op is where. */
 struct tr_cold *
 tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
 {
         if (t->mirrors) {
-                tr_mirror_off(t, X86_RSP, disp);
+                tr_mirror_off(t, X86_RSP, disp, !tr_stack_is_direct(t, &t->insn[t->at]));
                 return NULL;
         }
         if (tr_stack_shared(t, disp, size))

@@ -60,6 +60,17 @@ tr_temp_find(const struct tr *t, unsigned guest)
         return tr_temp_holder(t, TR_GUEST, (int)guest);
 }
 
+unsigned
+tr_temp_spare(const struct tr *t)
+{
+        static const uint8_t worth[] = { /* instructions that it takes to have it again */
+                [TR_NOTHING] = 0, [TR_MIRROR_NEAR] = 1, [TR_GUEST] = 1, [TR_GROUP_HOST] = 1, [TR_STACK_DELTA] = 1,
+                [TR_MIRROR_DELTA] = 3, [TR_MIRROR_BASE] = 4, [TR_MIRROR_SUM] = 5, [TR_MIRROR_HOST] = 3,
+        };
+
+        return worth[t->temp[0].holds] < worth[t->temp[1].holds] ? T0 : T1;
+}
+
 void
 tr_temp_set(struct tr *t, unsigned host, enum tr_holds holds, int what)
 {

@@ -30,8 +30,10 @@ tr_live_after(const struct tr *t)
 void
 tr_flags_save(struct tr *t)
 {
-        tr_temp_forget(t, T1);
-        regs_emit_save_flags(&t->e);
+        unsigned temp = tr_temp_spare(t);
+
+        tr_temp_forget(t, temp);
+        regs_emit_save_flags(&t->e, temp);
         t->flags = TR_FLAGS_SAVED;
 }
 
@@ -389,13 +391,13 @@ tr_emit_cold(struct tr *t)
                 case COLD_EXIT:
                         x->stub = emit_here(&t->e);
                         if (c->flags == TR_FLAGS_HOST)
-                                regs_emit_save_flags(&t->e);
+                                regs_emit_save_flags(&t->e, T1);
                         emit_mov_imm(&t->e, T0, (uint64_t)(uintptr_t)x);
                         emit_jmp_to(&t->e, t->eng->thunks.link);
                         break;
                 case COLD_RAISE:
                         if (c->flags == TR_FLAGS_HOST)
-                                regs_emit_save_flags(&t->e);
+                                regs_emit_save_flags(&t->e, T1);
                         tr_emit_rip(t, T1, c->rip);
                         emit_mov_imm(&t->e, T0, c->arg);
                         emit_jmp_to(&t->e, t->eng->thunks.raise);
@@ -533,7 +535,8 @@ tr_prepare_temps(struct tr *t, const struct x86_insn *i)
                 break;
         case X86_CLASS_PUSH:
         case X86_CLASS_POP:
-                tr_temp_forget(t, T1);
+                if (!tr_stack_is_direct(t, i))
+                        tr_temp_forget(t, T1);
                 tr_temps_forget_guests(t);
                 break;
         case X86_CLASS_CALL:

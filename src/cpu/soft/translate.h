@@ -204,6 +204,8 @@ void tr_temp_forget(struct tr *t, unsigned host); /* before it is overwritten */
 /* The temporary that holds this, or -1. */
 int tr_temp_holder(const struct tr *t, enum tr_holds holds, int what);
 int tr_temp_find(const struct tr *t, unsigned guest);
+/* The temporary that is of less use than the other. */
+unsigned tr_temp_spare(const struct tr *t);
 /* From now on @host holds this, which the caller puts there. */
 void tr_temp_set(struct tr *t, unsigned host, enum tr_holds holds, int what);
 /* From now on @host holds @guest: its value with @load, else one that the caller puts there. */
@@ -234,6 +236,8 @@ void tr_stack_prepare(struct tr *t);
 void tr_stack_follow(struct tr *t);
 bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
+/* Whether PUSH or POP moves its register straight to or from the stack, by a mirror: no temporary is wanted for it. */
+bool tr_stack_is_direct(const struct tr *t, const struct x86_insn *i);
 void tr_stack_emit_cold(struct tr *t, struct tr_cold *c);
 
 /*
@@ -245,8 +249,8 @@ void tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk);
 /* tr_mirror.c: in blocks with SOFT_MODE_MIRROR.  Flags are kept. */
 /* t->op: the ModRM operand, @extra further. */
 void tr_mirror_mem(struct tr *t, const struct x86_insn *i, int32_t extra);
-/* t->op: what is at @disp from @guest, which has a host register. */
-void tr_mirror_off(struct tr *t, unsigned guest, int32_t disp);
+/* t->op: what is at @disp from @guest, which has a host register.  @t1_wanted: T1 is not to be part of it. */
+void tr_mirror_off(struct tr *t, unsigned guest, int32_t disp, bool t1_wanted);
 /* After an instruction was emitted: what is kept in temporaries may not fit its registers any more. */
 void tr_mirror_follow(struct tr *t, const struct x86_insn *i);
 
