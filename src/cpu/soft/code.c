@@ -432,16 +432,28 @@ code_remove(struct soft_engine *e, struct soft_block *b)
         atomic_fetch_or_explicit(&e->dead[far / 64], 1ull << far % 64, memory_order_relaxed);
 }
 
-/* True if jump caches may name it at any address: soft_jumps_stale_dead() is to be called. */
-static bool
+/*
+ * Jump caches may name a block that moves at any address.  Its far entry starts with an instruction of 7 bytes, at a
+ * multiple of 16: becomes a jump that has C look for the block that is there now.
+ */
+static void
+code_lead_away(struct soft_engine *e, struct soft_block *b)
+{
+        uint64_t *entry = (uint64_t *)(void *)(b->entry_far - (e->code_x - e->code_w));
+        uint32_t rel = (uint32_t)(e->thunks.lookup_dead - (b->entry_far + 5));
+
+        __atomic_store_n(entry, (*entry & ~0xffffffffffull) | 0xe9 | (uint64_t)rel << 8, __ATOMIC_RELEASE);
+}
+
+static void
 code_kill(struct soft_engine *e, struct soft_block *b)
 {
         code_remove(e, b);
         atomic_fetch_add_explicit(&e->stats.smc_kills, 1, memory_order_relaxed);
         if (b->mode & SOFT_MODE_MOVES)
-                return true;
-        soft_jumps_stale(e, b->vaddr);
-        return false;
+                code_lead_away(e, b);
+        else
+                soft_jumps_stale(e, b->vaddr);
 }
 
 /*
@@ -453,14 +465,10 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
 {
         struct soft_page *p = page_of(e, page);
         uint64_t left = 0;
-        bool anywhere = false;
 
         if (!(p->granules & granules))
                 return false;
-        /*
-         * Jump caches are looked through for blocks that move.  Where code is written it is rather a compiler's output than a
-         * library, so that is done once: what comes next is translated for its own linear address.
-         */
+        /* Where code is written it is rather a compiler's output than a library: what comes next is for its own linear address. */
         if (p->seen == SOFT_SEEN_MOVES)
                 granules = ~0ull;
         for (struct soft_block *b = p->blocks, *next; b != NULL; b = next) {
@@ -469,12 +477,10 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
 
                 next = b->page_next[which];
                 if (g & granules)
-                        anywhere |= code_kill(e, b);
+                        code_kill(e, b);
                 else
                         left |= g;
         }
-        if (anywhere)
-                soft_jumps_stale_dead(e);
         p->granules = left;
         if (p->blocks == NULL) {
                 p->seen = 0;
@@ -516,15 +522,12 @@ static void
 page_kill(struct soft_engine *e, gpa_t gpa, uint32_t mask, uint32_t mode)
 {
         gpa_t page = gpa & ~(gpa_t)(MEM_PAGE_SIZE - 1);
-        bool anywhere = false;
 
         for (struct soft_block *b = page_of(e, gpa)->blocks, *next; b != NULL; b = next) {
                 next = b->page_next[page_index(b, page)];
                 if ((b->mode & mask) == mode)
-                        anywhere |= code_kill(e, b);
+                        code_kill(e, b);
         }
-        if (anywhere)
-                soft_jumps_stale_dead(e);
 }
 
 bool

@@ -162,6 +162,7 @@ struct soft_thunks {
         uint8_t *link;        /* r11 struct soft_exit: jumped to */
         uint8_t *lookup;      /* r11 guest rip: jumped to.  Not in its slot of the jump cache; flags are saved, or dead */
         uint8_t *lookup_indirect; /* the same for an indirect branch: scratch[2] its rip, scratch[3] what undoes its effect on RSP */
+        uint8_t *lookup_dead; /* the same for the entry of a block that died: does not look into the jump cache, which may name it */
         uint8_t *lookup_step; /* the same for a single step: does not look into the jump cache */
         uint8_t *leave;       /* r11 guest rip: jumped to; to the dispatcher */
         uint8_t *raise;       /* r10 rip, r11 vector */

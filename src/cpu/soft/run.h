@@ -106,7 +106,7 @@ void soft_run_unmap(struct soft_engine *e);
 
 /* A block at @address died: jump caches may name it.  This thread's vCPU forgets it at once, others soon. */
 void soft_jumps_stale(struct soft_engine *e, gva_t address);
-/* The same of many blocks, or of such that fit any linear page.  Engine lock held. */
+/* The same of many blocks.  Engine lock held. */
 void soft_jumps_stale_dead(struct soft_engine *e);
 /* All blocks died. */
 void soft_jumps_stale_all(struct soft_engine *e);

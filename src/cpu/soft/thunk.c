@@ -420,6 +420,7 @@ soft_thunks_emit(struct soft_engine *eng)
         t->link = thunk_jump_c(&e, (uintptr_t)soft_call_link);
         t->lookup = thunk_lookup(&e, (uintptr_t)soft_call_lookup);
         t->lookup_indirect = thunk_lookup(&e, (uintptr_t)soft_call_lookup_indirect);
+        t->lookup_dead = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
         t->lookup_step = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
         t->leave = thunk_leave(&e);
         t->raise = thunk_raise(&e);
