@@ -29,7 +29,7 @@
 #define SOFT_MODE_NOAVX  0x100u /* no YMM state in XCR0, or CR4.OSXSAVE clear */
 #define SOFT_MODE_EM     0x200u /* CR0.EM */
 #define SOFT_MODE_CPL12  0x400u /* CPL 1 or 2 */
-#define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself */
+#define SOFT_MODE_NOSHARE 0x1000u /* of a block only: every stack access is checked for itself, and nothing is guessed (tr_guess.c) */
 #define SOFT_MODE_LARGE  0x800u /* of a block only: its code is mapped by a page of 2 MiB or more */
 #define SOFT_MODE_MOVES  0x2000u /* of a block only: fits any linear page; translated code knows it by code_page */
 #define SOFT_MODE_HEAD   0x8000u /* of a block only: backward jumps lead to it */

@@ -12,6 +12,8 @@
  *      mov   r11, gs:[r11 * 8 + table]
  *      op    [base + r11 + disp]
  *
+ * Where it is likely that a pointer leads to the same few chunks as most, tr_guess.c compares instead of looking up.
+ *
  * What is not mapped faults.  The signal handler maps it, raises the guest's fault, or has the instruction done by
  * way of the TLB.  So a mirror is a TLB of its own: flushed with the others, of pages that may be accessed and need
  * nothing more (struct soft_tlb_entry).

@@ -43,7 +43,7 @@ enum soft_count {
         SOFT_COUNT_FILLS,        /* page walks for data */
         SOFT_COUNT_BOUNCES,      /* accesses by way of a bounce buffer */
         SOFT_COUNT_FETCH_FILLS,  /* page walks for code */
-        SOFT_COUNT_STRADDLES,    /* blocks sent to their variant without shared stack checks */
+        SOFT_COUNT_STRADDLES,    /* blocks sent to their variant without shared stack checks and guesses */
         SOFT_COUNT_HELPERS,      /* instructions done in C */
         SOFT_COUNT_IO,           /* accesses to ports */
         SOFT_COUNT_MMIO,         /* accesses to devices by memory */
