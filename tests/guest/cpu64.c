@@ -532,6 +532,11 @@ USER_ACCESS(user_pairs, "mov %rcx, %rsi; xor %ebx, %ebx; 1: call 2f; add $16, %r
                         "2: mov (%rsi), %rcx; mov 8(%rsi), %rdx; mov (%rcx), %rdi; mov 8(%rdx), %r8; mov %rcx, %r9; lea 8(%rdx), %rbp;"
                         "lea 16(%rdi,%r8), %rdi; mov 8(%r9), %r8; mov -8(%rbp), %r10; lea (%rdi,%r8), %rdi; add %r10, %rdi;"
                         "mov $2, %r8d; mov (%rcx,%r8,4), %r11; add %r11, %rdi; add %rdi, %rbx; ret");
+/* Calls and jumps by what the pointers lead to. */
+USER_ACCESS(user_calls, "mov %rcx, %rsi; xor %ebx, %ebx; 1: call 2f; add $16, %rsi; dec %eax; jne 1b; mov %rbx, %rax; int $0x80;"
+                        "2: mov (%rsi), %rcx; stc; call *(%rcx); mov 8(%rsi), %rcx; stc; jmp *8(%rcx);"
+                        "user_calls_one: adc $2, %rbx; ret; user_calls_two: adc $0x100, %rbx; ret");
+extern const u8 user_calls_one[], user_calls_two[];
 USER_ACCESS(user_chase, "1: mov (%rcx), %rcx; dec %eax; jne 1b; mov %rcx, %rax");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
@@ -695,6 +700,19 @@ test_user_pointers(u64 border)
                         pairs[16 + second] = good;
                 }
         }
+        for (unsigned n = 0; n < 4; n++) {
+                memory[n][0] = PAGE(10) + (u64)(user_calls_one - user_calls);
+                memory[n][1] = PAGE(10) + (u64)(user_calls_two - user_calls);
+        }
+        check("user-calls", USER_AT(user_calls, PAGE(44) + 0x100, 16, 0), 16 * 0x104);
+        pairs[20] = PAGE(46) + 8;
+        (void)USER_AT(user_calls, PAGE(44) + 0x100, 16, 0);
+        check("user-calls-by-absent-cr2", last.cr2, PAGE(46) + 8);
+        check("user-calls-by-absent-flags", last.rflags & 1, 1);
+        pairs[20] = place[3];
+        pairs[21] = 1ul << 47;
+        (void)USER_AT(user_calls, PAGE(44) + 0x100, 16, 0);
+        check("user-jumps-by-not-canonical", outcome(), GP0);
         for (unsigned n = 0; n < 4; n++)
                 memory[n][0] = place[(n + 1) % 4];
         check("user-chase", USER_AT(user_chase, place[0], 1001, 0), place[1]);

@@ -61,11 +61,25 @@ may_check(const struct tr *t)
         return guesses(t) && (t->flags != TR_FLAGS_HOST || t->live[t->at] == 0);
 }
 
+/* Whether a check is worth its bytes: the access waits for the register, or there will be another off it. */
+static bool
+pays(const struct tr *t, unsigned guest)
+{
+        int64_t change;
+
+        if (t->guess[guest].fresh)
+                return true;
+        for (unsigned n = t->at; n + 1 < t->count && x86_insn_adds(&t->insn[n], guest, &change); n++)
+                if (t->insn[n + 1].has_mem && t->insn[n + 1].mem_base == (int)guest)
+                        return true;
+        return false;
+}
+
 int
 tr_guess_check(struct tr *t, unsigned guest, unsigned host, int keep)
 {
         struct tr_guess *g = &t->guess[guest];
-        int near = may_check(t) && g->valued ? soft_mirror_near(t->v, g->value) : -1;
+        int near = may_check(t) && g->valued && pays(t, guest) ? soft_mirror_near(t->v, g->value) : -1;
 
         if (near >= 0) {
                 emit_check(t, host, near, keep);
@@ -225,7 +239,7 @@ result_of_extension(const struct tr *t, const struct x86_insn *i, uint64_t *ret_
 static bool
 result(const struct tr *t, const struct x86_insn *i, unsigned *ret_gpr, struct tr_guess *ret_result)
 {
-        struct tr_guess g = { .valued = true, .near = -1 };
+        struct tr_guess g = { .valued = true, .fresh = true, .near = -1 };
         bool byte = i->map == X86_MAP_1B;
         int gpr;
 

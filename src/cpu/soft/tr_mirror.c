@@ -421,7 +421,7 @@ static void
 address(struct tr *t, const struct x86_insn *i, int32_t extra)
 {
         bool t1_wanted = i->desc->class != X86_CLASS_PLAIN || temps_wanted(i) > 0;
-        bool here = i->desc->class == X86_CLASS_PLAIN;
+        bool here = i->desc->class == X86_CLASS_PLAIN || i->desc->class == X86_CLASS_JMP_IND || i->desc->class == X86_CLASS_CALL_IND;
         bool wide = i->asize == 8 && i->mem_seg != X86_FS && i->mem_seg != X86_GS && fits(i->disp + extra);
         int64_t at;
         int host = host_of(t, i, &at);

@@ -86,6 +86,7 @@ struct tr_temp {
 struct tr_guess {
         uint64_t value; /* that it has this time */
         bool valued;
+        bool fresh;     /* the block has computed or loaded it: an access waits for it */
         int8_t near;    /* the chunk that it was checked to point into; -1: none */
         int64_t drift;  /* what has been added since */
 };
