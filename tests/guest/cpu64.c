@@ -6,59 +6,28 @@
  * Prints "ok NAME" or "not ok NAME got expected" on COM1 and ends with the
  * number of failures through pc-testdev's exit port.
  */
-#include "guest.h"
-
-#define PAGE(n)  (0x40000000ul + (n) * 0x1000ul) /* linear addresses of 4 KiB pages for the tests */
-#define FRAME(n) (0x800000ul + (n) * 0x1000ul)
-
-#define P  1ul
-#define W  2ul
-#define U  4ul
-#define A  0x20ul
-#define D  0x40ul
-#define NX (1ul << 63)
+#include "cpu64.h"
 
 struct frame {
         u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
         u64 vector, error, rip, cs, rflags, rsp, ss;
 };
 
-struct fault {
-        u64 count, vector, error, rip, cr2, dr6, rflags, rsp;
-};
-
-extern u64 page_l3[], page_l1[], gdt[];
+extern u64 gdt[];
 extern u8 stubs[], tss[], user_back[], syscall_entry[];
-u64 run_user(void *code, u64 cs, u64 stack);
 
-static u64 page_l2_test[512] __attribute__((aligned(4096)));
+u64 page_l2_test[512] __attribute__((aligned(4096)));
 static u64 idt[512] __attribute__((aligned(16)));
 static u8 interrupt_stack[8192] __attribute__((aligned(16)));
 static u8 ist_stack[8192] __attribute__((aligned(16)));
-static u8 user_stack[8192] __attribute__((aligned(16)));
-static struct fault last;
+u8 user_stack[8192] __attribute__((aligned(16)));
+struct fault last;
 static u64 resume; /* where a fault goes on; 0: where it was */
 static u64 resume_sp;
 static u64 steps;
 static u64 ticks; /* timer interrupts until user code ends; 0: it does not */
 
 #define TIMER_VECTOR 0x42
-
-#define READS(name)                                                                                \
-        static u64 read_##name(void)                                                               \
-        {                                                                                          \
-                u64 value;                                                                         \
-                                                                                                   \
-                __asm__ volatile("mov %%" #name ", %0" : "=r"(value));                             \
-                return value;                                                                      \
-        }
-
-READS(cr0)
-READS(cr2)
-READS(cr3)
-READS(cr4)
-READS(dr6)
-READS(dr7)
 
 void
 trap(struct frame *f)
@@ -105,10 +74,7 @@ trap(struct frame *f)
                                  : : __VA_ARGS__ : "r11", "memory", "cc");                       \
         } while (0)
 
-#define PF(error) (14ul << 32 | (error))
-#define GP0       (13ul << 32)
-
-static u64
+u64
 outcome(void)
 {
         return last.count == 0 ? 0 : last.vector << 32 | last.error;
@@ -144,7 +110,7 @@ set_up(void)
         page_l3[1] = (u64)page_l2_test | P | W | U;
 }
 
-static void
+void
 map(unsigned page, u64 entry)
 {
         page_l1[page] = entry;
@@ -370,10 +336,6 @@ copy_code(void *to, const u8 *from, const u8 *end)
                 *t++ = *from++;
 }
 
-#define USER_CODE(name, text)                                                                      \
-        extern const u8 name[], name##_end[];                                                      \
-        __asm__(".pushsection .rodata\n" #name ": " text "\n" #name "_end:\n.popsection")
-
 USER_CODE(user_cs, "mov %cs, %eax; int $0x80");
 USER_CODE(user_place, "lea user_place_data(%rip), %rax; call 1f; user_place_return: add %rcx, %rax; int $0x80\n"
                       "1: mov user_place_data(%rip), %ecx; add (%rsp), %rax; ret\n"
@@ -388,7 +350,7 @@ USER_CODE(user_cli, "cli; int $0x80");
 /* 40 is INC EAX in 32-bit code and a prefix in 64-bit code. */
 USER_CODE(user_compat, ".byte 0xb8, 5, 0, 0, 0, 0x40, 0x40, 0xcd, 0x80");
 
-static u64
+u64
 user(const u8 *from, const u8 *end, u64 cs)
 {
         copy_code((void *)PAGE(10), from, end);
@@ -493,346 +455,6 @@ test_user_spins(void)
         }
         __asm__ volatile("push %0; popfq" : : "r"(flags) : "memory", "cc");
         __asm__ volatile("sti; nop; nop; cli" ::: "memory"); /* one may be waiting still */
-}
-
-/* What user code that accesses memory is told, in PAGE(40). */
-struct parameters {
-        u64 base, value, index;
-};
-
-#define PARAMETERS ((volatile struct parameters *)PAGE(40))
-#define USER_ACCESS(name, insn) USER_CODE(name, "mov 0x40028000, %rcx; mov 0x40028008, %rax; mov 0x40028010, %rdx;" insn "; int $0x80")
-
-USER_ACCESS(user_load, "mov (%rcx), %rax");
-USER_ACCESS(user_load_far, "mov 0x100(%rcx), %rax");
-USER_ACCESS(user_load_back, "mov -0x100(%rcx), %rax");
-USER_ACCESS(user_load_sum, "mov (%rcx,%rdx,8), %rax");
-USER_ACCESS(user_load_index, "mov %edx, %edx; mov (%rcx,%rdx,8), %rax");
-USER_ACCESS(user_load_signed, "movslq %edx, %rdx; mov (%rcx,%rdx,8), %rax");
-USER_ACCESS(user_load_drift, "mov (%rcx), %rbx; add $0x800, %rcx; add (%rcx), %rbx; sub $0xc00, %rcx; mov 0x400(%rcx), %rax; add %rbx, %rax");
-USER_ACCESS(user_store, "mov %rax, (%rcx); mov $7, %eax");
-USER_ACCESS(user_add, "add %rax, (%rcx); mov $7, %eax");
-USER_ACCESS(user_push_at, "mov %rcx, %rsp; push %rax");
-/* Loops of one block; RAX turns. */
-USER_ACCESS(user_walk, "xor %esi, %esi; 1: add (%rcx), %rsi; add $8, %rcx; dec %eax; jne 1b; mov %rsi, %rax");
-USER_ACCESS(user_walk_back, "xor %esi, %esi; 1: sub $8, %rcx; add (%rcx), %rsi; dec %eax; jne 1b; mov %rsi, %rax");
-USER_ACCESS(user_walk_sum, "xor %esi, %esi; 1: add (%rcx,%rdx,8), %rsi; inc %rdx; dec %eax; jne 1b; mov %rsi, %rax");
-USER_ACCESS(user_walk_r10, "mov %rcx, %r10; xor %r11d, %r11d; 1: add (%r10), %r11; lea 8(%r10), %r10; dec %eax; jne 1b; mov %r11, %rax");
-USER_ACCESS(user_walk_push, "mov %rcx, %rsp; 1: push %rax; dec %eax; jne 1b");
-USER_ACCESS(user_walk_copy, "lea 0x1000(%rcx), %rbx; 1: mov (%rcx,%rdx,8), %rsi; mov %rsi, (%rbx,%rdx,8); inc %rdx; dec %eax; jne 1b");
-USER_ACCESS(user_walk_jump, "xor %esi, %esi; 1: test %eax, %eax; je 2f; add (%rcx), %rsi; add $8, %rcx; dec %eax; jmp 1b; 2: mov %rsi, %rax");
-/* Both ways through memory at once, and a third place: more than there are temporaries. */
-USER_ACCESS(user_walk_three, "lea 0xff8(%rcx), %rbx; xor %esi, %esi; mov %rcx, %rdi; 1: add (%rcx), %rsi; add $8, %rcx; sub (%rbx), %rsi; sub $8, %rbx;"
-                             "add (%rdi,%rdx,8), %rsi; inc %rdx; dec %eax; jne 1b; mov %rsi, %rax");
-/* An access that is made in the last turn only, RDX further each turn. */
-USER_ACCESS(user_walk_masked, "vpxor %xmm0, %xmm0, %xmm0; vpcmpeqd %xmm2, %xmm2, %xmm2; 1: vpmaskmovd (%rcx), %xmm0, %xmm1; add %rdx, %rcx; dec %eax; jne 1b;"
-                              "vpmaskmovd (%rcx), %xmm2, %xmm1; vmovq %xmm1, %rax");
-/* A function that adds up what RAX pairs of pointers lead to, by copies of them, sums and what is near them. */
-USER_ACCESS(user_pairs, "mov %rcx, %rsi; xor %ebx, %ebx; 1: call 2f; add $16, %rsi; dec %eax; jne 1b; mov %rbx, %rax; int $0x80;"
-                        "2: mov (%rsi), %rcx; mov 8(%rsi), %rdx; mov (%rcx), %rdi; mov 8(%rdx), %r8; mov %rcx, %r9; lea 8(%rdx), %rbp;"
-                        "lea 16(%rdi,%r8), %rdi; mov 8(%r9), %r8; mov -8(%rbp), %r10; lea (%rdi,%r8), %rdi; add %r10, %rdi;"
-                        "mov $2, %r8d; mov (%rcx,%r8,4), %r11; add %r11, %rdi; add %rdi, %rbx; ret");
-/* Calls and jumps by what the pointers lead to. */
-USER_ACCESS(user_calls, "mov %rcx, %rsi; xor %ebx, %ebx; 1: call 2f; add $16, %rsi; dec %eax; jne 1b; mov %rbx, %rax; int $0x80;"
-                        "2: mov (%rsi), %rcx; stc; call *(%rcx); mov 8(%rsi), %rcx; stc; jmp *8(%rcx);"
-                        "user_calls_one: adc $2, %rbx; ret; user_calls_two: adc $0x100, %rbx; ret");
-extern const u8 user_calls_one[], user_calls_two[];
-USER_ACCESS(user_chase, "1: mov (%rcx), %rcx; dec %eax; jne 1b; mov %rcx, %rax");
-USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
-
-static u64
-user_at(const u8 *from, const u8 *end, u64 base, u64 value, u64 index)
-{
-        PARAMETERS->base = base;
-        PARAMETERS->value = value;
-        PARAMETERS->index = index;
-        return user(from, end, 0x2b);
-}
-
-#define USER_AT(name, base, value, index) user_at(name, name##_end, base, value, index)
-
-static void
-write_cr3(u64 value)
-{
-        __asm__ volatile("mov %0, %%cr3" : : "r"(value) : "memory");
-}
-
-/* What user code sees of memory while its pages change: the processor may keep only what INVLPG and CR3 have not ended (SDM 3A 4.10). */
-static void
-test_user_memory(void)
-{
-        u64 page = PAGE(41);
-
-        map(40, FRAME(40) | P | W | U);
-        for (unsigned n = 41; n < 48; n++)
-                *(volatile u64 *)FRAME(n) = n;
-        map(41, FRAME(41) | P | W | U);
-        check("user-load", USER_AT(user_load, page, 0, 0), 41);
-        map(41, FRAME(42) | P | W | U);
-        check("user-load-after-invlpg", USER_AT(user_load, page, 0, 0), 42);
-        page_l1[41] = FRAME(43) | P | W | U;
-        write_cr3(read_cr3());
-        check("user-load-after-cr3", USER_AT(user_load, page, 0, 0), 43);
-        check("user-clean-page", page_l1[41] & (A | D), A);
-        check("user-store", USER_AT(user_store, page, 0x4343, 0) << 32 | *(volatile u64 *)FRAME(43), 7ul << 32 | 0x4343);
-        check("user-dirty-page", page_l1[41] & (A | D), A | D);
-        check("user-add", USER_AT(user_add, page, 1, 0) << 32 | *(volatile u64 *)FRAME(43), 7ul << 32 | 0x4344);
-        map(41, FRAME(43) | P | U);
-        (void)USER_AT(user_store, page, 1, 0);
-        check("user-store-protected", outcome(), PF(7));
-        check("user-load-protected", USER_AT(user_load, page, 0, 0), 0x4344);
-        (void)USER_AT(user_add, page, 1, 0);
-        check("user-add-protected", outcome(), PF(7));
-        map(41, FRAME(43) | P | W);
-        (void)USER_AT(user_load, page + 8, 0, 0);
-        check("user-load-supervisor", outcome(), PF(5));
-        map(41, 0);
-        (void)USER_AT(user_load, page + 0x18, 0, 0);
-        check("user-load-absent", outcome(), PF(4));
-        check("user-load-absent-cr2", last.cr2, page + 0x18);
-        map(41, FRAME(44) | P | W | U);
-        check("user-load-present-again", USER_AT(user_load, page, 0, 0), 44);
-        *(volatile u64 *)FRAME(44) = 1;
-        *(volatile u64 *)(FRAME(44) + 0x800) = 0x20;
-        check("user-load-drift", USER_AT(user_load_drift, page, 0, 0), 1 + 0x20 + 1);
-}
-
-static void
-write_cr4(u64 value)
-{
-        __asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
-}
-
-static int
-has_avx(void)
-{
-        u32 a = 1, b, c, d;
-
-        __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "=c"(c), "=d"(d));
-        return c >> 28 & 1;
-}
-
-/* Loops over the pages at @border - 4096 and @border: what was looked up before one serves all its turns. */
-static void
-test_user_loops(u64 border)
-{
-        volatile u64 *low = (volatile u64 *)FRAME(45), *high = (volatile u64 *)FRAME(46);
-        u64 sum = 0, half = 0, three = 0, cr4 = read_cr4();
-
-        for (u64 n = 0; n < 512; n++) {
-                low[n] = n * 0x10001;
-                high[n] = n * 0x1000003;
-        }
-        for (u64 n = 0; n < 512; n++) {
-                sum += low[n] + high[n];
-                half += n >= 256 ? low[n] : high[n];
-                three += low[n] - low[511 - n] + low[n];
-        }
-        check("user-loop", USER_AT(user_walk, border - 4096, 1024, 0), sum);
-        check("user-loop-back", USER_AT(user_walk_back, border + 4096, 1024, 0), sum);
-        check("user-loop-sum", USER_AT(user_walk_sum, border - 4096, 1024, 0), sum);
-        check("user-loop-sum-from-above", USER_AT(user_walk_sum, border, 512, -256ul), half);
-        check("user-loop-r10", USER_AT(user_walk_r10, border - 4096, 1024, 0), sum);
-        check("user-loop-jump", USER_AT(user_walk_jump, border - 4096, 1024, 0), sum);
-        check("user-loop-three", USER_AT(user_walk_three, border - 4096, 512, 0), three);
-        (void)USER_AT(user_walk, border - 4096, 1025, 0);
-        check("user-loop-leaves-memory", outcome(), PF(4));
-        check("user-loop-leaves-memory-cr2", last.cr2, border + 4096);
-        (void)USER_AT(user_walk_sum, border - 4096, 1025, 0);
-        check("user-loop-sum-leaves-memory-cr2", last.cr2, border + 4096);
-        (void)USER_AT(user_walk, (1ul << 47) - 8, 8, 0);
-        check("user-loop-below-the-hole", outcome(), PF(4));
-        (void)USER_AT(user_walk_copy, border - 4096, 512, 0);
-        half = 0;
-        for (u64 n = 0; n < 512; n++)
-                half += high[n] == n * 0x10001;
-        check("user-loop-copy", half, 512);
-        (void)USER_AT(user_walk_push, border + 4096, 1024, 0);
-        half = 0;
-        for (u64 n = 0; n < 512; n++)
-                half += (high[n] == 513 + n) + (low[n] == 1 + n);
-        check("user-loop-push", half, 1024);
-        if (!has_avx())
-                return;
-        write_cr4(cr4 | 1ul << 18 | 1ul << 9);
-        __asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
-        low[8] = 0x1122334455667788;
-        check("user-loop-masked", USER_AT(user_walk_masked, border - 4096 + 64 - 1000 * 0x3000000ul, 1000, 0x3000000), 0x1122334455667788);
-        check("user-loop-masked-back", USER_AT(user_walk_masked, border - 4096 + 64 + 1000 * 0x3000000ul, 1000, -0x3000000ul), 0x1122334455667788);
-        write_cr4(cr4);
-}
-
-/* The same code with pointers to one piece of 4 GiB, then to another: where they pointed once is no promise. */
-static void
-test_user_pointers(u64 border)
-{
-        const u64 place[4] = { PAGE(43) + 0x10, border - 0x20, border + 0x200, PAGE(44) + 0xf00 };
-        volatile u64 *memory[4] = { (u64 *)(FRAME(43) + 0x10), (u64 *)(FRAME(45) + 0xfe0), (u64 *)(FRAME(46) + 0x200), (u64 *)(FRAME(47) + 0xf00) };
-        const struct {
-                const char *name;
-                u64 to, outcome;
-        } bad[] = { { "user-pairs-absent", PAGE(46), PF(4) }, { "user-pairs-absent-far", border + 0x1000, PF(4) },
-                { "user-pairs-upper-half", -1ul << 47, PF(4) }, { "user-pairs-top", -0x1000ul, PF(4) }, { "user-pairs-not-canonical", 1ul << 47, GP0 },
-                { "user-pairs-no-number", 0xffffffff00000000, PF(4) }, { "user-pairs-beyond-the-table", border | 1ul << 62, GP0 } };
-        volatile u64 *pairs = (volatile u64 *)(FRAME(47) + 0x100), sum = 0;
-
-        for (unsigned n = 0; n < 4; n++) {
-                memory[n][0] = 0x1000 << n;
-                memory[n][1] = 0x1000000 << n;
-        }
-        for (unsigned n = 0; n < 16; n++) {
-                volatile u64 *a = memory[n / 4], *b = memory[n % 4];
-
-                pairs[2 * n] = place[n / 4];
-                pairs[2 * n + 1] = place[n % 4];
-                sum += a[0] + b[1] + 16 + a[1] + b[0] + a[1];
-        }
-        check("user-pairs", USER_AT(user_pairs, PAGE(44) + 0x100, 16, 0), sum);
-        for (unsigned n = 0; n < sizeof(bad) / sizeof(bad[0]); n++) {
-                for (unsigned second = 0; second < 2; second++) {
-                        u64 good = pairs[16 + second];
-
-                        pairs[16 + second] = bad[n].to;
-                        (void)USER_AT(user_pairs, PAGE(44) + 0x100, 16, 0);
-                        check(bad[n].name, outcome(), bad[n].outcome);
-                        if (bad[n].outcome != GP0)
-                                check(bad[n].name, last.cr2, bad[n].to + 8 * second);
-                        pairs[16 + second] = good;
-                }
-        }
-        for (unsigned n = 0; n < 4; n++) {
-                memory[n][0] = PAGE(10) + (u64)(user_calls_one - user_calls);
-                memory[n][1] = PAGE(10) + (u64)(user_calls_two - user_calls);
-        }
-        check("user-calls", USER_AT(user_calls, PAGE(44) + 0x100, 16, 0), 16 * 0x104);
-        pairs[20] = PAGE(46) + 8;
-        (void)USER_AT(user_calls, PAGE(44) + 0x100, 16, 0);
-        check("user-calls-by-absent-cr2", last.cr2, PAGE(46) + 8);
-        check("user-calls-by-absent-flags", last.rflags & 1, 1);
-        pairs[20] = place[3];
-        pairs[21] = 1ul << 47;
-        (void)USER_AT(user_calls, PAGE(44) + 0x100, 16, 0);
-        check("user-jumps-by-not-canonical", outcome(), GP0);
-        for (unsigned n = 0; n < 4; n++)
-                memory[n][0] = place[(n + 1) % 4];
-        check("user-chase", USER_AT(user_chase, place[0], 1001, 0), place[1]);
-        memory[2][0] = PAGE(46) + 0x48;
-        (void)USER_AT(user_chase, place[0], 1001, 0);
-        check("user-chase-leaves-memory-cr2", last.cr2, PAGE(46) + 0x48);
-}
-
-static void
-test_user_memory_pages(void)
-{
-        static u64 l2[2][512] __attribute__((aligned(4096))), l1[2][512] __attribute__((aligned(4096)));
-        const u64 border = 0x200000000; /* of 4 GiB */
-        u64 page = PAGE(43), right = 0;
-
-        map(43, FRAME(43) | P | W | U);
-        map(44, 0);
-        *(volatile u64 *)(FRAME(43) + 0xff8) = 0;
-        (void)USER_AT(user_store, page + 0xffc, -1ul, 0);
-        check("user-store-across", outcome(), PF(6));
-        check("user-store-across-cr2", last.cr2, PAGE(44));
-        check("user-store-across-nothing-written", *(volatile u64 *)(FRAME(43) + 0xff8), 0);
-        map(44, FRAME(47) | P | W | U);
-        (void)USER_AT(user_store, page + 0xffc, 0x1122334455667788, 0);
-        check("user-store-across-both", *(volatile u32 *)(FRAME(43) + 0xffc) | (u64)*(volatile u32 *)FRAME(47) << 32, 0x1122334455667788);
-        /* A large page, changed; any of its addresses ends all of it (SDM 3A 4.10.4.1). */
-        *(volatile u64 *)0x1123000 = 0x11;
-        *(volatile u64 *)0x1323000 = 0x13;
-        page_l2_test[1] = 0x1000000 | P | W | U | 0x80;
-        check("user-load-large", USER_AT(user_load, 0x40323000, 0, 0), 0x11);
-        page_l2_test[1] = 0x1200000 | P | W | U | 0x80;
-        __asm__ volatile("invlpg (%0)" : : "r"(0x40200000ul) : "memory");
-        check("user-load-large-after-invlpg", USER_AT(user_load, 0x40323000, 0, 0), 0x13);
-        page_l2_test[1] = 0;
-        __asm__ volatile("invlpg (%0)" : : "r"(0x403ff000ul) : "memory");
-        (void)USER_AT(user_load, 0x40323000, 0, 0);
-        check("user-load-large-gone", outcome(), PF(4));
-        /* Pages on either side of a border of 4 GiB. */
-        for (unsigned n = 0; n < 2; n++) {
-                page_l3[border / 0x40000000 - 1 + n] = (u64)l2[n] | P | W | U;
-                l2[n][n == 0 ? 511 : 0] = (u64)l1[n] | P | W | U;
-                l1[n][n == 0 ? 511 : 0] = FRAME(45 + n) | P | W | U;
-        }
-        *(volatile u64 *)(FRAME(45) + 0xff8) = 0x8877665544332211;
-        *(volatile u64 *)FRAME(46) = 0x46;
-        *(volatile u64 *)(FRAME(46) + 0x80) = 0x4680;
-        check("user-load-below-border", USER_AT(user_load, border - 8, 0, 0), 0x8877665544332211);
-        check("user-load-above-border", USER_AT(user_load, border, 0, 0), 0x46);
-        check("user-load-across-border", USER_AT(user_load, border - 4, 0, 0), 0x4688776655);
-        check("user-load-far-over-border", USER_AT(user_load_far, border - 0x80, 0, 0), 0x4680);
-        check("user-load-back-over-border", USER_AT(user_load_back, border + 0xf8, 0, 0), 0x8877665544332211);
-        check("user-load-sum", USER_AT(user_load_sum, border + 0x100, 0, -16ul), 0x4680);
-        check("user-load-index", USER_AT(user_load_index, border + 0x80 - 8 * 0x30000000ul, 0, 0x30000000), 0x4680);
-        check("user-load-signed-index", USER_AT(user_load_signed, border + 0x100, 0, -16ul), 0x4680);
-        check("user-load-index-is-cut", USER_AT(user_load_index, border, 0, 0xf00000000 + 16), 0x4680);
-        (void)USER_AT(user_load_index, border, 0, 0xffffffff);
-        check("user-load-index-beyond", outcome(), PF(4));
-        check("user-load-index-beyond-cr2", last.cr2, border + 8 * 0xfffffffful);
-        (void)USER_AT(user_load, 1ul << 47, 0, 0);
-        check("user-load-not-canonical", outcome(), GP0);
-        (void)USER_AT(user_load, -1ul << 47, 0, 0);
-        check("user-load-upper-half", outcome(), PF(4));
-        (void)USER_AT(user_load_sum, border, 0, 1ul << 60);
-        check("user-load-sum-not-canonical", outcome(), GP0);
-        (void)USER_AT(user_push_at, border + 0x88, 0x55, 0);
-        check("user-push", *(volatile u64 *)(FRAME(46) + 0x80), 0x55);
-        (void)USER_AT(user_push_at, (1ul << 47) + 8, 0, 0);
-        check("user-push-not-canonical", outcome(), 12ul << 32);
-        test_user_loops(border);
-        test_user_pointers(border);
-        map(10, FRAME(10) | P | W | U);
-        check("user-changes-its-code", USER_AT(user_change_code, 0, 0, 0), 0x22);
-        map(45, FRAME(45) | P | W | U);
-        for (u64 n = 1; n <= 4; n++) { /* mov $n, %eax; int $0x80: memory that is written before it is code, and after */
-                (void)USER_AT(user_store, PAGE(45), 0x0080cd00000000b8 | n << 8, 0);
-                right += run_user((void *)PAGE(45), 0x2b, (u64)user_stack + sizeof(user_stack)) == n;
-        }
-        check("user-writes-code", right, 4);
-        page_l3[border / 0x40000000 - 1] = page_l3[border / 0x40000000] = 0;
-        write_cr3(read_cr3());
-}
-
-/* Two address spaces that keep what they know in turn: PCIDs (SDM 3A 4.10.1). */
-static void
-test_user_spaces(void)
-{
-        static u64 top2[512] __attribute__((aligned(4096))), l3[512] __attribute__((aligned(4096)));
-        static u64 l2[512] __attribute__((aligned(4096))), l1[512] __attribute__((aligned(4096)));
-        const u64 keep = 1ul << 63, pcide = 1ul << 17;
-        u64 cr3 = read_cr3() & ~0xffful, *top = (u64 *)cr3, other = (u64)top2 | 2, cr4 = read_cr4(), right = 0;
-
-        for (unsigned n = 0; n < 512; n++) {
-                top2[n] = top[n];
-                l3[n] = page_l3[n];
-                l2[n] = page_l2_test[n];
-                l1[n] = page_l1[n];
-        }
-        top2[0] = (u64)l3 | P | W | U;
-        l3[1] = (u64)l2 | P | W | U;
-        l2[0] = (u64)l1 | P | W | U;
-        for (unsigned n = 41; n < 44; n++)
-                *(volatile u64 *)FRAME(n) = n;
-        map(41, FRAME(41) | P | W | U);
-        l1[41] = FRAME(42) | P | W | U;
-        write_cr4(cr4 | pcide);
-        write_cr3(cr3 | 1);
-        for (unsigned n = 0; n < 8; n++) {
-                right += USER_AT(user_load, PAGE(41), 0, 0) == (n % 2 == 0 ? 41 : 42);
-                write_cr3((n % 2 == 0 ? other : cr3 | 1) | (n < 2 ? 0 : keep));
-        }
-        check("user-spaces", right, 8);
-        map(41, FRAME(43) | P | W | U);
-        check("user-space-changed", USER_AT(user_load, PAGE(41), 0, 0), 43);
-        write_cr3(other | keep);
-        check("user-space-unchanged", USER_AT(user_load, PAGE(41), 0, 0), 42);
-        l1[41] = FRAME(43) | P | W | U;
-        write_cr3(other);
-        check("user-space-reloaded", USER_AT(user_load, PAGE(41), 0, 0), 43);
-        write_cr3(cr3);
-        write_cr4(cr4);
 }
 
 /* Code at CPL 3 with RFLAGS.AC; R10 is the address of 64 bytes in its page. */
@@ -1422,9 +1044,7 @@ main(void)
         test_user_mode();
         test_user_places();
         test_user_spins();
-        test_user_memory();
-        test_user_memory_pages();
-        test_user_spaces();
+        failures += test_user_pages();
         test_alignment();
         test_double_fault();
         test_segments();

@@ -6,6 +6,7 @@ Each "ok NAME" of a guest is one test passed, and so is each "is WHAT VALUE" tha
 On the soft engine they run again with a code cache that is too small for them, and with every block checked against
 its instructions one by one.  What one engine says, all must say.
 """
+import glob
 import os
 import re
 import subprocess
@@ -60,7 +61,7 @@ def build(name, directory):
     """A Multiboot kernel: a 32-bit ELF file, whatever the width of its code."""
     objects = []
     start, flags = GUESTS[name][:2]
-    for source in (start, name + '.c'):
+    for source in (start, name + '.c', *glob.glob(name + '_*.c', root_dir=HERE)):
         objects.append(os.path.join(directory, source + '.o'))
         subprocess.run(['cc', *CFLAGS, *flags, '-c', '-o', objects[-1], os.path.join(HERE, source)], check=True)
     elf = os.path.join(directory, name)
