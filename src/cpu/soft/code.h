@@ -261,6 +261,7 @@ struct soft_engine {
         _Atomic uint32_t room_wanted;  /* wait until the next region can be used */
         _Atomic uint32_t mirror_maps; /* mappings in mirrors */
         uint32_t mirror_maps_max;
+        _Atomic bool mirrors_refused; /* and nobody has said so yet */
         struct soft_cover *cover;  /* NULL: not wanted */
         gva_t *breaks;             /* the debugger's breakpoints, sorted; changed while no vCPU runs */
         size_t break_count;

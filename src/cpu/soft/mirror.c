@@ -141,14 +141,26 @@ soft_mirror_sample(struct soft_cpu *v, unsigned ms)
                 soft_code_sampled(v->engine, gpa, ms);
 }
 
-/* The host has no more addresses to give: all code goes by the TLB from now on. */
+/*
+ * The host has no more addresses to give: all code goes by the TLB from now on.  In a signal handler, or with the guest's
+ * FPU state in the host's registers: the dispatcher reports it.
+ */
 static void
 give_up(struct soft_cpu *v)
 {
         if (__atomic_fetch_or(&v->engine->disabled, SOFT_OFF_MIRROR, __ATOMIC_RELAXED) & SOFT_OFF_MIRROR)
                 return;
-        log_warn("soft engine: addresses for fast access to guest memory cannot be had (ulimit -v?); programs will run slower");
+        atomic_store(&v->engine->mirrors_refused, true);
         soft_code_flush(v);
+}
+
+void
+soft_mirror_report(struct soft_cpu *v)
+{
+        if (!atomic_exchange(&v->engine->mirrors_refused, false))
+                return;
+        soft_fpu_put(v);
+        log_warn("soft engine: addresses for fast access to guest memory cannot be had (ulimit -v?); programs will run slower");
 }
 
 /* ---- the table ---- */

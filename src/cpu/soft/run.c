@@ -633,6 +633,7 @@ take_events(struct soft_cpu *v)
                 soft_mmu_watch(v);
         if (atomic_exchange(&r->asked, 0))
                 answer(v);
+        soft_mirror_report(v);
         events = atomic_exchange(&r->events, 0);
         if (events & CPU_EVENT_KICK)
                 r->kicked = true;
