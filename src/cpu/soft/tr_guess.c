@@ -50,7 +50,7 @@ emit_check(struct tr *t, unsigned host, int near, int keep)
         tr_flags_clobber(t);
         tr_temp_forget(t, temp);
         emit_rorx(e, temp, host, SOFT_MIRROR_SHIFT);
-        emit_gs(e, EMIT_D, 0x3b, temp, OFF(near[0].number) + (unsigned)near * sizeof(struct soft_near));
+        emit_gs(e, EMIT_D, 0x3b, temp, TR_NEAR_NUMBER(near));
         x = tr_jump_linked(t, CC_NE, t->rip, false, false);
         x->noshare = x->flags_saved = true;
 }
@@ -124,7 +124,7 @@ tr_guess_address(struct tr *t, const struct x86_insn *i, unsigned host)
 void
 tr_guess_add(struct tr *t, unsigned host, int near)
 {
-        emit_gs(&t->e, EMIT_W, 0x03, host, OFF(near[0].delta) + (unsigned)near * sizeof(struct soft_near));
+        emit_gs(&t->e, EMIT_W, 0x03, host, TR_NEAR_DELTA(near));
 }
 
 /* ---- what instructions do ---- */

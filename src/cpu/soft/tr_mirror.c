@@ -140,7 +140,7 @@ moves_evenly(const struct tr *t, const struct tr_temp *m)
 static void
 emit_near(struct tr *t, unsigned temp, int near)
 {
-        emit_gs_load(&t->e, EMIT_W, temp, OFF(near[0].delta) + (unsigned)near * sizeof(struct soft_near));
+        emit_gs_load(&t->e, EMIT_W, temp, TR_NEAR_DELTA(near));
         tr_temp_set(t, temp, TR_MIRROR_NEAR, near);
 }
 
@@ -267,7 +267,7 @@ host_base(struct tr *t, unsigned guest, bool here)
         if (near < 0)
                 emit_delta(t, T0, base);
         else if (holder < 0)
-                emit_gs_load(&t->e, EMIT_W, T0, OFF(near[0].delta) + (unsigned)near * sizeof(struct soft_near));
+                emit_near(t, T0, near);
         if (holder == T1)
                 emit_rm(&t->e, EMIT_W, 0x8d, T0, (int)base, T1, 1, 0);
         else

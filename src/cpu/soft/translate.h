@@ -11,6 +11,10 @@
 #define T0 H_R11 /* addresses */
 #define T1 H_R10
 
+/* Where near chunk @n is, from struct soft_cpu; see tr_guess.c. */
+#define TR_NEAR_NUMBER(n) (OFF(near[0].number) + (unsigned)(n) * sizeof(struct soft_near))
+#define TR_NEAR_DELTA(n)  (OFF(near[0].delta) + (unsigned)(n) * sizeof(struct soft_near))
+
 /* Where the guest's arithmetic flags are at a point of the block. */
 enum tr_flags {
         TR_FLAGS_HOST,  /* in the host's flags register */
