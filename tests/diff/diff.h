@@ -208,7 +208,7 @@ void diff_layout(struct diff_case *c);
 /* Prints how many rows of the decoder's tables there are of each class, and what is not generated. */
 void diff_print_classes(FILE *out);
 
-/* ---- vendor.c: where AMD's processors differ; for hosts with such a one ---- */
+/* ---- vendor.c: where processors, AMD's above all, differ from the engine ---- */
 /* Whether the processor does something else with @in, of @bytes (no description: undefined), than the engine. */
 bool diff_vendor_avoids(const struct x86_insn *in, const uint8_t *bytes);
 /* Whether an instruction of @c, on an AMD host, reads a flag that one before leaves undefined. */

@@ -465,7 +465,7 @@ compare(const struct diff_case *c, const struct diff_result *a, const struct dif
         compare_memory(c, a, b, f);
 }
 
-/* Compares again without what AMD's processors may do otherwise. */
+/* Compares again without what the host's processor may do otherwise. */
 static void
 compare_settled(const struct diff_case *c, const struct diff_result *a, const struct diff_result *b, struct findings *f)
 {
@@ -485,7 +485,7 @@ differs(const struct diff_case *c, const struct diff_result *a, const struct dif
         if (is_free_to_differ(c, a, b))
                 return false;
         compare(c, a, b, f);
-        if (f->count != 0 && c->amd)
+        if (f->count != 0)
                 compare_settled(c, a, b, f);
         return f->count != 0;
 }

@@ -5,7 +5,7 @@
  * The engine does as Intel's, or as the vendor in the guest's CPUID where that is cheap.  On an
  * AMD host the cases below are not generated, or the native result is settled: what may differ is
  * taken from the engine, and only that, before the two are compared again.  On any other host
- * nothing of this applies.
+ * nothing of this applies, but for what newer processors of Intel's have begun to do too.
  */
 #include "diff.h"
 
@@ -31,6 +31,7 @@ struct rule {
         bool (*either)(const struct pair *p);
         void (*settle)(const struct pair *p);
         const char *how; /* if none of these: what the test does */
+        bool intel_too;  /* some of Intel's do it as AMD's */
 };
 
 /* ---- flags ---- */
@@ -463,8 +464,8 @@ static const struct rule rules[] = {
           .either = is_refused_masked_wrap },
         { "MOVSXD of 16 bits", "reads 2 bytes", "reads 4, so faults and #AC differ", "SDM 2B, MOVSXD",
           .either = is_short_movsxd },
-        { "REP of a string instruction that overwrites itself", "ends at once", "goes on to its end",
-          "SDM 3A 8.1.3: either", .either = is_overwritten_string },
+        { "REP of a string instruction that overwrites itself", "ends at once", "goes on to its end (a Xeon with AMX, too)",
+          "SDM 3A 8.1.3: either", .either = is_overwritten_string, .intel_too = true },
         { "CMPS with two operands that cannot be read", "the fault of ES:rDI", "that of DS:rSI (Zen 4)", "SDM 2A, CMPS: no order",
           .either = is_unreadable_pair },
         { "POPA that faults", "pops nothing", "has popped what could be read (Zen 5)", "SDM 2A, POPA: either", .either = is_partial_popa },
@@ -513,12 +514,12 @@ diff_vendor_settle(const struct diff_case *c, const struct x86_insn *insn, const
         const struct pair p = { .c = c, .ours = ours, .theirs = theirs, .insn = insn, .their_insn = their_insn };
 
         for (unsigned i = 0; i < ARRAY_LEN(rules); i++)
-                if (rules[i].either && rules[i].either(&p)) {
+                if (rules[i].either && (c->amd || rules[i].intel_too) && rules[i].either(&p)) {
                         *ours = *theirs;
                         return;
                 }
         for (unsigned i = 0; i < ARRAY_LEN(rules); i++)
-                if (rules[i].settle)
+                if (rules[i].settle && c->amd)
                         rules[i].settle(&p);
 }
 
