@@ -171,10 +171,17 @@ table_of(struct soft_cpu *v)
         return (uint64_t *)(void *)((uint8_t *)v + SOFT_MIRROR_TABLE);
 }
 
+/* What to add to addresses in chunk @number for those of its @window. */
+static uint64_t
+distance(uint64_t number, const uint8_t *window)
+{
+        return (uint64_t)(uintptr_t)window - (number << SOFT_MIRROR_SHIFT);
+}
+
 static void
 table_set(struct soft_cpu *v, uint64_t number, const uint8_t *window)
 {
-        table_of(v)[number] = (uint64_t)(uintptr_t)window - (number << SOFT_MIRROR_SHIFT);
+        table_of(v)[number] = distance(number, window);
 }
 
 static void
@@ -187,17 +194,16 @@ table_trap(struct soft_cpu *v, uint64_t number)
 #define NEAR_NONE 0xffffffffu
 
 static void
-near_set(const struct soft_cpu *v, struct soft_near *near, uint64_t number, const uint8_t *window)
+nears_empty(const struct soft_cpu *v, struct soft_near near[SOFT_NEARS])
 {
-        near->number = number;
-        near->delta = (uint64_t)(uintptr_t)window - (number << SOFT_MIRROR_SHIFT);
+        for (unsigned n = 0; n < SOFT_NEARS; n++)
+                near[n] = (struct soft_near){ NEAR_NONE, distance(NEAR_NONE, v->mirrors->trap) };
 }
 
 static void
-nears_forget(struct soft_cpu *v, struct mirror *m)
+nears_forget(const struct soft_cpu *v, struct mirror *m)
 {
-        for (unsigned n = 0; n < SOFT_NEARS; n++)
-                near_set(v, &m->near[n], NEAR_NONE, v->mirrors->trap);
+        nears_empty(v, m->near);
         m->near_count = 0;
 }
 
@@ -205,11 +211,10 @@ nears_forget(struct soft_cpu *v, struct mirror *m)
 static void
 nears_show(struct soft_cpu *v, const struct mirror *m)
 {
-        for (unsigned n = 0; n < SOFT_NEARS; n++)
-                if (m != NULL)
-                        v->near[n] = m->near[n];
-                else
-                        near_set(v, &v->near[n], NEAR_NONE, v->mirrors->trap);
+        if (m == NULL)
+                nears_empty(v, v->near);
+        else
+                memcpy(v->near, m->near, sizeof(v->near));
 }
 
 static bool
@@ -741,7 +746,7 @@ near_take(struct soft_cpu *v, struct mirror *m, const struct chunk *c)
         if (n < 0) {
                 n = near_free(v, m, c->number);
                 if (n >= 0)
-                        near_set(v, &m->near[n], c->number, c->window);
+                        m->near[n] = (struct soft_near){ c->number, distance(c->number, c->window) };
         }
         return n;
 }

@@ -32,7 +32,7 @@ tr_align_patch(struct tr *t, unsigned ahead)
 }
 
 /* A new exit of the block. */
-struct soft_exit *
+static struct soft_exit *
 tr_exit_slot(struct tr *t, gva_t target)
 {
         struct soft_exit *x = soft_meta_alloc(t->eng, sizeof(*x));
@@ -66,6 +66,15 @@ tr_jump_linked(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward
         return tr_linked(t, target, dead, backward, cc == TR_ALWAYS ? emit_jmp32(&t->e) : emit_jcc32(&t->e, cc));
 }
 
+void
+tr_jump_noshare(struct tr *t, unsigned cc, gva_t rip)
+{
+        struct soft_exit *x = tr_jump_linked(t, cc, rip, false, false);
+
+        x->noshare = x->flags_saved = true;
+        t->cold[t->cold_count - 1].flags = TR_FLAGS_SAVED;
+}
+
 /* T1: what the jump cache has for the guest address in T0; compares the two. */
 static void
 emit_jump_slot(struct tr *t)
@@ -91,7 +100,7 @@ emit_jump_code(struct emit *e)
 }
 
 /*
- * Goes to the guest address in T0.  @undo is added to RSP
+ * Goes to the guest address in T0.  Flags are saved, or dead.  @undo is added to RSP
  * if it turns out that the branch must fault.
  */
 static void
@@ -100,7 +109,6 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         struct emit *e = &t->e;
 
         t->ended = true;
-        tr_flags_clobber(t);
         if (t->mode & SOFT_MODE_STEP) {
                 tr_cold_add(t, COLD_LOOKUP, emit_jmp32(e))->arg = (uint64_t)undo;
                 return;

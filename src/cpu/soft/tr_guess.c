@@ -45,20 +45,18 @@ emit_check(struct tr *t, unsigned host, int near, int keep)
 {
         struct emit *e = &t->e;
         unsigned temp = keep < 0 ? tr_temp_spare(t) : keep == T0 ? T1 : T0;
-        struct soft_exit *x;
 
         tr_flags_clobber(t);
         tr_temp_forget(t, temp);
         emit_rorx(e, temp, host, SOFT_MIRROR_SHIFT);
         emit_gs(e, EMIT_D, 0x3b, temp, TR_NEAR_NUMBER(near));
-        x = tr_jump_linked(t, CC_NE, t->rip, false, false);
-        x->noshare = x->flags_saved = true;
+        tr_jump_noshare(t, CC_NE, t->rip);
 }
 
 static bool
 may_check(const struct tr *t)
 {
-        return guesses(t) && (t->flags != TR_FLAGS_HOST || t->live[t->at] == 0);
+        return guesses(t) && !tr_flags_held(t);
 }
 
 /* Whether a check is worth its bytes: the access waits for the register, or there will be another off it. */
@@ -180,9 +178,9 @@ result_of_byte(const struct tr *t, const struct x86_insn *i, uint64_t *ret_value
         case 0x03: case 0x0b: case 0x23: case 0x2b: case 0x33: /* op reg, rm */
                 if ((i->has_mem && !(i->opcode & 2)) || !reg->valued || !operand_now(t, i, i->opsize, &rm))
                         return -1;
-                (void)(i->opcode & 2 ? compute(i->opcode >> 3, reg->value, rm, ret_value) :
-                                       compute(i->opcode >> 3, rm, reg->value, ret_value));
-                return i->opcode & 2 ? i->reg : i->rm;
+                if (i->opcode & 2)
+                        return compute(i->opcode >> 3, reg->value, rm, ret_value) ? i->reg : -1;
+                return compute(i->opcode >> 3, rm, reg->value, ret_value) ? i->rm : -1;
         case 0x05: case 0x0d: case 0x25: case 0x2d: case 0x35: /* op rAX, imm */
                 return t->guess[X86_RAX].valued && compute(i->opcode >> 3, t->guess[X86_RAX].value, (uint64_t)i->imm, ret_value) ?
                     X86_RAX : -1;

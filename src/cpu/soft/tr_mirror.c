@@ -24,7 +24,7 @@ emit_delta(struct tr *t, unsigned dst, unsigned src)
 {
         struct emit *e = &t->e;
 
-        if (t->flags == TR_FLAGS_HOST && t->live[t->at] != 0) {
+        if (tr_flags_held(t)) {
                 emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
                 emit_mov_rr(e, EMIT_D, dst, dst);
         } else {

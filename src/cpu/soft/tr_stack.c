@@ -235,22 +235,6 @@ tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc)
         return tr_stack_check(t, size, acc);
 }
 
-/* The exit to the variant of the block that checks each access, at the instruction at @rip. */
-static void
-tr_emit_noshare_exit(struct tr *t, gva_t rip)
-{
-        struct emit *e = &t->e;
-        struct soft_exit *x = tr_exit_slot(t, rip);
-
-        x->flags_saved = x->noshare = true;
-        tr_align_patch(t, 1);
-        x->patch = emit_jmp32(e);
-        x->stub = emit_here(e);
-        emit_fix32(x->patch, e->p);
-        emit_mov_imm(e, T0, (uint64_t)(uintptr_t)x);
-        emit_jmp_to(e, t->eng->thunks.link);
-}
-
 void
 tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk)
 {
@@ -266,7 +250,7 @@ tr_emit_range_cold(struct tr *t, struct tr_cold *c, const uint8_t *thunk)
         f = emit_jcc32(e, CC_NE);
         emit_fix32(f, c->back);
         emit_fix32(straddles, e->p);
-        tr_emit_noshare_exit(t, c->rip);
+        tr_jump_noshare(t, TR_ALWAYS, c->rip);
 }
 
 void

@@ -37,12 +37,18 @@ tr_flags_save(struct tr *t)
         t->flags = TR_FLAGS_SAVED;
 }
 
+bool
+tr_flags_held(const struct tr *t)
+{
+        return t->flags == TR_FLAGS_HOST && t->live[t->at] != 0;
+}
+
 void
 tr_flags_clobber(struct tr *t)
 {
         if (t->flags != TR_FLAGS_HOST)
                 return;
-        if (t->live[t->at] != 0)
+        if (tr_flags_held(t))
                 tr_flags_save(t);
         else
                 t->flags = TR_FLAGS_DEAD;
@@ -449,7 +455,10 @@ tr_saves_flags_first(const struct tr *t)
         return false;
 }
 
-/* Code at the far end of a jump through the cache: notes the page.  Flags are saved, or dead. */
+/*
+ * Code at the far end of a jump through the cache: notes the page.  Flags are saved, or dead.  Of a block that moves,
+ * the first instruction, where its code starts, is what code_lead_away() replaces.
+ */
 static void
 tr_emit_far_entry(struct tr *t)
 {

@@ -156,6 +156,7 @@ struct tr {
 /* translate.c */
 uint16_t tr_live_after(const struct tr *t);
 void tr_flags_save(struct tr *t);      /* HOST to SAVED */
+bool tr_flags_held(const struct tr *t); /* those in the host's register will be read: to lose them costs a save */
 void tr_flags_clobber(struct tr *t);   /* the host's flags are about to be lost: save them if they are live */
 void tr_flags_for(struct tr *t);       /* the instruction needs or keeps flags: bring them back */
 void tr_flags_written(struct tr *t);
@@ -226,11 +227,15 @@ bool tr_is_high_byte(const struct x86_insn *i, unsigned reg, bool rm);
 void tr_flow(struct tr *t, const struct x86_insn *i);
 /* The 4 bytes at @ahead bytes from here will be patched while others run them: aligns them. */
 void tr_align_patch(struct tr *t, unsigned ahead);
-struct soft_exit *tr_exit_slot(struct tr *t, gva_t target);
 void tr_exit(struct tr *t, gva_t target, bool dead, bool backward);
 #define TR_ALWAYS 16 /* in the place of a condition */
 /* A jump in the page, or the large page, taken when condition @cc holds.  Returns its exit; @dead: it hands over no flags. */
 struct soft_exit *tr_jump_linked(struct tr *t, unsigned cc, gva_t target, bool dead, bool backward);
+/*
+ * To the variant of the block that shares no checks and makes no guesses (SOFT_MODE_NOSHARE), at the instruction at @rip, taken
+ * when condition @cc holds.  Flags are saved, or dead.
+ */
+void tr_jump_noshare(struct tr *t, unsigned cc, gva_t rip);
 void tr_far_emit_cold(struct tr *t, const struct tr_cold *c);
 void tr_sys(struct tr *t, const struct x86_insn *i, bool end);
 /* A copy of the decoded instruction that lives as long as the block. */
