@@ -30,6 +30,32 @@
 
 #define JUMP_BYTES (SOFT_JUMP_COUNT * sizeof(struct soft_jump))
 
+/* ---- filters ---- */
+
+static unsigned
+filter_bit(uint64_t number)
+{
+        return (unsigned)((number ^ number >> 12) & 4095);
+}
+
+static void
+filter_add(struct filter *f, uint64_t number)
+{
+        f->bit[filter_bit(number) / 64] |= 1ull << filter_bit(number) % 64;
+}
+
+static bool
+filter_has(const struct filter *f, uint64_t number)
+{
+        return f->bit[filter_bit(number) / 64] >> filter_bit(number) % 64 & 1;
+}
+
+static void
+filter_clear(struct filter *f)
+{
+        memset(f, 0, sizeof(*f));
+}
+
 /* ---- tables ---- */
 
 static uint64_t
@@ -60,7 +86,7 @@ tlb_flush(struct tlb *t)
                         tlb_clear_chunk(t, w * 64 + (unsigned)__builtin_ctzll(bits));
                 t->used[w] = 0;
         }
-        t->large = false;
+        filter_clear(&t->large);
 }
 
 /* Whether the page that an entry or a stack window maps holds code. */
@@ -127,7 +153,7 @@ tlb_invalidate(struct tlb *t, gva_t address)
                         return;
         }
         /* The address may lie in a large page whose other pieces are cached (SDM 3A 4.10.4.1). */
-        if (t->large)
+        if (filter_has(&t->large, address >> LARGE_SHIFT))
                 tlb_flush_some(t, SOFT_TLB_LARGE, NULL);
 }
 
@@ -194,6 +220,7 @@ jumps_resize(struct jumps *j, bool huge)
                 return;
         j->huge = huge;
         memset(j->used, 0, sizeof(j->used));
+        filter_clear(&j->pages);
         if (madvise(j->slot, JUMP_BYTES, MADV_DONTNEED) != 0)
                 memset(j->slot, 0, JUMP_BYTES);
         (void)madvise(j->slot, JUMP_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
@@ -216,6 +243,7 @@ jumps_clear(struct jumps *j)
                 j->used[w] = 0;
         }
         jumps_begin(j->slot);
+        filter_clear(&j->pages);
         return any;
 }
 
@@ -244,6 +272,8 @@ jumps_set(struct jumps *j, gva_t address, uint8_t *code)
         struct soft_jump *first = &j->slot[slot], *second = &j->slot[SOFT_JUMP_PAIR(slot)];
 
         j->used[(slot >> JUMP_CHUNK_BITS) / 64] |= 1ull << (slot >> JUMP_CHUNK_BITS) % 64;
+        filter_add(&j->pages, address >> MEM_PAGE_SHIFT);
+        filter_add(&j->pages, (address + X86_INSN_MAX) >> MEM_PAGE_SHIFT);
         if (first->code != NULL && first->address != address)
                 *second = *first;
         else if (second->address == address)
@@ -283,48 +313,14 @@ soft_jump_flush_old(struct soft_cpu *v)
         jumps_resize(&v->mmu->current->jumps, true);
 }
 
-static unsigned
-code_filter_bit(gva_t address)
-{
-        uint64_t page = address >> MEM_PAGE_SHIFT;
-
-        return (unsigned)((page ^ page >> 12) & 4095);
-}
-
-static void
-code_filter_add(struct soft_mmu *m, gva_t address)
-{
-        m->code_filter[code_filter_bit(address) / 64] |= 1ull << code_filter_bit(address) % 64;
-}
-
-/* Whether jump caches may know code in a large page at @address. */
-static bool
-large_known(const struct soft_mmu *m, gva_t address)
-{
-        if (m->large_count > ARRAY_LEN(m->large))
-                return true;
-        for (unsigned n = 0; n < m->large_count; n++)
-                if (m->large[n] == address >> 21)
-                        return true;
-        return false;
-}
-
-static void
-large_add(struct soft_mmu *m, gva_t address)
-{
-        if (large_known(m, address))
-                return;
-        if (m->large_count < ARRAY_LEN(m->large))
-                m->large[m->large_count] = address >> 21;
-        m->large_count++;
-}
-
 /* Forgets the jumps to @page, and to instructions that reach into it from the page before. */
 static void
 jumps_drop_page(struct jumps *j, gva_t page)
 {
         unsigned first = soft_jump_slot(page) & ~1u;
 
+        if (!filter_has(&j->pages, page >> MEM_PAGE_SHIFT))
+                return;
         /* A page's addresses lie in consecutive pairs of slots: soft_jump_slot grows with the address, by one for 4 bytes. */
         for (unsigned i = 0; i < (MEM_PAGE_SIZE >> SOFT_JUMP_LOW) + 4; i++) {
                 unsigned slot = (first + i) % SOFT_JUMP_COUNT;
@@ -375,10 +371,6 @@ soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code)
 
         if (!(v->mode & SOFT_MODE_USER) && !it->global)
                 m->kernel_jumps_nonglobal = true;
-        code_filter_add(m, address);
-        code_filter_add(m, address + X86_INSN_MAX);
-        if (it->large)
-                large_add(m, address);
         jumps_set(v->mode & SOFT_MODE_USER ? &m->current->jumps : &m->kernel_jumps, address, code);
 }
 
@@ -535,8 +527,7 @@ code_flush_lookups(struct soft_cpu *v)
 {
         itlb_flush(v->mmu);
         soft_jump_flush(v);
-        memset(v->mmu->code_filter, 0, sizeof(v->mmu->code_filter));
-        v->mmu->large_count = 0;
+        filter_clear(&v->mmu->large_code);
 }
 
 static void
@@ -619,9 +610,7 @@ code_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
         gva_t page = address & ~PAGE_MASK;
         struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
 
-        if (!(m->code_filter[code_filter_bit(address) / 64] >> code_filter_bit(address) % 64 & 1))
-                return;
-        if (large_known(m, address)) { /* it may lie in a large page that other addresses share */
+        if (filter_has(&m->large_code, address >> LARGE_SHIFT)) { /* it may lie in a large page that other addresses share */
                 code_flush_lookups(v);
                 return;
         }
@@ -765,7 +754,7 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         entry->info = (w->global ? 0 : SOFT_TLB_NONGLOBAL) | (w->page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0) |
             (w->user ? SOFT_TLB_USER : 0);
         if (w->page_bytes > MEM_PAGE_SIZE)
-                t->large = true;
+                filter_add(&t->large, address >> LARGE_SHIFT);
         if (!w->global && t == &v->mmu->kernel)
                 tlb_note_nonglobal(t, index);
         if (write && !writable)
@@ -830,7 +819,8 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
                 it->large = w.page_bytes >= 2 * MIB;
                 if (mem_kind(v->mem, w.gpa) == MEM_NONE)
                         it->gpa = ~(gpa_t)0;
-                code_filter_add(m, address);
+                if (it->large)
+                        filter_add(&m->large_code, address >> LARGE_SHIFT);
         }
         return it->gpa == ~(gpa_t)0 ? it->gpa : it->gpa | (address & PAGE_MASK);
 }

@@ -13,13 +13,19 @@
 #define ITLB_COUNT      1024u
 #define TLB_CHUNK_BITS  4 /* entries that one bit of the used map stands for */
 #define TLB_MAP_WORDS   (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
-#define JUMP_CHUNK_BITS 6
+#define JUMP_CHUNK_BITS 2 /* the same for jump caches: a cache line of the host */
+#define LARGE_SHIFT     30 /* each large page lies in one piece of 1 GiB, or is one */
 #define NONGLOBAL_MAX   256u
+
+/* Numbers of pages, or of pieces of memory: one that is not in it was not added; one that is may have been. */
+struct filter {
+        uint64_t bit[64];
+};
 
 struct tlb {
         struct soft_tlb_entry *entry;
         unsigned bits;
-        bool large;                    /* may hold pieces of large pages */
+        struct filter large;           /* pieces of 1 GiB of whose large pages it may hold parts */
         /* Of the supervisor's: where non-global entries are, to be dropped at a switch. */
         uint16_t nonglobal[NONGLOBAL_MAX];
         unsigned nonglobal_count;      /* NONGLOBAL_MAX + 1: more than there is room for */
@@ -30,6 +36,7 @@ struct tlb {
 struct jumps {
         struct soft_jump *slot;
         bool huge; /* pages */
+        struct filter pages;           /* that it may know code in */
         uint64_t used[(SOFT_JUMP_COUNT >> JUMP_CHUNK_BITS) / 64]; /* chunks that are not empty */
 };
 
@@ -82,9 +89,7 @@ struct soft_mmu {
         uint64_t clock;
         uint64_t last_space;
         struct itlb_entry itlb[ITLB_COUNT];
-        uint64_t large[64];            /* linear pieces of 2 MiB with code in large pages that jump caches know */
-        unsigned large_count;          /* more than there is room for: any may be one */
-        uint64_t code_filter[64];      /* linear pages that jump caches or the ITLB know, hashed */
+        struct filter large_code;      /* pieces of 1 GiB in whose large pages jump caches or the ITLB may know code */
         struct bounce_piece piece[2];  /* of the last access that went through the bounce buffer; access.c */
         unsigned pieces;
         uint8_t bounce[128] __attribute__((aligned(64)));
