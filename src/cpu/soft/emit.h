@@ -58,36 +58,58 @@ emit64(struct emit *e, uint64_t v)
         e->p += 8;
 }
 
-static inline void
-emit_opcode(struct emit *e, unsigned opcode)
+/*
+ * What writes an instruction takes the place of the next byte and returns it, so that it can stay in a register:
+ * a byte that is stored might be one of struct emit, for all the compiler knows.
+ */
+static inline uint8_t *
+put8(uint8_t *p, unsigned v)
+{
+        *p = (uint8_t)v;
+        return p + 1;
+}
+
+static inline uint8_t *
+put32(uint8_t *p, uint32_t v)
+{
+        __builtin_memcpy(p, &v, 4);
+        return p + 4;
+}
+
+static inline uint8_t *
+put_opcode(uint8_t *p, unsigned opcode)
 {
         if (opcode > 0xff)
-                emit8(e, opcode >> 8);
-        emit8(e, opcode);
+                p = put8(p, opcode >> 8);
+        return put8(p, opcode);
 }
 
 /* A REX prefix where one is needed; @force for SPL-DIL. */
-static inline void
-emit_rex(struct emit *e, int w, unsigned reg, unsigned index, unsigned base, bool force)
+static inline uint8_t *
+put_rex(uint8_t *p, int w, unsigned reg, unsigned index, unsigned base, bool force)
 {
         unsigned rex = 0x40u | (unsigned)w << 3 | (reg >> 3) << 2 | (index >> 3) << 1 | base >> 3;
 
-        if (rex != 0x40 || force)
-                emit8(e, rex);
+        return rex != 0x40 || force ? put8(p, rex) : p;
+}
+
+static inline uint8_t *
+put_rr(uint8_t *p, int w, unsigned opcode, unsigned reg, unsigned rm)
+{
+        p = put_opcode(put_rex(p, w, reg, 0, rm, false), opcode);
+        return put8(p, 0xc0u | (reg & 7) << 3 | (rm & 7));
 }
 
 /* op reg, rm: both registers. */
 static inline void
 emit_rr(struct emit *e, int w, unsigned opcode, unsigned reg, unsigned rm)
 {
-        emit_rex(e, w, reg, 0, rm, false);
-        emit_opcode(e, opcode);
-        emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
+        e->p = put_rr(e->p, w, opcode, reg, rm);
 }
 
 /* ModRM, SIB and displacement of [base + index*scale + disp]; index < 0: none, and never RSP; base < 0: none. */
-static inline void
-emit_address(struct emit *e, unsigned reg, int base, int index, unsigned scale, int32_t disp)
+static inline uint8_t *
+put_address(uint8_t *p, unsigned reg, int base, int index, unsigned scale, int32_t disp)
 {
         unsigned r = (reg & 7) << 3;
         unsigned ss = scale == 8 ? 3 : scale == 4 ? 2 : scale == 2 ? 1 : 0;
@@ -95,10 +117,9 @@ emit_address(struct emit *e, unsigned reg, int base, int index, unsigned scale, 
 
         assert(index != H_RSP);
         if (base < 0) { /* [index*scale + disp32], or [disp32] */
-                emit8(e, r | 4);
-                emit8(e, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | 5);
-                emit32(e, (uint32_t)disp);
-                return;
+                p = put8(p, r | 4);
+                p = put8(p, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | 5);
+                return put32(p, (uint32_t)disp);
         }
         if (disp == 0 && (base & 7) != 5)
                 mod = 0;
@@ -107,36 +128,38 @@ emit_address(struct emit *e, unsigned reg, int base, int index, unsigned scale, 
         else
                 mod = 0x80;
         if (index >= 0 || (base & 7) == 4) {
-                emit8(e, mod | r | 4);
-                emit8(e, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | ((unsigned)base & 7));
+                p = put8(p, mod | r | 4);
+                p = put8(p, ss << 6 | (index < 0 ? 4u : (unsigned)index & 7) << 3 | ((unsigned)base & 7));
         } else {
-                emit8(e, mod | r | ((unsigned)base & 7));
+                p = put8(p, mod | r | ((unsigned)base & 7));
         }
         if (mod == 0x40)
-                emit8(e, (uint8_t)disp);
-        else if (mod == 0x80)
-                emit32(e, (uint32_t)disp);
+                return put8(p, (uint8_t)disp);
+        return mod == 0x80 ? put32(p, (uint32_t)disp) : p;
 }
 
 /* op reg, [base + index*scale + disp] */
 static inline void
 emit_rm(struct emit *e, int w, unsigned opcode, unsigned reg, int base, int index, unsigned scale, int32_t disp)
 {
-        emit_rex(e, w, reg, index < 0 ? 0 : (unsigned)index, base < 0 ? 0 : (unsigned)base, false);
-        emit_opcode(e, opcode);
-        emit_address(e, reg, base, index, scale, disp);
+        uint8_t *p = put_rex(e->p, w, reg, index < 0 ? 0 : (unsigned)index, base < 0 ? 0 : (unsigned)base, false);
+
+        e->p = put_address(put_opcode(p, opcode), reg, base, index, scale, disp);
+}
+
+static inline uint8_t *
+put_gs(uint8_t *p, int w, unsigned opcode, unsigned reg, unsigned long offset)
+{
+        p = put_rex(put8(p, 0x65), w, reg, 0, 0, false);
+        p = put8(put_opcode(p, opcode), 4 | (reg & 7) << 3);
+        return put32(put8(p, 0x25), (uint32_t)offset);
 }
 
 /* op reg, gs:[offset]; reg may be an opcode extension. */
 static inline void
 emit_gs(struct emit *e, int w, unsigned opcode, unsigned reg, unsigned long offset)
 {
-        emit8(e, 0x65);
-        emit_rex(e, w, reg, 0, 0, false);
-        emit_opcode(e, opcode);
-        emit8(e, 4 | (reg & 7) << 3);
-        emit8(e, 0x25);
-        emit32(e, (uint32_t)offset);
+        e->p = put_gs(e->p, w, opcode, reg, offset);
 }
 
 static inline void
@@ -155,28 +178,25 @@ emit_gs_store(struct emit *e, int w, unsigned reg, unsigned long offset)
 static inline void
 emit_gs_store_imm32(struct emit *e, unsigned long offset, uint32_t imm)
 {
-        emit_gs(e, EMIT_D, 0xc7, 0, offset);
-        emit32(e, imm);
+        e->p = put32(put_gs(e->p, EMIT_D, 0xc7, 0, offset), imm);
 }
 
 /* cmp dword gs:[offset], imm8 */
 static inline void
 emit_gs_cmp_imm8(struct emit *e, unsigned long offset, unsigned imm)
 {
-        emit_gs(e, EMIT_D, 0x83, 7, offset);
-        emit8(e, imm);
+        e->p = put8(put_gs(e->p, EMIT_D, 0x83, 7, offset), imm);
 }
 
 /* rorx dst, src, bits: 64 bits; flags kept.  Wants BMI2. */
 static inline void
 emit_rorx(struct emit *e, unsigned dst, unsigned src, unsigned bits)
 {
-        emit8(e, 0xc4);
-        emit8(e, (~dst >> 3 & 1) << 7 | 1u << 6 | (~src >> 3 & 1) << 5 | 3);
-        emit8(e, 0xfb);
-        emit8(e, 0xf0);
-        emit8(e, 0xc0 | (dst & 7) << 3 | (src & 7));
-        emit8(e, bits);
+        uint8_t *p = put8(e->p, 0xc4);
+
+        p = put8(p, (~dst >> 3 & 1) << 7 | 1u << 6 | (~src >> 3 & 1) << 5 | 3);
+        p = put8(put8(p, 0xfb), 0xf0);
+        e->p = put8(put8(p, 0xc0 | (dst & 7) << 3 | (src & 7)), bits);
 }
 
 static inline void
@@ -189,16 +209,15 @@ emit_mov_rr(struct emit *e, int w, unsigned dst, unsigned src)
 static inline void
 emit_mov_imm(struct emit *e, unsigned reg, uint64_t imm)
 {
+        uint8_t *p = e->p;
+
         if (imm <= UINT32_MAX) {
-                emit_rex(e, 0, 0, 0, reg, false);
-                emit8(e, 0xb8 | (reg & 7));
-                emit32(e, (uint32_t)imm);
+                p = put8(put_rex(p, 0, 0, 0, reg, false), 0xb8 | (reg & 7));
+                e->p = put32(p, (uint32_t)imm);
         } else if ((int64_t)imm == (int32_t)imm) {
-                emit_rr(e, EMIT_W, 0xc7, 0, reg);
-                emit32(e, (uint32_t)imm);
+                e->p = put32(put_rr(p, EMIT_W, 0xc7, 0, reg), (uint32_t)imm);
         } else {
-                emit_rex(e, EMIT_W, 0, 0, reg, false);
-                emit8(e, 0xb8 | (reg & 7));
+                e->p = put8(put_rex(p, EMIT_W, 0, 0, reg, false), 0xb8 | (reg & 7));
                 emit64(e, imm);
         }
 }
@@ -207,13 +226,10 @@ emit_mov_imm(struct emit *e, unsigned reg, uint64_t imm)
 static inline void
 emit_alu_imm(struct emit *e, int w, unsigned ext, unsigned reg, int32_t imm)
 {
-        if (imm >= -128 && imm <= 127) {
-                emit_rr(e, w, 0x83, ext, reg);
-                emit8(e, (uint8_t)imm);
-        } else {
-                emit_rr(e, w, 0x81, ext, reg);
-                emit32(e, (uint32_t)imm);
-        }
+        if (imm >= -128 && imm <= 127)
+                e->p = put8(put_rr(e->p, w, 0x83, ext, reg), (uint8_t)imm);
+        else
+                e->p = put32(put_rr(e->p, w, 0x81, ext, reg), (uint32_t)imm);
 }
 
 #define ALU_ADD 0u
@@ -235,17 +251,14 @@ emit_alu_imm(struct emit *e, int w, unsigned ext, unsigned reg, int32_t imm)
 static inline uint8_t *
 emit_jcc32(struct emit *e, unsigned cc)
 {
-        emit8(e, 0x0f);
-        emit8(e, 0x80 | cc);
-        emit32(e, 0);
+        e->p = put32(put8(put8(e->p, 0x0f), 0x80 | cc), 0);
         return e->p - 4;
 }
 
 static inline uint8_t *
 emit_jmp32(struct emit *e)
 {
-        emit8(e, 0xe9);
-        emit32(e, 0);
+        e->p = put32(put8(e->p, 0xe9), 0);
         return e->p - 4;
 }
 
@@ -277,8 +290,7 @@ emit_jcc_to(struct emit *e, unsigned cc, const uint8_t *exec_target)
 static inline void
 emit_call_c(struct emit *e, uintptr_t fn)
 {
-        emit_rex(e, EMIT_W, 0, 0, H_RAX, false);
-        emit8(e, 0xb8 | H_RAX);
+        e->p = put8(put_rex(e->p, EMIT_W, 0, 0, H_RAX, false), 0xb8 | H_RAX);
         emit64(e, fn);
         emit8(e, 0xff); /* call rax */
         emit8(e, 0xd0);

@@ -24,10 +24,7 @@ static inline void
 regs_emit_save_flags(struct emit *e, unsigned temp)
 {
         emit_mov_rr(e, EMIT_W, temp, H_RAX);
-        emit8(e, 0x9f); /* lahf */
-        emit8(e, 0x0f); /* seto al */
-        emit8(e, 0x90);
-        emit8(e, 0xc0);
+        e->p = put32(e->p, 0xc0900f9f); /* lahf; seto al */
         emit_gs_store(e, EMIT_D, H_RAX, offsetof(struct soft_cpu, flags_saved));
         emit_mov_rr(e, EMIT_W, H_RAX, temp);
 }

@@ -198,7 +198,7 @@ thunk_emit_leave(struct emit *e, enum soft_left code, bool load_sp)
                 emit_gs_load(e, EMIT_W, H_RSP, OFF(host_sp));
         emit_mov_imm(e, H_RAX, code);
         for (unsigned i = 0; i < sizeof(saved); i++) {
-                emit_rex(e, 0, 0, 0, saved[i], false);
+                e->p = put_rex(e->p, 0, 0, 0, saved[i], false);
                 emit8(e, 0x58 | (saved[i] & 7)); /* pop */
         }
         emit8(e, 0x5f); /* pop rdi: the outer host_sp */
@@ -216,7 +216,7 @@ thunk_enter(struct emit *e, bool guard)
         /* gs:[host_sp] is pushed, so that guards nest; 7 pushes and the return address keep alignment. */
         emit_gs(e, 0, 0xff, 6, OFF(host_sp));
         for (unsigned i = 0; i < sizeof(saved); i++) {
-                emit_rex(e, 0, 0, 0, saved[i], false);
+                e->p = put_rex(e->p, 0, 0, 0, saved[i], false);
                 emit8(e, 0x50 | (saved[i] & 7)); /* push */
         }
         emit_gs_store(e, EMIT_W, H_RSP, OFF(host_sp));
@@ -382,7 +382,7 @@ thunk_unwind(struct emit *e)
         emit_mov_rr(e, EMIT_W, H_RAX, H_RDI);
         emit_gs_load(e, EMIT_W, H_RSP, OFF(host_sp));
         for (unsigned i = 0; i < sizeof(saved); i++) {
-                emit_rex(e, 0, 0, 0, saved[i], false);
+                e->p = put_rex(e->p, 0, 0, 0, saved[i], false);
                 emit8(e, 0x58 | (saved[i] & 7));
         }
         emit8(e, 0x5f);

@@ -140,22 +140,22 @@ store_operands(struct tr *t, const struct opmap *m)
                 emit_gs_load(&t->e, EMIT_W, (unsigned)m->borrowed, OFF(scratch[2]));
 }
 
-static void
-emit_imm(struct emit *e, const struct x86_insn *i)
+static uint8_t *
+put_imm(uint8_t *p, const struct x86_insn *i)
 {
         uint64_t imm = (uint64_t)i->imm;
 
         for (unsigned n = 0; n < i->imm_bytes; n++)
-                emit8(e, (uint8_t)(imm >> 8 * n));
+                p = put8(p, (uint8_t)(imm >> 8 * n));
+        return p;
 }
 
-static void
-emit_modrm(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, const struct tr_operand *op)
+static uint8_t *
+put_modrm(uint8_t *p, const struct x86_insn *i, unsigned reg, unsigned rm, const struct tr_operand *op)
 {
         if (i->has_mem)
-                emit_address(e, reg, op->base, op->index, op->scale, op->disp);
-        else
-                emit8(e, 0xc0u | (reg & 7) << 3 | (rm & 7));
+                return put_address(p, reg, op->base, op->index, op->scale, op->disp);
+        return put8(p, 0xc0u | (reg & 7) << 3 | (rm & 7));
 }
 
 static void
@@ -165,14 +165,14 @@ emit_vex(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm, un
         unsigned map = i->map == X86_MAP_0F ? 1 : i->map == X86_MAP_0F38 ? 2 : 3;
         unsigned b = i->has_mem ? op->base >> 3 : rm >> 3;
         unsigned x = i->has_mem && op->index >= 0 ? (unsigned)op->index >> 3 : 0;
+        uint8_t *p = put8(e->p, 0xc4);
 
-        emit8(e, 0xc4);
-        emit8(e, (~reg >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | map);
-        emit8(e, (unsigned)i->rex_w << 7 | (~vvvv & 0xf) << 3 | (unsigned)i->vex_l << 2 | i->vex_pp);
-        emit8(e, i->opcode);
+        p = put8(p, (~reg >> 3 & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 | map);
+        p = put8(p, (unsigned)i->rex_w << 7 | (~vvvv & 0xf) << 3 | (unsigned)i->vex_l << 2 | i->vex_pp);
+        p = put8(p, i->opcode);
         if (i->has_modrm)
-                emit_modrm(e, i, reg, rm, op);
-        emit_imm(e, i);
+                p = put_modrm(p, i, reg, rm, op);
+        e->p = put_imm(p, i);
 }
 
 static bool
@@ -189,38 +189,36 @@ emit_legacy(struct emit *e, const struct x86_insn *i, unsigned reg, unsigned rm,
         unsigned rex = (unsigned)i->rex_w << 3 | (reg >> 3) << 2 | x << 1 | b;
         unsigned opcode = i->opcode;
         bool embedded = !i->has_modrm && i->desc->rm_kind == X86_OPK_GPR && i->desc->imm != X86_IMM_MOFFS;
+        uint8_t *p = i->lock ? put8(e->p, 0xf0) : e->p;
 
-        if (i->lock)
-                emit8(e, 0xf0);
         if (is_simd(i) || (i->desc->flags & X86_OD_IGN66) ? i->opsize_prefix :
                                                            i->opsize == 2 && !(i->desc->flags & X86_OD_BYTE))
-                emit8(e, 0x66);
+                p = put8(p, 0x66);
         if (i->rep != 0 && i->map != X86_MAP_1B && i->map != X86_MAP_X87)
-                emit8(e, i->rep);
+                p = put8(p, i->rep);
         if (rex != 0 || i->rex)
-                emit8(e, 0x40 | rex);
+                p = put8(p, 0x40 | rex);
         if (i->map == X86_MAP_0F || i->map == X86_MAP_0F38 || i->map == X86_MAP_0F3A)
-                emit8(e, 0x0f);
+                p = put8(p, 0x0f);
         if (i->map == X86_MAP_0F38)
-                emit8(e, 0x38);
+                p = put8(p, 0x38);
         if (i->map == X86_MAP_0F3A)
-                emit8(e, 0x3a);
+                p = put8(p, 0x3a);
         if (i->map == X86_MAP_1B && opcode >= 0x40 && opcode <= 0x4f) { /* INC, DEC: REX prefixes here */
-                emit8(e, 0xff);
-                emit8(e, 0xc0 | (opcode & 8) | (rm & 7));
+                e->p = put8(put8(p, 0xff), 0xc0 | (opcode & 8) | (rm & 7));
                 return;
         }
         if (i->map == X86_MAP_1B && opcode == 0x82) /* an alias that 64-bit mode lacks */
                 opcode = 0x80;
         if (i->desc->imm == X86_IMM_MOFFS) { /* MOV AL/rAX, moffs and back: as MOV with ModRM */
-                emit8(e, opcode <= 0xa1 ? opcode - 0xa0 + 0x8a : opcode - 0xa2 + 0x88);
-                emit_address(e, H_RAX, op->base, op->index, op->scale, op->disp);
+                p = put8(p, opcode <= 0xa1 ? opcode - 0xa0 + 0x8a : opcode - 0xa2 + 0x88);
+                e->p = put_address(p, H_RAX, op->base, op->index, op->scale, op->disp);
                 return;
         }
-        emit8(e, embedded ? (opcode & ~7u) | (rm & 7) : opcode);
+        p = put8(p, embedded ? (opcode & ~7u) | (rm & 7) : opcode);
         if (i->has_modrm)
-                emit_modrm(e, i, reg, rm, op);
-        emit_imm(e, i);
+                p = put_modrm(p, i, reg, rm, op);
+        e->p = put_imm(p, i);
 }
 
 /* xchg low, high of RAX, RCX, RDX or RBX: a register with a REX prefix cannot stand beside AH-BH. */
@@ -520,7 +518,7 @@ write_register(struct tr *t, unsigned guest, unsigned size)
                 if (size == 2)
                         emit8(e, 0x66);
                 emit8(e, 0x65);
-                emit_rex(e, size != 2, T1, 0, 0, false);
+                e->p = put_rex(e->p, size != 2, T1, 0, 0, false);
                 emit8(e, 0x89);
                 emit8(e, 4 | (T1 & 7) << 3);
                 emit8(e, 0x25);
