@@ -40,17 +40,32 @@ take8(struct cursor *c)
 static uint64_t
 take(struct cursor *c, unsigned bytes)
 {
+        const uint8_t *at = c->at;
         uint64_t value = 0;
 
-        if ((size_t)(c->end - c->at) < bytes) {
+        if ((size_t)(c->end - at) < bytes) {
                 c->at = c->end;
                 c->over = true;
                 return 0;
         }
-        for (unsigned i = 0; i < bytes; i++)
-                value |= (uint64_t)c->at[i] << (8 * i);
         c->at += bytes;
+        for (unsigned i = bytes; i-- > 0;)
+                value = value << 8 | at[i];
         return value;
+}
+
+static int32_t
+take32(struct cursor *c)
+{
+        const uint8_t *at = c->at;
+
+        if (c->end - at < 4) {
+                c->at = c->end;
+                c->over = true;
+                return 0;
+        }
+        c->at += 4;
+        return (int32_t)(at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
 }
 
 static int64_t
@@ -82,37 +97,41 @@ legacy_sreg(uint8_t byte)
         }
 }
 
-/* Whether @byte is a legacy prefix, which is then noted. */
-static bool
+static const bool legacy_prefix[256] = {
+        [0x26] = true, [0x2e] = true, [0x36] = true, [0x3e] = true, [0x64] = true, [0x65] = true,
+        [0x66] = true, [0x67] = true, [0xf0] = true, [0xf2] = true, [0xf3] = true,
+};
+
+static void
 note_prefix(struct x86_insn *in, struct prefixes *p, uint8_t byte)
 {
         switch (byte) {
         case 0x66:
                 in->opsize_prefix = true;
-                return true;
+                break;
         case 0x67:
                 p->address = true;
-                return true;
+                break;
         case 0xf0:
                 in->lock = true;
-                return true;
+                break;
         case 0xf2:
         case 0xf3:
                 in->rep = byte;
-                return true;
+                break;
         case 0x26:
         case 0x2e:
         case 0x36:
         case 0x3e:
                 if (in->mode != X86_MODE_64) /* ignored in 64-bit mode, SDM 1 3.3.7.1 */
                         in->seg_override = (uint8_t)legacy_sreg(byte);
-                return true;
+                break;
         case 0x64:
         case 0x65:
                 in->seg_override = (uint8_t)legacy_sreg(byte);
-                return true;
+                break;
         default:
-                return false;
+                break;
         }
 }
 
@@ -125,7 +144,8 @@ read_prefixes(struct cursor *c, struct x86_insn *in, struct prefixes *p)
         for (;;) {
                 if (in->mode == X86_MODE_64 && (byte & 0xf0) == 0x40) {
                         p->rex = byte;
-                } else if (note_prefix(in, p, byte)) {
+                } else if (legacy_prefix[byte]) {
+                        note_prefix(in, p, byte);
                         p->rex = 0;
                 } else {
                         break;
@@ -209,7 +229,7 @@ read_sib(struct cursor *c, struct x86_insn *in, uint8_t rex, bool vsib)
         else
                 in->mem_scale = 1;
         if ((base & 7) == 5 && in->mod == 0)
-                in->disp = sign_extend(take(c, 4), 4);
+                in->disp = take32(c);
         else
                 in->mem_base = (int8_t)base;
 }
@@ -223,14 +243,14 @@ read_mem(struct cursor *c, struct x86_insn *in, uint8_t rex)
                 read_sib(c, in, rex, in->desc->flags & X86_OD_VSIB);
         } else if (rm == 5 && in->mod == 0) {
                 in->mem_base = in->mode == X86_MODE_64 ? X86_BASE_RIP : -1;
-                in->disp = sign_extend(take(c, 4), 4);
+                in->disp = take32(c);
         } else {
                 in->mem_base = (int8_t)(rm | (rex & 1) << 3);
         }
         if (in->mod == 1)
                 in->disp = (int8_t)take8(c);
         else if (in->mod == 2)
-                in->disp = sign_extend(take(c, 4), 4);
+                in->disp = take32(c);
         in->mem_seg = in->mem_base == X86_RSP || in->mem_base == X86_RBP ? X86_SS : X86_DS;
 }
 
@@ -271,6 +291,8 @@ read_imm(struct cursor *c, struct x86_insn *in)
         switch (bytes) {
         case 0:
                 return;
+        case 1:
+                break;
         case X86_IMM_MOFFS:
                 read_moffs(c, in);
                 return;
@@ -297,9 +319,14 @@ read_imm(struct cursor *c, struct x86_insn *in)
                 break;
         }
         in->imm_bytes = (uint8_t)bytes;
-        in->imm = (int64_t)take(c, bytes);
-        if (!imm_is_unsigned(in))
-                in->imm = sign_extend((uint64_t)in->imm, bytes);
+        if (bytes == 1)
+                in->imm = (int8_t)take8(c);
+        else if (bytes == 4)
+                in->imm = take32(c);
+        else
+                in->imm = sign_extend(take(c, bytes), bytes);
+        if (imm_is_unsigned(in))
+                in->imm = (int64_t)((uint64_t)in->imm & ((1ull << 8 * bytes) - 1));
 }
 
 static const struct x86_opdesc *
@@ -424,6 +451,8 @@ read_modrm(struct cursor *c, struct x86_insn *in, uint8_t rex)
 static bool
 registers_valid(struct x86_insn *in)
 {
+        if (in->desc->reg_kind <= X86_OPK_XMM && in->desc->rm_kind <= X86_OPK_XMM)
+                return true;
         switch (in->desc->reg_kind) {
         case X86_OPK_MMX:
                 in->reg &= 7;
@@ -472,13 +501,9 @@ encoding_valid(struct x86_insn *in)
 {
         uint32_t flags = in->desc->flags;
 
-        if ((flags & X86_OD_NO64) && in->mode == X86_MODE_64)
+        if ((flags & (X86_OD_NO64 | X86_OD_ONLY64)) && (in->mode == X86_MODE_64) != !!(flags & X86_OD_ONLY64))
                 return false;
-        if ((flags & X86_OD_ONLY64) && in->mode != X86_MODE_64)
-                return false;
-        if ((flags & X86_OD_MEMONLY) && in->mod == 3)
-                return false;
-        if ((flags & X86_OD_REGONLY) && in->mod != 3)
+        if ((flags & (X86_OD_MEMONLY | X86_OD_REGONLY)) && (in->mod == 3) != !!(flags & X86_OD_REGONLY))
                 return false;
         if (in->lock && (!(flags & X86_OD_LOCKABLE) || in->mod == 3))
                 return false;
@@ -492,6 +517,8 @@ finish_segments(struct x86_insn *in)
 {
         if (in->has_mem && in->seg_override != 0xff)
                 in->mem_seg = in->seg_override;
+        if (in->desc->class != X86_CLASS_SYSTEM)
+                return;
         switch (in->desc->sys) {
         case X86_SYS_PUSH_SREG:
         case X86_SYS_POP_SREG:
@@ -532,20 +559,23 @@ apply_zero_count(struct x86_insn *in)
         }
 }
 
+/* The mandatory prefix, as keys have it. */
+static unsigned
+key_prefix(const struct x86_insn *in)
+{
+        if (in->vex)
+                return in->vex_pp;
+        return in->rep == 0 ? in->opsize_prefix : in->rep == 0xf3 ? 2 : 3;
+}
+
 static const struct x86_opdesc *
 look_up(struct x86_insn *in, const struct x86_opgroup *group, uint8_t rex)
 {
-        unsigned pp = in->vex ? in->vex_pp : 0;
-
-        if (!in->vex) {
-                if (in->rep != 0)
-                        pp = in->rep == 0xf3 ? 2 : 3;
-                else
-                        pp = in->opsize_prefix;
-        }
         if (in->map == X86_MAP_X87)
                 group = &x86_ops_x87[(in->opcode & 7) << 3 | (in->modrm >> 3 & 7)];
-        return find_row(group, make_key(in, pp, rex));
+        if (group->count != 0 && group->rows[0].mask == 0)
+                return &group->rows[0].desc;
+        return find_row(group, make_key(in, key_prefix(in), rex));
 }
 
 /* Everything after the prefixes.  False: undefined, or bytes ran out (c->over). */

@@ -125,12 +125,11 @@ static void
 scan_insn(struct tr *t, struct group_scan *s, unsigned at)
 {
         const struct x86_insn *i = &t->insn[at];
-        unsigned acc = access_of(i), bytes = access_bytes(i);
-        uint16_t written = x86_insn_writes(i);
+        unsigned acc = access_of(i), bytes = acc != 0 ? access_bytes(i) : 0;
         int64_t low;
         int key;
 
-        if (acc != 0 && bytes != 0) {
+        if (bytes != 0) {
                 key = group_key(t, i, t->rip_of[at + 1], &low);
                 if (key >= 0)
                         group_add(t, s, at, key, low, low + (int64_t)bytes, acc);
@@ -140,9 +139,8 @@ scan_insn(struct tr *t, struct group_scan *s, unsigned at)
                 return;
         }
         s->branches += i->desc->class == X86_CLASS_JCC;
-        for (unsigned g = 0; g < X86_GPR_COUNT; g++)
-                if (written >> g & 1)
-                        s->open[g] = -1;
+        for (unsigned written = x86_insn_writes(i); written != 0; written &= written - 1)
+                s->open[__builtin_ctz(written)] = -1;
 }
 
 /* Finds the block's groups. */

@@ -29,6 +29,8 @@ guesses(const struct tr *t)
 void
 tr_guess_begin(struct tr *t)
 {
+        if (!guesses(t))
+                return;
         for (unsigned g = 0; g < X86_GPR_COUNT; g++)
                 t->guess[g] = (struct tr_guess){ .value = t->v->st.gpr[g], .valued = true, .near = -1 };
 }
@@ -36,7 +38,7 @@ tr_guess_begin(struct tr *t)
 int
 tr_guess_known(const struct tr *t, unsigned guest)
 {
-        return t->guess[guest].near;
+        return guesses(t) ? t->guess[guest].near : -1;
 }
 
 /* Leaves for the variant that makes no guesses, at this instruction, unless the upper half of @host is that of a near chunk. */
