@@ -28,9 +28,15 @@
 
 #define AROUND_PAGES 16u /* that are mapped together if they can be */
 
-/* An address space that was found in user mode for so long will live on; milliseconds. */
-#define AGE_OLD 100u
-#define AGE_MAX 4000u
+/*
+ * An address space begins to use mirrors when it was found in user mode for twice as long as it would have needed to earn the
+ * mapping of what came into its TLB: a page costs 12 microseconds, and code that goes by the TLB takes half as long again.  So one
+ * with little memory begins soon, and one that lives on what it has just got, as a starting program does, late.  Milliseconds.
+ */
+#define AGE_LEAST 4u
+#define AGE_OLD   100u /* at the latest, and where mappings are lost time and again */
+#define AGE_MAX   4000u
+#define AGE_PAGES 14u  /* for each millisecond */
 
 /* What is mapped of a page. */
 #define PAGE_THERE 0x1u
@@ -120,23 +126,33 @@ soft_mirror_possible(const struct soft_cpu *v)
 bool
 soft_mirror_wanted(const struct soft_cpu *v)
 {
-        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->age >= AGE_OLD);
+        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->old);
+}
+
+static unsigned
+old_at(const struct aspace *a)
+{
+        unsigned age = AGE_LEAST + a->filled / AGE_PAGES;
+
+        return a->reloaded || age > AGE_OLD ? AGE_OLD : age;
 }
 
 void
 soft_mirror_sample(struct soft_cpu *v, unsigned ms)
 {
         struct aspace *a = v->mmu->current;
-        unsigned before = a->age;
         gpa_t gpa;
 
         if (!soft_mirror_possible(v))
                 return;
         a->age += a->age < AGE_MAX ? ms : 0;
         a->stack = v->st.gpr[X86_RSP];
-        if (before < AGE_OLD && a->age >= AGE_OLD)
+        if (!a->old && a->age >= old_at(a)) {
+                a->old = true;
+                a->unmapped = a->filled;
                 soft_jump_flush_old(v);
-        gpa = a->age >= AGE_OLD ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
+        }
+        gpa = a->old ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
         if (gpa != ~(gpa_t)0)
                 soft_code_sampled(v->engine, gpa, ms);
 }
@@ -538,7 +554,11 @@ soft_mirror_reload(struct soft_cpu *v, struct aspace *a)
         uint64_t root = v->st.cr3 & ~PAGE_MASK;
         struct x86_walk w;
 
-        a->age = a->age != 0 && a->root == root && walk(v, a->stack, false, false, &w) == 0 ? a->age - a->age / 4 : 0;
+        a->reloaded = a->age != 0 && a->root == root && walk(v, a->stack, false, false, &w) == 0;
+        a->age = a->reloaded ? a->age - a->age / 4 : 0;
+        a->old = a->reloaded && a->age >= AGE_OLD;
+        if (!a->reloaded)
+                a->filled = 0;
         a->root = root;
 }
 
@@ -814,7 +834,10 @@ soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t 
         struct mirror *m = mirror_here(v);
 
         v->count[SOFT_COUNT_MIRROR_FAULTS]++;
-        soft_code_faulted(v->engine, b->page[0]);
+        if (v->mmu->current->unmapped != 0)
+                v->mmu->current->unmapped--;
+        else
+                soft_code_faulted(v->engine, b->page[0]);
         if (m == NULL)
                 return SOFT_MIRROR_PLAINLY;
         for (unsigned n = 0; n < m->count; n++) {

@@ -748,6 +748,8 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         writable = kind == MEM_RAM && w->dirty && !soft_code_page(v->engine, w->gpa) &&
             (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
         t->used[(index >> TLB_CHUNK_BITS) / 64] |= 1ull << (index >> TLB_CHUNK_BITS) % 64;
+        if (t == &v->mmu->current->user)
+                v->mmu->current->filled += entry->tag_read == tlb_empty_tag(index);
         entry->tag_read = page;
         entry->tag_write = writable ? page : tlb_empty_tag(index);
         entry->host = (uint64_t)(uintptr_t)(v->mem_base + (w->gpa & ~PAGE_MASK));

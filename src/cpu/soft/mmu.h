@@ -47,6 +47,10 @@ struct aspace {
         struct jumps jumps;            /* at CPL 3 */
         struct mirror *mirror;         /* at CPL 3, of mirror.c; NULL: nothing is mapped there */
         unsigned age;                  /* milliseconds that it was found in user mode, for mirror.c */
+        unsigned filled;               /* how often an empty entry of its TLB got a page */
+        bool reloaded;                 /* its root was loaded again */
+        bool old;                      /* it uses mirrors */
+        unsigned unmapped;             /* faults in them that only bring what it had in the TLB */
         uint64_t root;                 /* of its page tables then */
         gva_t stack;                   /* and the stack pointer */
         unsigned pcid;
