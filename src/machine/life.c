@@ -13,13 +13,16 @@
 #include "machine/private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 static const int life_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
+
+/* Where note_signal() writes the numbers of signals; -1: there is no machine. */
+static int signal_pipe = -1;
 
 void
 machine_end(struct machine *machine, enum machine_end end)
@@ -53,45 +56,71 @@ static void
 life_signal(void *ctx, unsigned events)
 {
         struct machine *machine = ctx;
-        struct signalfd_siginfo info;
+        uint8_t number;
 
-        if (read(machine->signal_fd, &info, sizeof(info)) != sizeof(info))
+        if (read(machine->signal_fd, &number, sizeof(number)) != sizeof(number))
                 return;
-        if (info.ssi_signo == SIGTERM && platform_press_power_button(machine))
+        if (number == SIGTERM && platform_press_power_button(machine))
                 return;
-        if (info.ssi_signo == SIGQUIT && machine->config->debug_trap) {
+        if (number == SIGQUIT && machine->config->debug_trap) {
                 vcpus_park(machine);
                 dump_all(machine);
                 vcpus_unpark(machine);
         }
-        machine->end_signal = (int)info.ssi_signo;
+        machine->end_signal = number;
         machine_end(machine, MACHINE_END_SIGNAL);
+}
+
+/*
+ * Not a signalfd: the kernel wakes who waits for one at each signal that the process gets, and the vCPUs' threads get thousands
+ * in a second.
+ */
+static void
+note_signal(int number)
+{
+        uint8_t byte = (uint8_t)number;
+        int saved = errno;
+
+        if (write(signal_pipe, &byte, sizeof(byte)) < 0)
+                errno = saved; /* there are as many as anybody can want */
+}
+
+/* What the parent told us to ignore (nohup) stays ignored. */
+static void
+catch_signals(sigset_t *ret_caught)
+{
+        struct sigaction catch = { .sa_handler = note_signal, .sa_flags = SA_RESTART };
+
+        sigfillset(&catch.sa_mask);
+        sigemptyset(ret_caught);
+        for (unsigned i = 0; i < ARRAY_LEN(life_signals); i++) {
+                struct sigaction old;
+
+                if (sigaction(life_signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+                        continue;
+                sigaddset(ret_caught, life_signals[i]);
+        }
+        /* Blocked in this thread before any other exists, so in all of them; let in by the loop alone. */
+        pthread_sigmask(SIG_BLOCK, ret_caught, NULL);
+        for (unsigned i = 0; i < ARRAY_LEN(life_signals); i++)
+                if (sigismember(ret_caught, life_signals[i]))
+                        sigaction(life_signals[i], &catch, NULL);
 }
 
 int
 life_start(struct machine *machine, struct config_error *err)
 {
-        sigset_t set;
-        int error;
+        int ends[2], error = 0;
 
-        sigemptyset(&set);
-        for (unsigned i = 0; i < ARRAY_LEN(life_signals); i++) {
-                struct sigaction old;
-
-                /* What the parent told us to ignore (nohup) stays ignored. */
-                if (sigaction(life_signals[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
-                        continue;
-                sigaddset(&set, life_signals[i]);
-        }
-        /* Blocked in this thread before any other exists, so in all of them. */
-        error = -pthread_sigmask(SIG_BLOCK, &set, NULL);
+        if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+                error = -errno;
         if (error == 0) {
-                machine->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-                error = machine->signal_fd < 0 ? -errno : 0;
-        }
-        if (error == 0)
+                machine->signal_fd = ends[0];
+                signal_pipe = ends[1];
+                catch_signals(&machine->signals);
                 error = loop_fd_add(machine->loop, machine->signal_fd, EPOLLIN, life_signal, machine,
                     &machine->signal_watch);
+        }
         if (error != 0)
                 config_fail(err, "signals: %s", strerror(-error));
         return error;
@@ -102,8 +131,22 @@ life_stop(struct machine *machine)
 {
         if (machine->signal_watch != NULL)
                 loop_fd_remove(machine->signal_watch);
-        if (machine->signal_fd >= 0)
-                close(machine->signal_fd);
+        if (machine->signal_fd < 0)
+                return;
+        for (unsigned i = 0; i < ARRAY_LEN(life_signals); i++)
+                if (sigismember(&machine->signals, life_signals[i]))
+                        signal(life_signals[i], SIG_DFL);
+        close(machine->signal_fd);
+        close(signal_pipe);
+        signal_pipe = -1;
+}
+
+static void
+run_loop(struct machine *machine)
+{
+        pthread_sigmask(SIG_UNBLOCK, &machine->signals, NULL);
+        loop_run(machine->loop);
+        pthread_sigmask(SIG_BLOCK, &machine->signals, NULL);
 }
 
 static void
@@ -128,7 +171,7 @@ machine_run(struct machine *machine, int *ret_signal)
         if (vcpus_start(machine) != 0)
                 machine_end(machine, MACHINE_END_ERROR);
         else
-                loop_run(machine->loop);
+                run_loop(machine);
         vcpus_join(machine);
         end = (enum machine_end)atomic_load(&machine->end);
         if (machine->config->debug_dump && (end == MACHINE_END_TRIPLE_FAULT || end == MACHINE_END_ERROR))

@@ -19,6 +19,7 @@
 #include "mem/mem.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 struct vcpu {
@@ -64,7 +65,8 @@ struct machine {
 
         struct control *control;
         struct stub *stub; /* NULL: no debugger may come */
-        int signal_fd;
+        sigset_t signals; /* caught, in the loop's thread */
+        int signal_fd;    /* their numbers, a byte each */
         struct loop_fd *signal_watch;
         int end_signal; /* loop thread */
 
