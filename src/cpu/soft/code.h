@@ -189,9 +189,9 @@ struct soft_page {
         bool mirrored;     /* it uses them */
 };
 
-/* How many faults its accesses may have: to start with, and for each millisecond.  One costs some ten microseconds. */
+/* How many faults its accesses may have: to start with, and for each millisecond.  One costs five microseconds. */
 #define SOFT_MIRROR_FAULTS_FREE 128u
-#define SOFT_MIRROR_FAULTS_EACH 4u
+#define SOFT_MIRROR_FAULTS_EACH 12u
 /* Having had more, it does not use them until it was found for three times as long, and so many milliseconds. */
 #define SOFT_MIRROR_MS_AGAIN 32u
 

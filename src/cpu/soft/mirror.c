@@ -29,9 +29,10 @@
 #define AROUND_PAGES 16u /* that are mapped together if they can be */
 
 /*
- * An address space begins to use mirrors when it was found in user mode for twice as long as it would have needed to earn the
- * mapping of what came into its TLB: a page costs 12 microseconds, and code that goes by the TLB takes half as long again.  So one
- * with little memory begins soon, and one that lives on what it has just got, as a starting program does, late.  Milliseconds.
+ * An address space begins to use mirrors when it was found in user mode for several times as long as it would have needed to
+ * earn the mapping of what came into its TLB: a page costs some five microseconds, its code is translated again, and code that
+ * goes by the TLB takes half as long again.  So one with little memory begins soon, and one that lives on what it has just
+ * got, as a starting program does, late.  Milliseconds.
  */
 #define AGE_LEAST 4u
 #define AGE_OLD   100u /* at the latest, and where mappings are lost time and again */

@@ -18,7 +18,7 @@
  * way of the TLB.  So a mirror is a TLB of its own: flushed with the others, of pages that may be accessed and need
  * nothing more (struct soft_tlb_entry).
  *
- * A page costs some ten microseconds, so this is for code that runs long in the memory it has.  The ticker, and
+ * A page costs some five microseconds, so this is for code that runs long in the memory it has.  The ticker, and
  * interrupts, are samples of where the guest spends its time: an address space that they have found in user mode for long enough has
  * its hot pages of code translated this way, each until it faults too often (soft_code_sampled, soft_code_faulted).
  *
