@@ -485,7 +485,6 @@ page_written(struct soft_engine *e, gpa_t page, uint64_t granules)
         if (p->blocks == NULL) {
                 p->seen = 0;
                 p->ms = p->faults = p->hot_at = 0;
-                p->mirrored = false;
                 atomic_fetch_and_explicit(&e->code_pages[(page >> MEM_PAGE_SHIFT) / 64],
                     ~(1ull << ((page >> MEM_PAGE_SHIFT) % 64)), memory_order_relaxed);
         }
@@ -552,7 +551,7 @@ soft_code_seen(struct soft_engine *e, gpa_t gpa, gva_t vaddr)
 bool
 soft_code_mirrored(const struct soft_engine *e, gpa_t gpa)
 {
-        return (e->disabled & SOFT_OFF_TLB) || __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].mirrored, __ATOMIC_RELAXED);
+        return (e->disabled & SOFT_OFF_TLB) || __atomic_load_n(&e->pages[gpa >> MEM_PAGE_SHIFT].hot_at, __ATOMIC_RELAXED) == 0;
 }
 
 /* Whether code at @gpa has been translated for mirrors. */
@@ -575,13 +574,13 @@ soft_code_sampled(struct soft_engine *e, gpa_t gpa, unsigned ms)
         soft_lock_acquire(&e->lock);
         if (p->ms < UINT16_MAX - ms)
                 p->ms = (uint16_t)(p->ms + ms);
-        if (!p->mirrored && p->ms >= p->hot_at) {
-                __atomic_store_n(&p->mirrored, true, __ATOMIC_RELAXED);
+        if (p->ms >= p->hot_at)
+                __atomic_store_n(&p->hot_at, 0, __ATOMIC_RELAXED);
+        /* A loop of blocks that do not use them would not end by itself.  Young processes may share the page: they keep theirs. */
+        if (p->hot_at == 0 && !has_mirror_block(p, gpa)) {
+                page_kill(e, gpa, SOFT_MODE_USER | SOFT_MODE_MIRROR, SOFT_MODE_USER);
                 atomic_fetch_add_explicit(&e->stats.mirrored, 1, memory_order_relaxed);
         }
-        /* A loop of blocks that do not use them would not end by itself.  Young processes may share the page: they keep theirs. */
-        if (p->mirrored && !has_mirror_block(p, gpa))
-                page_kill(e, gpa, SOFT_MODE_USER | SOFT_MODE_MIRROR, SOFT_MODE_USER);
         soft_lock_release(&e->lock);
 }
 
@@ -593,10 +592,11 @@ soft_code_faulted(struct soft_engine *e, gpa_t gpa)
         soft_lock_acquire(&e->lock);
         if (p->faults < UINT16_MAX)
                 p->faults++;
-        if (p->mirrored && p->faults > SOFT_MIRROR_FAULTS_FREE + SOFT_MIRROR_FAULTS_EACH * p->ms) {
-                __atomic_store_n(&p->mirrored, false, __ATOMIC_RELAXED);
+        if (p->hot_at == 0 && p->faults > SOFT_MIRROR_FAULTS_FREE + SOFT_MIRROR_FAULTS_EACH * p->ms) {
+                uint16_t ms = p->ms < UINT16_MAX / 4 ? (uint16_t)(p->ms * 3 + SOFT_MIRROR_MS_AGAIN) : UINT16_MAX;
+
+                __atomic_store_n(&p->hot_at, ms, __ATOMIC_RELAXED);
                 page_kill(e, gpa, SOFT_MODE_MIRROR, SOFT_MODE_MIRROR);
-                p->hot_at = p->ms < UINT16_MAX / 4 ? (uint16_t)(p->ms * 3 + SOFT_MIRROR_MS_AGAIN) : UINT16_MAX;
                 p->faults = 0;
                 atomic_fetch_add_explicit(&e->stats.unmirrored, 1, memory_order_relaxed);
         }

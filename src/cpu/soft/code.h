@@ -184,9 +184,8 @@ struct soft_page {
         uint64_t granules; /* which 64-byte pieces were read as code, perhaps by blocks that are no more */
         gva_t seen;        /* the linear page that user code was translated for; SOFT_SEEN_MOVES: more than one */
         uint16_t ms;       /* that a vCPU was found there, in user code that may use mirrors */
-        uint16_t hot_at;   /* with so many it uses them */
         uint16_t faults;   /* of its accesses by them */
-        bool mirrored;     /* it uses them */
+        uint16_t hot_at;   /* had too many: it goes by the TLB until it was found for so long; 0: it uses mirrors */
 };
 
 /* How many faults its accesses may have: to start with, and for each millisecond.  One costs five microseconds. */
@@ -219,7 +218,7 @@ struct soft_region {
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, flushes, smc_kills;
         _Atomic uint64_t translate_tsc;   /* spent translating, in ticks of the TSC */
-        _Atomic uint64_t mirrored, unmirrored; /* pages of code that began to use mirrors, and ended it */
+        _Atomic uint64_t mirrored, unmirrored; /* pages of code that began to use mirrors while they ran, and ended it */
         _Atomic uint64_t evictions;       /* of regions */
         _Atomic uint64_t evict_tsc;       /* the longest that an eviction kept a vCPU, in ticks of the TSC */
 };
@@ -324,7 +323,7 @@ bool soft_code_moves(const struct soft_engine *e, gpa_t gpa);
 void soft_code_sampled(struct soft_engine *e, gpa_t gpa, unsigned ms);
 /* An access by a mirror faulted, in code of @gpa's page.  Takes the lock. */
 void soft_code_faulted(struct soft_engine *e, gpa_t gpa);
-/* Whether code of @gpa's page uses mirrors; needs no lock. */
+/* Whether code of @gpa's page uses mirrors where the process does; needs no lock. */
 bool soft_code_mirrored(const struct soft_engine *e, gpa_t gpa);
 void soft_code_insert(struct soft_engine *e, struct soft_block *b);
 void soft_code_link(struct soft_engine *e, struct soft_exit *x, struct soft_block *to);
