@@ -14,6 +14,7 @@ struct frame {
 };
 
 extern u64 gdt[];
+#define SPARE_GDT 0x40 /* two free entries */
 extern u8 stubs[], tss[], user_back[], syscall_entry[];
 
 u64 page_l2_test[512] __attribute__((aligned(4096)));
@@ -350,6 +351,10 @@ USER_CODE(user_cli, "cli; int $0x80");
 /* 40 is INC EAX in 32-bit code and a prefix in 64-bit code. */
 USER_CODE(user_compat, ".byte 0xb8, 5, 0, 0, 0, 0x40, 0x40, 0xcd, 0x80");
 
+/* To 64-bit code from 32-bit code whose stack segment has a base: what is on the stack there. */
+USER_CODE(user_call_64, ".code32; mov $0x43, %eax; mov %eax, %ss; .byte 0x9a; .long 0x4000a000 + 1f - user_call_64; "
+                        ".word 0x2b; 1: .code64; pop %rax; int $0x80");
+
 u64
 user(const u8 *from, const u8 *end, u64 cs)
 {
@@ -405,6 +410,8 @@ test_user_mode(void)
         wrmsr(0xc0000084, 0x200);
         check("user-64-bit", user(user_cs, user_cs_end, 0x2b), 0x2b);
         check("user-32-bit", user(user_compat, user_compat_end, 0x1b), 7);
+        gdt[SPARE_GDT / 8] = 0x00cff3001000ffff; /* user data from 0x1000 on */
+        check("user-far-call-to-64-bit", user(user_call_64, user_call_64_end, 0x1b), 0x1bul << 32 | (PAGE(10) + 14));
         check("user-syscall-sysret", user(user_syscall, user_syscall_end, 0x2b), 0x1023);
         (void)user(user_cli, user_cli_end, 0x2b);
         check("user-cli-faults", last.vector << 32 | last.error, 13ul << 32);
@@ -674,7 +681,6 @@ test_reserved_paging(void)
         __asm__ volatile("mov %%cr3, %%rax; mov %%rax, %%cr3" ::: "rax", "memory");
 }
 
-#define SPARE_GDT 0x40 /* two free entries */
 
 /* Descriptors that must not be loaded: SDM 3A 3.4, 5, and MOV, LTR, LLDT, JMP in volume 2. */
 static void

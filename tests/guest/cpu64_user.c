@@ -257,6 +257,15 @@ test_user_memory_pages(void)
         __asm__ volatile("invlpg (%0)" : : "r"(0x403ff000ul) : "memory");
         (void)USER_AT(user_load, 0x40323000, 0, 0);
         check("user-load-large-gone", outcome(), PF(4));
+        *(volatile u64 *)0x1124000 = 0x80cd0000000bb8; /* mov $11, %eax; int $0x80 */
+        *(volatile u64 *)0x1324000 = 0x80cd0000000db8;
+        page_l2_test[1] = 0x1000000 | P | W | U | 0x80;
+        check("user-code-large", run_user((void *)0x40324000, 0x2b, (u64)user_stack + sizeof(user_stack)), 11);
+        page_l2_test[1] = 0x1200000 | P | W | U | 0x80;
+        __asm__ volatile("invlpg (%0)" : : "r"(0x40200000ul) : "memory");
+        check("user-code-large-after-invlpg", run_user((void *)0x40324000, 0x2b, (u64)user_stack + sizeof(user_stack)), 13);
+        page_l2_test[1] = 0;
+        __asm__ volatile("invlpg (%0)" : : "r"(0x40200000ul) : "memory");
         /* Pages on either side of a border of 4 GiB. */
         for (unsigned n = 0; n < 2; n++) {
                 page_l3[border / 0x40000000 - 1 + n] = (u64)l2[n] | P | W | U;

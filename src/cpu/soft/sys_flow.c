@@ -55,10 +55,18 @@ struct far {
         uint64_t offset;
 };
 
+/*
+ * From compatibility mode to 64-bit code the stack is already that of 64-bit mode, without SS: so Intel's processors do it.
+ * The SDM's text (2A, CALL) does not tell.
+ */
 static void
-push_return(struct soft_cpu *v, const struct far *f, unsigned size, struct sys_stack *stack)
+push_return(struct soft_cpu *v, unsigned size, bool to_code64, struct sys_stack *stack)
 {
         sys_stack_current(v, stack);
+        if (to_code64) {
+                stack->long_mode = true;
+                stack->mask = ~0ull;
+        }
         sys_push(v, stack, size, v->st.seg[X86_CS].sel);
         sys_push(v, stack, size, v->next_rip);
 }
@@ -71,7 +79,7 @@ far_real(struct soft_cpu *v, const struct far *f)
         if (f->offset > v->st.seg[X86_CS].limit)
                 soft_raise_error(v, X86_VEC_GP, 0);
         if (f->call) {
-                push_return(v, f, f->size, &stack);
+                push_return(v, f->size, false, &stack);
                 sys_stack_commit(v, &stack);
         }
         sys_set_real(v, X86_CS, f->sel, sys_v86(v));
@@ -93,7 +101,7 @@ far_code(struct soft_cpu *v, const struct far *f, uint64_t code)
         check_offset(v, code, f->offset);
         code = sys_desc_touch(v, f->sel, code);
         if (f->call) {
-                push_return(v, f, f->size, &stack);
+                push_return(v, f->size, is_code64(v, code), &stack);
                 sys_stack_commit(v, &stack);
         }
         sys_set_cs(v, f->sel, code, cpl);
@@ -165,7 +173,7 @@ gate_same(struct soft_cpu *v, const struct far *f, const struct gate *g)
 
         check_offset(v, g->code, g->offset);
         if (f->call) {
-                push_return(v, f, g->size, &stack);
+                push_return(v, g->size, is_code64(v, g->code), &stack);
                 sys_stack_commit(v, &stack);
         }
         sys_set_cs(v, g->sel, g->code, cpl);
