@@ -30,30 +30,51 @@
 
 #define JUMP_BYTES (SOFT_JUMP_COUNT * sizeof(struct soft_jump))
 
-/* ---- filters ---- */
+/* ---- sets of pages ---- */
 
 static unsigned
-filter_bit(uint64_t number)
+filter_bit(gva_t address)
 {
-        return (unsigned)((number ^ number >> 12) & 4095);
+        return (unsigned)((address >> MEM_PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52);
 }
 
 static void
-filter_add(struct filter *f, uint64_t number)
+filter_add(struct filter *f, gva_t address)
 {
-        f->bit[filter_bit(number) / 64] |= 1ull << filter_bit(number) % 64;
+        f->bit[filter_bit(address) / 64] |= 1ull << filter_bit(address) % 64;
 }
 
 static bool
-filter_has(const struct filter *f, uint64_t number)
+filter_has(const struct filter *f, gva_t address)
 {
-        return f->bit[filter_bit(number) / 64] >> filter_bit(number) % 64 & 1;
+        return f->bit[filter_bit(address) / 64] >> filter_bit(address) % 64 & 1;
 }
 
 static void
 filter_clear(struct filter *f)
 {
         memset(f, 0, sizeof(*f));
+}
+
+static bool
+pieces_have(const struct pieces *p, gva_t address)
+{
+        if (p->count > PIECES_MAX)
+                return true;
+        for (unsigned n = 0; n < p->count; n++)
+                if (p->number[n] == address >> LARGE_SHIFT)
+                        return true;
+        return false;
+}
+
+static void
+pieces_add(struct pieces *p, gva_t address)
+{
+        if (pieces_have(p, address))
+                return;
+        if (p->count < PIECES_MAX)
+                p->number[p->count] = address >> LARGE_SHIFT;
+        p->count++;
 }
 
 /* ---- tables ---- */
@@ -86,7 +107,7 @@ tlb_flush(struct tlb *t)
                         tlb_clear_chunk(t, w * 64 + (unsigned)__builtin_ctzll(bits));
                 t->used[w] = 0;
         }
-        filter_clear(&t->large);
+        t->large.count = 0;
 }
 
 /* Whether the page that an entry or a stack window maps holds code. */
@@ -153,7 +174,7 @@ tlb_invalidate(struct tlb *t, gva_t address)
                         return;
         }
         /* The address may lie in a large page whose other pieces are cached (SDM 3A 4.10.4.1). */
-        if (filter_has(&t->large, address >> LARGE_SHIFT))
+        if (pieces_have(&t->large, address))
                 tlb_flush_some(t, SOFT_TLB_LARGE, NULL);
 }
 
@@ -272,8 +293,8 @@ jumps_set(struct jumps *j, gva_t address, uint8_t *code)
         struct soft_jump *first = &j->slot[slot], *second = &j->slot[SOFT_JUMP_PAIR(slot)];
 
         j->used[(slot >> JUMP_CHUNK_BITS) / 64] |= 1ull << (slot >> JUMP_CHUNK_BITS) % 64;
-        filter_add(&j->pages, address >> MEM_PAGE_SHIFT);
-        filter_add(&j->pages, (address + X86_INSN_MAX) >> MEM_PAGE_SHIFT);
+        filter_add(&j->pages, address);
+        filter_add(&j->pages, address + X86_INSN_MAX);
         if (first->code != NULL && first->address != address)
                 *second = *first;
         else if (second->address == address)
@@ -319,7 +340,7 @@ jumps_drop_page(struct jumps *j, gva_t page)
 {
         unsigned first = soft_jump_slot(page) & ~1u;
 
-        if (!filter_has(&j->pages, page >> MEM_PAGE_SHIFT))
+        if (!filter_has(&j->pages, page))
                 return;
         /* A page's addresses lie in consecutive pairs of slots: soft_jump_slot grows with the address, by one for 4 bytes. */
         for (unsigned i = 0; i < (MEM_PAGE_SIZE >> SOFT_JUMP_LOW) + 4; i++) {
@@ -527,7 +548,7 @@ code_flush_lookups(struct soft_cpu *v)
 {
         itlb_flush(v->mmu);
         soft_jump_flush(v);
-        filter_clear(&v->mmu->large_code);
+        v->mmu->large_code.count = 0;
 }
 
 static void
@@ -610,7 +631,7 @@ code_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
         gva_t page = address & ~PAGE_MASK;
         struct itlb_entry *it = &m->itlb[(address >> MEM_PAGE_SHIFT) & (ITLB_COUNT - 1)];
 
-        if (filter_has(&m->large_code, address >> LARGE_SHIFT)) { /* it may lie in a large page that other addresses share */
+        if (pieces_have(&m->large_code, address)) { /* it may lie in a large page that other addresses share */
                 code_flush_lookups(v);
                 return;
         }
@@ -756,7 +777,7 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         entry->info = (w->global ? 0 : SOFT_TLB_NONGLOBAL) | (w->page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0) |
             (w->user ? SOFT_TLB_USER : 0);
         if (w->page_bytes > MEM_PAGE_SIZE)
-                filter_add(&t->large, address >> LARGE_SHIFT);
+                pieces_add(&t->large, address);
         if (!w->global && t == &v->mmu->kernel)
                 tlb_note_nonglobal(t, index);
         if (write && !writable)
@@ -822,7 +843,7 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
                 if (mem_kind(v->mem, w.gpa) == MEM_NONE)
                         it->gpa = ~(gpa_t)0;
                 if (it->large)
-                        filter_add(&m->large_code, address >> LARGE_SHIFT);
+                        pieces_add(&m->large_code, address);
         }
         return it->gpa == ~(gpa_t)0 ? it->gpa : it->gpa | (address & PAGE_MASK);
 }
