@@ -380,7 +380,8 @@ bool soft_fetch_was_large(const struct soft_cpu *v, gva_t address);
 /* As soft_fetch, but ~0 where it would raise. */
 gpa_t soft_fetch_try(struct soft_cpu *v, gva_t address);
 void soft_jump_flush(struct soft_cpu *v); /* every cache of this vCPU */
-void soft_jump_flush_old(struct soft_cpu *v); /* of user code in the current address space, which is to live on */
+void soft_jump_flush_user(struct soft_cpu *v); /* of user code in the current address space */
+void soft_jump_flush_old(struct soft_cpu *v); /* the same; it is to live on, and the cache worth huge pages */
 struct soft_jump *soft_jumps_create(void); /* an empty cache; NULL: no memory */
 void soft_jumps_destroy(struct soft_jump *jumps); /* NULL is allowed */
 void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of this vCPU */
@@ -390,8 +391,13 @@ void soft_kick(struct soft_cpu *v);
 /* Gives translated code the jump cache again, unless a kick is waiting: pairs with soft_kick(). */
 void soft_jumps_arm(struct soft_cpu *v);
 void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
-/* Called when @gpa's page gets its first code: writes to it must be seen from now on. */
+/* Called when a page gets its first code: writes to it must be seen from now on. */
 void soft_mmu_watch(struct soft_cpu *v);
+/* Whether @v may write to @gpa's page without being seen: soft_mmu_watch() is wanted.  Any thread, after the page was marked. */
+bool soft_mmu_may_write(const struct soft_cpu *v, gpa_t gpa);
+/* @v is about to be let write to @gpa's page, if there is no code, which is to be looked for afterwards; by @v's thread. */
+void soft_mmu_will_write(struct soft_cpu *v, gpa_t gpa);
+void soft_mmu_will_write_all(struct soft_cpu *v, gpa_t gpa); /* the same for 64 pages, the first of which is @gpa's */
 
 /* C sides of the thunks: access.c (soft_slow_*), run.c. */
 void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);

@@ -142,6 +142,7 @@ void
 soft_mirror_sample(struct soft_cpu *v, unsigned ms)
 {
         struct aspace *a = v->mmu->current;
+        unsigned before = a->age;
         gpa_t gpa;
 
         if (!soft_mirror_possible(v))
@@ -151,8 +152,10 @@ soft_mirror_sample(struct soft_cpu *v, unsigned ms)
         if (!a->old && a->age >= old_at(a)) {
                 a->old = true;
                 a->unmapped = a->filled;
-                soft_jump_flush_old(v);
+                soft_jump_flush_user(v);
         }
+        if (before < AGE_OLD && a->age >= AGE_OLD)
+                soft_jump_flush_old(v);
         gpa = a->old ? soft_fetch_try(v, v->st.rip) : ~(gpa_t)0;
         if (gpa != ~(gpa_t)0)
                 soft_code_sampled(v->engine, gpa, ms);
@@ -503,11 +506,14 @@ walk(struct soft_cpu *v, gva_t address, bool write, bool set, struct x86_walk *r
         return mem_kind(v->mem, ret_walk->gpa) == MEM_RAM && (ret_walk->pkey == 0 || !(v->st.cr4 & X86_CR4_PKE)) ? 0 : -1;
 }
 
+/* Whether there is code in a piece, all of which is to be mapped. */
 static bool
-piece_has_code(const struct soft_engine *e, gpa_t gpa)
+piece_has_code(struct soft_cpu *v, gpa_t gpa)
 {
+        for (gpa_t p = gpa; p < gpa + PIECE_BYTES; p += 64 * MEM_PAGE_SIZE)
+                soft_mmu_will_write_all(v, p);
         for (gpa_t p = gpa; p < gpa + PIECE_BYTES; p += MEM_PAGE_SIZE)
-                if (soft_code_page(e, p))
+                if (soft_code_page(v->engine, p))
                         return true;
         return false;
 }
@@ -568,8 +574,12 @@ static gpa_t
 mappable(struct soft_cpu *v, struct mirror *m, const struct x86_walk *w, bool write)
 {
         gpa_t gpa = w->gpa & ~PAGE_MASK;
-        bool writable = w->dirty && w->writable && !soft_code_page(v->engine, gpa);
+        bool writable = w->dirty && w->writable;
 
+        if (writable) {
+                soft_mmu_will_write(v, gpa);
+                writable = !soft_code_page(v->engine, gpa);
+        }
         if (write && !writable)
                 return 0; /* over translated code */
         m->huge |= w->page_bytes > PIECE_BYTES;
@@ -646,7 +656,7 @@ map_page(struct soft_cpu *v, struct mirror *m, struct chunk *c, gva_t address, b
                 return SOFT_MIRROR_PLAINLY;
         piece_gpa = (found & ~PAGE_MASK) - (page % PIECE_PAGES << MEM_PAGE_SHIFT);
         if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM &&
-            !piece_has_code(v->engine, piece_gpa) && map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
+            !piece_has_code(v, piece_gpa) && map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
                 return SOFT_MIRROR_AGAIN;
         return map_around(v, m, c, page, found) ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
 }

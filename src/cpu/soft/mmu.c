@@ -328,9 +328,15 @@ soft_jump_flush(struct soft_cpu *v)
 }
 
 void
-soft_jump_flush_old(struct soft_cpu *v)
+soft_jump_flush_user(struct soft_cpu *v)
 {
         aspace_jumps_flush(v, v->mmu->current);
+}
+
+void
+soft_jump_flush_old(struct soft_cpu *v)
+{
+        soft_jump_flush_user(v);
         jumps_resize(&v->mmu->current->jumps, true);
 }
 
@@ -427,6 +433,23 @@ itlb_flush(struct soft_mmu *m)
                 m->itlb[i].tag = ~0ull;
 }
 
+static size_t
+writes_bytes(const struct soft_cpu *v)
+{
+        return ((v->engine->code_pages_limit >> MEM_PAGE_SHIFT) / 64 + 1) * sizeof(uint64_t);
+}
+
+static int
+writes_create(struct soft_cpu *v)
+{
+        void *p = mmap(NULL, writes_bytes(v), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (p == MAP_FAILED)
+                return -errno;
+        v->mmu->writes = p;
+        return 0;
+}
+
 int
 soft_mmu_create(struct soft_cpu *v)
 {
@@ -437,7 +460,9 @@ soft_mmu_create(struct soft_cpu *v)
                 return -ENOMEM;
         memset(m, 0, sizeof(*m));
         v->mmu = m;
-        error = tlb_create(&m->kernel, SOFT_TLB_KERN_BITS);
+        error = writes_create(v);
+        if (error == 0)
+                error = tlb_create(&m->kernel, SOFT_TLB_KERN_BITS);
         if (error == 0)
                 error = tlb_create(&m->watched, SOFT_TLB_USER_BITS);
         for (unsigned i = 0; i < SOFT_ASPACES && error == 0; i++)
@@ -470,6 +495,8 @@ soft_mmu_destroy(struct soft_cpu *v)
         tlb_destroy(&m->kernel);
         tlb_destroy(&m->watched);
         soft_jumps_destroy(m->kernel_jumps.slot);
+        if (m->writes != NULL)
+                munmap((void *)m->writes, writes_bytes(v));
         free(m);
         v->mmu = NULL;
 }
@@ -720,6 +747,30 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
         soft_mmu_select(v);
 }
 
+bool
+soft_mmu_may_write(const struct soft_cpu *v, gpa_t gpa)
+{
+        uint64_t page = gpa >> MEM_PAGE_SHIFT;
+
+        return atomic_load(&v->mmu->writes[page / 64]) >> page % 64 & 1;
+}
+
+void
+soft_mmu_will_write(struct soft_cpu *v, gpa_t gpa)
+{
+        uint64_t page = gpa >> MEM_PAGE_SHIFT;
+
+        if (!(atomic_load_explicit(&v->mmu->writes[page / 64], memory_order_relaxed) >> page % 64 & 1))
+                atomic_fetch_or(&v->mmu->writes[page / 64], 1ull << page % 64);
+}
+
+void
+soft_mmu_will_write_all(struct soft_cpu *v, gpa_t gpa)
+{
+        if (gpa < v->engine->code_pages_limit)
+                atomic_store(&v->mmu->writes[(gpa >> MEM_PAGE_SHIFT) / 64], ~0ull);
+}
+
 void
 soft_mmu_watch(struct soft_cpu *v)
 {
@@ -766,8 +817,11 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         /* Protection keys change without a flush: such pages are looked up each time. */
         if (v->checking || (w->pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS))))
                 return soft_code_page(v->engine, w->gpa) && write ? NULL : v->mem_base + w->gpa;
-        writable = kind == MEM_RAM && w->dirty && !soft_code_page(v->engine, w->gpa) &&
-            (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
+        writable = kind == MEM_RAM && w->dirty && (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
+        if (writable) {
+                soft_mmu_will_write(v, w->gpa);
+                writable = !soft_code_page(v->engine, w->gpa);
+        }
         t->used[(index >> TLB_CHUNK_BITS) / 64] |= 1ull << (index >> TLB_CHUNK_BITS) % 64;
         if (t == &v->mmu->current->user)
                 v->mmu->current->filled += entry->tag_read == tlb_empty_tag(index);

@@ -212,18 +212,15 @@ soft_ac_update(struct soft_cpu *v)
 
 /* ---- finding code ---- */
 
-enum stale { STALE_JUMPS, STALE_ALL_JUMPS, STALE_WATCH };
-
 static void
-kick_others(struct soft_engine *e, struct soft_cpu *self, enum stale what)
+kick_others(struct soft_engine *e, struct soft_cpu *self, bool all_jumps)
 {
         for (unsigned i = 0; i < e->cpu_count; i++) {
                 struct soft_cpu *v = e->cpus[i];
 
                 if (v == NULL || v == self)
                         continue;
-                atomic_store_explicit(what == STALE_WATCH ? &v->run->watch_stale :
-                    what == STALE_JUMPS ? &v->run->jumps_stale : &v->run->jumps_lost, 1, memory_order_release);
+                atomic_store_explicit(all_jumps ? &v->run->jumps_lost : &v->run->jumps_stale, 1, memory_order_release);
                 soft_kick(v);
         }
 }
@@ -231,7 +228,7 @@ kick_others(struct soft_engine *e, struct soft_cpu *self, enum stale what)
 void
 soft_jumps_stale(struct soft_engine *e, gva_t address)
 {
-        kick_others(e, soft_current, STALE_JUMPS);
+        kick_others(e, soft_current, false);
         if (soft_current != NULL && soft_current->engine == e)
                 soft_jump_forget(soft_current, address);
 }
@@ -239,7 +236,7 @@ soft_jumps_stale(struct soft_engine *e, gva_t address)
 void
 soft_jumps_stale_dead(struct soft_engine *e)
 {
-        kick_others(e, soft_current, STALE_JUMPS);
+        kick_others(e, soft_current, false);
         if (soft_current != NULL && soft_current->engine == e)
                 soft_jump_forget_dead(soft_current);
 }
@@ -247,7 +244,7 @@ soft_jumps_stale_dead(struct soft_engine *e)
 void
 soft_jumps_stale_all(struct soft_engine *e)
 {
-        kick_others(e, soft_current, STALE_ALL_JUMPS);
+        kick_others(e, soft_current, true);
         if (soft_current != NULL && soft_current->engine == e)
                 soft_jump_flush(soft_current);
 }
@@ -261,9 +258,17 @@ watch_page(struct soft_cpu *v, gpa_t gpa)
 
         if (soft_code_page(e, gpa))
                 return;
-        atomic_fetch_or_explicit(&e->code_pages[page / 64], 1ull << page % 64, memory_order_relaxed);
-        soft_mmu_watch(v);
-        kick_others(e, v, STALE_WATCH);
+        atomic_fetch_or(&e->code_pages[page / 64], 1ull << page % 64);
+        for (unsigned i = 0; i < e->cpu_count; i++) {
+                struct soft_cpu *other = e->cpus[i];
+
+                if (other == NULL || other == v || !soft_mmu_may_write(other, gpa))
+                        continue;
+                atomic_store_explicit(&other->run->watch_stale, 1, memory_order_release);
+                soft_kick(other);
+        }
+        if (soft_mmu_may_write(v, gpa))
+                soft_mmu_watch(v);
 }
 
 /*
