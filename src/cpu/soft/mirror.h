@@ -20,7 +20,7 @@
  *
  * A page costs some five microseconds, so this is for code that runs long in the memory it has.  The ticker, and
  * interrupts, are samples of where the guest spends its time: an address space that they have found in user mode for long enough has
- * its hot pages of code translated this way, each until it faults too often (soft_code_sampled, soft_code_faulted).
+ * its code translated this way, each page until it faults too often (soft_code_sampled, soft_code_faulted).
  *
  * Only the vCPU's own thread touches its mirrors.
  */

@@ -62,18 +62,20 @@ pieces_have(const struct pieces *p, gva_t address)
         if (p->count > PIECES_MAX)
                 return true;
         for (unsigned n = 0; n < p->count; n++)
-                if (p->number[n] == address >> LARGE_SHIFT)
+                if (p->piece[n].number == address >> p->piece[n].shift)
                         return true;
         return false;
 }
 
 static void
-pieces_add(struct pieces *p, gva_t address)
+pieces_add(struct pieces *p, gva_t address, unsigned shift)
 {
         if (pieces_have(p, address))
                 return;
-        if (p->count < PIECES_MAX)
-                p->number[p->count] = address >> LARGE_SHIFT;
+        if (p->count < PIECES_MAX) {
+                p->piece[p->count].number = address >> shift;
+                p->piece[p->count].shift = shift;
+        }
         p->count++;
 }
 
@@ -831,7 +833,7 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         entry->info = (w->global ? 0 : SOFT_TLB_NONGLOBAL) | (w->page_bytes > MEM_PAGE_SIZE ? SOFT_TLB_LARGE : 0) |
             (w->user ? SOFT_TLB_USER : 0);
         if (w->page_bytes > MEM_PAGE_SIZE)
-                pieces_add(&t->large, address);
+                pieces_add(&t->large, address, LARGE_SHIFT);
         if (!w->global && t == &v->mmu->kernel)
                 tlb_note_nonglobal(t, index);
         if (write && !writable)
@@ -897,7 +899,7 @@ fetch_walk(struct soft_cpu *v, gva_t address, bool raise)
                 if (mem_kind(v->mem, w.gpa) == MEM_NONE)
                         it->gpa = ~(gpa_t)0;
                 if (it->large)
-                        pieces_add(&m->large_code, address);
+                        pieces_add(&m->large_code, address, (unsigned)__builtin_ctzll(w.page_bytes));
         }
         return it->gpa == ~(gpa_t)0 ? it->gpa : it->gpa | (address & PAGE_MASK);
 }

@@ -15,7 +15,7 @@
 #define TLB_MAP_WORDS   (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
 #define JUMP_CHUNK_BITS 2 /* the same for jump caches: a cache line of the host */
 #define LARGE_SHIFT     30 /* each large page lies in one piece of 1 GiB, or is one */
-#define PIECES_MAX      16u
+#define PIECES_MAX      64u
 #define NONGLOBAL_MAX   256u
 
 /* Linear pages: one that is not in it was not added; one that is may have been. */
@@ -23,16 +23,19 @@ struct filter {
         uint64_t bit[64];
 };
 
-/* Linear pieces of 1 GiB that have large pages. */
+/* Linear pieces that are large pages, or have some. */
 struct pieces {
-        uint64_t number[PIECES_MAX];
-        unsigned count; /* PIECES_MAX + 1: any may be one */
+        struct {
+                uint64_t number;
+                unsigned shift; /* of addresses, for their numbers */
+        } piece[PIECES_MAX];
+        unsigned count; /* more than there is room for: any may be one */
 };
 
 struct tlb {
         struct soft_tlb_entry *entry;
         unsigned bits;
-        struct pieces large;           /* of whose large pages it may hold parts */
+        struct pieces large;           /* of 1 GiB, of whose large pages it may hold parts */
         /* Of the supervisor's: where non-global entries are, to be dropped at a switch. */
         uint16_t nonglobal[NONGLOBAL_MAX];
         unsigned nonglobal_count;      /* NONGLOBAL_MAX + 1: more than there is room for */
@@ -102,7 +105,7 @@ struct soft_mmu {
         uint64_t clock;
         uint64_t last_space;
         struct itlb_entry itlb[ITLB_COUNT];
-        struct pieces large_code;      /* in whose large pages jump caches or the ITLB may know code */
+        struct pieces large_code;      /* large pages in which jump caches or the ITLB may know code */
         struct bounce_piece piece[2];  /* of the last access that went through the bounce buffer; access.c */
         unsigned pieces;
         uint8_t bounce[128] __attribute__((aligned(64)));

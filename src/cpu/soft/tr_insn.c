@@ -517,12 +517,7 @@ write_register(struct tr *t, unsigned guest, unsigned size)
         if (regs_host[guest] < 0) {
                 if (size == 2)
                         emit8(e, 0x66);
-                emit8(e, 0x65);
-                e->p = put_rex(e->p, size != 2, T1, 0, 0, false);
-                emit8(e, 0x89);
-                emit8(e, 4 | (T1 & 7) << 3);
-                emit8(e, 0x25);
-                emit32(e, (uint32_t)(OFF(st.gpr[0]) + 8 * guest));
+                emit_gs_store(e, size != 2, T1, OFF(st.gpr[0]) + 8 * guest);
                 return;
         }
         if (size == 2)
