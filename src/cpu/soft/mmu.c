@@ -243,11 +243,32 @@ jumps_resize(struct jumps *j, bool huge)
                 return;
         j->huge = huge;
         memset(j->used, 0, sizeof(j->used));
+        memset(j->words, 0, sizeof(j->words));
         filter_clear(&j->pages);
         if (madvise(j->slot, JUMP_BYTES, MADV_DONTNEED) != 0)
                 memset(j->slot, 0, JUMP_BYTES);
         (void)madvise(j->slot, JUMP_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
         jumps_begin(j->slot);
+}
+
+/* Calls @fn for each chunk that is not empty. */
+static inline void
+jumps_each(struct jumps *j, void (*fn)(const struct soft_engine *e, struct jumps *j, unsigned first), const struct soft_engine *e)
+{
+        for (unsigned g = 0; g < ARRAY_LEN(j->words); g++)
+                for (uint64_t words = j->words[g]; words != 0; words &= words - 1) {
+                        unsigned w = g * 64 + (unsigned)__builtin_ctzll(words);
+
+                        for (uint64_t bits = j->used[w]; bits != 0; bits &= bits - 1)
+                                fn(e, j, (w * 64 + (unsigned)__builtin_ctzll(bits)) << JUMP_CHUNK_BITS);
+                }
+}
+
+static void
+chunk_clear(const struct soft_engine *e, struct jumps *j, unsigned first)
+{
+        memset(&j->slot[first], 0, sizeof(j->slot[0]) << JUMP_CHUNK_BITS);
+        j->used[(first >> JUMP_CHUNK_BITS) / 64] = 0;
 }
 
 /* True if there was anything in it. */
@@ -256,14 +277,10 @@ jumps_clear(struct jumps *j)
 {
         bool any = false;
 
-        for (unsigned w = 0; w < ARRAY_LEN(j->used); w++) {
-                for (uint64_t bits = j->used[w]; bits != 0; bits &= bits - 1) {
-                        size_t chunk = w * 64 + (unsigned)__builtin_ctzll(bits);
-
-                        memset(&j->slot[chunk << JUMP_CHUNK_BITS], 0, sizeof(j->slot[0]) << JUMP_CHUNK_BITS);
-                        any = true;
-                }
-                j->used[w] = 0;
+        jumps_each(j, chunk_clear, NULL);
+        for (unsigned g = 0; g < ARRAY_LEN(j->words); g++) {
+                any |= j->words[g] != 0;
+                j->words[g] = 0;
         }
         jumps_begin(j->slot);
         filter_clear(&j->pages);
@@ -291,10 +308,11 @@ jumps_forget_address(struct jumps *j, gva_t address)
 static void
 jumps_set(struct jumps *j, gva_t address, uint8_t *code)
 {
-        unsigned slot = soft_jump_slot(address);
+        unsigned slot = soft_jump_slot(address), chunk = slot >> JUMP_CHUNK_BITS;
         struct soft_jump *first = &j->slot[slot], *second = &j->slot[SOFT_JUMP_PAIR(slot)];
 
-        j->used[(slot >> JUMP_CHUNK_BITS) / 64] |= 1ull << (slot >> JUMP_CHUNK_BITS) % 64;
+        j->used[chunk / 64] |= 1ull << chunk % 64;
+        j->words[chunk / 64 / 64] |= 1ull << chunk / 64 % 64;
         filter_add(&j->pages, address);
         filter_add(&j->pages, address + X86_INSN_MAX);
         if (first->code != NULL && first->address != address)
@@ -372,24 +390,19 @@ soft_jump_forget(struct soft_cpu *v, gva_t address)
 }
 
 static void
-jumps_forget_dead(const struct soft_engine *e, struct jumps *j)
+chunk_forget_dead(const struct soft_engine *e, struct jumps *j, unsigned first)
 {
-        for (unsigned w = 0; w < ARRAY_LEN(j->used); w++)
-                for (uint64_t bits = j->used[w]; bits != 0; bits &= bits - 1) {
-                        unsigned first = (w * 64 + (unsigned)__builtin_ctzll(bits)) << JUMP_CHUNK_BITS;
-
-                        for (unsigned slot = first; slot < first + (1u << JUMP_CHUNK_BITS); slot++)
-                                if (j->slot[slot].code != NULL && soft_code_dead(e, j->slot[slot].code))
-                                        jumps_forget(j, slot);
-                }
+        for (unsigned slot = first; slot < first + (1u << JUMP_CHUNK_BITS); slot++)
+                if (j->slot[slot].code != NULL && soft_code_dead(e, j->slot[slot].code))
+                        jumps_forget(j, slot);
 }
 
 void
 soft_jump_forget_dead(struct soft_cpu *v)
 {
-        jumps_forget_dead(v->engine, &v->mmu->kernel_jumps);
+        jumps_each(&v->mmu->kernel_jumps, chunk_forget_dead, v->engine);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
-                jumps_forget_dead(v->engine, &v->mmu->aspace[i].jumps);
+                jumps_each(&v->mmu->aspace[i].jumps, chunk_forget_dead, v->engine);
 }
 
 void

@@ -14,6 +14,7 @@
 #define TLB_CHUNK_BITS  4 /* entries that one bit of the used map stands for */
 #define TLB_MAP_WORDS   (((1u << SOFT_TLB_USER_BITS) >> TLB_CHUNK_BITS) / 64)
 #define JUMP_CHUNK_BITS 2 /* the same for jump caches: a cache line of the host */
+#define JUMP_USED_WORDS ((SOFT_JUMP_COUNT >> JUMP_CHUNK_BITS) / 64)
 #define LARGE_SHIFT     30 /* each large page lies in one piece of 1 GiB, or is one */
 #define PIECES_MAX      64u
 #define NONGLOBAL_MAX   256u
@@ -47,7 +48,8 @@ struct jumps {
         struct soft_jump *slot;
         bool huge; /* pages */
         struct filter pages;           /* that it may know code in */
-        uint64_t used[(SOFT_JUMP_COUNT >> JUMP_CHUNK_BITS) / 64]; /* chunks that are not empty */
+        uint64_t used[JUMP_USED_WORDS];        /* chunks that are not empty */
+        uint64_t words[JUMP_USED_WORDS / 64];  /* words of `used` that are not 0 */
 };
 
 /* What is cached of one PCID. */
