@@ -76,61 +76,36 @@ sign_extend(uint64_t value, unsigned bytes)
         return bytes == 0 ? 0 : (int64_t)(value << shift) >> shift;
 }
 
-static int
-legacy_sreg(uint8_t byte)
-{
-        switch (byte) {
-        case 0x26:
-                return X86_ES;
-        case 0x2e:
-                return X86_CS;
-        case 0x36:
-                return X86_SS;
-        case 0x3e:
-                return X86_DS;
-        case 0x64:
-                return X86_FS;
-        case 0x65:
-                return X86_GS;
-        default:
-                return -1;
-        }
-}
+/* Legacy prefixes; from PREFIX_SEGMENT on, that of an enum x86_sreg. */
+enum { PREFIX_NONE, PREFIX_OPSIZE, PREFIX_ADDRESS, PREFIX_LOCK, PREFIX_REP, PREFIX_SEGMENT };
 
-static const bool legacy_prefix[256] = {
-        [0x26] = true, [0x2e] = true, [0x36] = true, [0x3e] = true, [0x64] = true, [0x65] = true,
-        [0x66] = true, [0x67] = true, [0xf0] = true, [0xf2] = true, [0xf3] = true,
+static const uint8_t legacy_prefix[256] = {
+        [0x26] = PREFIX_SEGMENT + X86_ES, [0x2e] = PREFIX_SEGMENT + X86_CS, [0x36] = PREFIX_SEGMENT + X86_SS,
+        [0x3e] = PREFIX_SEGMENT + X86_DS, [0x64] = PREFIX_SEGMENT + X86_FS, [0x65] = PREFIX_SEGMENT + X86_GS,
+        [0x66] = PREFIX_OPSIZE, [0x67] = PREFIX_ADDRESS, [0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_REP, [0xf3] = PREFIX_REP,
 };
 
 static void
 note_prefix(struct x86_insn *in, struct prefixes *p, uint8_t byte)
 {
-        switch (byte) {
-        case 0x66:
+        unsigned prefix = legacy_prefix[byte], sreg = prefix - PREFIX_SEGMENT;
+
+        switch (prefix) {
+        case PREFIX_OPSIZE:
                 in->opsize_prefix = true;
                 break;
-        case 0x67:
+        case PREFIX_ADDRESS:
                 p->address = true;
                 break;
-        case 0xf0:
+        case PREFIX_LOCK:
                 in->lock = true;
                 break;
-        case 0xf2:
-        case 0xf3:
+        case PREFIX_REP:
                 in->rep = byte;
                 break;
-        case 0x26:
-        case 0x2e:
-        case 0x36:
-        case 0x3e:
-                if (in->mode != X86_MODE_64) /* ignored in 64-bit mode, SDM 1 3.3.7.1 */
-                        in->seg_override = (uint8_t)legacy_sreg(byte);
-                break;
-        case 0x64:
-        case 0x65:
-                in->seg_override = (uint8_t)legacy_sreg(byte);
-                break;
         default:
+                if (in->mode != X86_MODE_64 || sreg == X86_FS || sreg == X86_GS) /* others are ignored there, SDM 1 3.3.7.1 */
+                        in->seg_override = (uint8_t)sreg;
                 break;
         }
 }
@@ -144,7 +119,7 @@ read_prefixes(struct cursor *c, struct x86_insn *in, struct prefixes *p)
         for (;;) {
                 if (in->mode == X86_MODE_64 && (byte & 0xf0) == 0x40) {
                         p->rex = byte;
-                } else if (legacy_prefix[byte]) {
+                } else if (legacy_prefix[byte] != PREFIX_NONE) {
                         note_prefix(in, p, byte);
                         p->rex = 0;
                 } else {
@@ -291,8 +266,6 @@ read_imm(struct cursor *c, struct x86_insn *in)
         switch (bytes) {
         case 0:
                 return;
-        case 1:
-                break;
         case X86_IMM_MOFFS:
                 read_moffs(c, in);
                 return;

@@ -395,9 +395,8 @@ void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
 void soft_mmu_watch(struct soft_cpu *v);
 /* Whether @v may write to @gpa's page without being seen: soft_mmu_watch() is wanted.  Any thread, after the page was marked. */
 bool soft_mmu_may_write(const struct soft_cpu *v, gpa_t gpa);
-/* @v is about to be let write to @gpa's page, if there is no code, which is to be looked for afterwards; by @v's thread. */
-void soft_mmu_will_write(struct soft_cpu *v, gpa_t gpa);
-void soft_mmu_will_write_all(struct soft_cpu *v, gpa_t gpa); /* the same for 64 pages, the first of which is @gpa's */
+/* Whether @v may be let write to @gpa's page of RAM without being seen, for it holds no code; from now on it is one that may. */
+bool soft_mmu_let_write(struct soft_cpu *v, gpa_t gpa);
 
 /* C sides of the thunks: access.c (soft_slow_*), run.c. */
 void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);

@@ -506,16 +506,16 @@ walk(struct soft_cpu *v, gva_t address, bool write, bool set, struct x86_walk *r
         return mem_kind(v->mem, ret_walk->gpa) == MEM_RAM && (ret_walk->pkey == 0 || !(v->st.cr4 & X86_CR4_PKE)) ? 0 : -1;
 }
 
-/* Whether there is code in a piece, all of which is to be mapped. */
+/* Whether all of a piece may be mapped at one go: there is no code in it. */
 static bool
-piece_has_code(struct soft_cpu *v, gpa_t gpa)
+piece_mappable(struct soft_cpu *v, gpa_t gpa)
 {
-        for (gpa_t p = gpa; p < gpa + PIECE_BYTES; p += 64 * MEM_PAGE_SIZE)
-                soft_mmu_will_write_all(v, p);
+        if (gpa + PIECE_BYTES > v->engine->code_pages_limit)
+                return false;
         for (gpa_t p = gpa; p < gpa + PIECE_BYTES; p += MEM_PAGE_SIZE)
-                if (soft_code_page(v->engine, p))
-                        return true;
-        return false;
+                if (!soft_mmu_let_write(v, p))
+                        return false;
+        return true;
 }
 
 static bool
@@ -574,12 +574,8 @@ static gpa_t
 mappable(struct soft_cpu *v, struct mirror *m, const struct x86_walk *w, bool write)
 {
         gpa_t gpa = w->gpa & ~PAGE_MASK;
-        bool writable = w->dirty && w->writable;
+        bool writable = w->dirty && w->writable && soft_mmu_let_write(v, gpa);
 
-        if (writable) {
-                soft_mmu_will_write(v, gpa);
-                writable = !soft_code_page(v->engine, gpa);
-        }
         if (write && !writable)
                 return 0; /* over translated code */
         m->huge |= w->page_bytes > PIECE_BYTES;
@@ -656,7 +652,7 @@ map_page(struct soft_cpu *v, struct mirror *m, struct chunk *c, gva_t address, b
                 return SOFT_MIRROR_PLAINLY;
         piece_gpa = (found & ~PAGE_MASK) - (page % PIECE_PAGES << MEM_PAGE_SHIFT);
         if (w.page_bytes >= PIECE_BYTES && mem_kind(v->mem, piece_gpa) == MEM_RAM &&
-            !piece_has_code(v, piece_gpa) && map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
+            piece_mappable(v, piece_gpa) && map_piece(v, c, piece, piece_gpa, found & PAGE_WRITE))
                 return SOFT_MIRROR_AGAIN;
         return map_around(v, m, c, page, found) ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
 }

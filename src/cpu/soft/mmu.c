@@ -233,7 +233,7 @@ soft_jumps_destroy(struct soft_jump *j)
 }
 
 /*
- * Empties the cache and has it in huge pages from now on, or in small ones: it is looked into all over, which takes
+ * Has the cache, which is empty, in huge pages from now on, or in small ones: it is looked into all over, which takes
  * many entries of the host's TLB, but most address spaces do not live long enough to be worth the memory.
  */
 static void
@@ -242,11 +242,7 @@ jumps_resize(struct jumps *j, bool huge)
         if (j->huge == huge)
                 return;
         j->huge = huge;
-        memset(j->used, 0, sizeof(j->used));
-        memset(j->words, 0, sizeof(j->words));
-        filter_clear(&j->pages);
-        if (madvise(j->slot, JUMP_BYTES, MADV_DONTNEED) != 0)
-                memset(j->slot, 0, JUMP_BYTES);
+        (void)madvise(j->slot, JUMP_BYTES, MADV_DONTNEED);
         (void)madvise(j->slot, JUMP_BYTES, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
         jumps_begin(j->slot);
 }
@@ -770,20 +766,15 @@ soft_mmu_may_write(const struct soft_cpu *v, gpa_t gpa)
         return atomic_load(&v->mmu->writes[page / 64]) >> page % 64 & 1;
 }
 
-void
-soft_mmu_will_write(struct soft_cpu *v, gpa_t gpa)
+bool
+soft_mmu_let_write(struct soft_cpu *v, gpa_t gpa)
 {
         uint64_t page = gpa >> MEM_PAGE_SHIFT;
 
+        /* Before it is looked for code: watch_page() does these two the other way round. */
         if (!(atomic_load_explicit(&v->mmu->writes[page / 64], memory_order_relaxed) >> page % 64 & 1))
                 atomic_fetch_or(&v->mmu->writes[page / 64], 1ull << page % 64);
-}
-
-void
-soft_mmu_will_write_all(struct soft_cpu *v, gpa_t gpa)
-{
-        if (gpa < v->engine->code_pages_limit)
-                atomic_store(&v->mmu->writes[(gpa >> MEM_PAGE_SHIFT) / 64], ~0ull);
+        return !soft_code_page(v->engine, gpa);
 }
 
 void
@@ -832,11 +823,8 @@ tlb_enter(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, c
         /* Protection keys change without a flush: such pages are looked up each time. */
         if (v->checking || (w->pkey != 0 && (v->st.cr4 & (X86_CR4_PKE | X86_CR4_PKS))))
                 return soft_code_page(v->engine, w->gpa) && write ? NULL : v->mem_base + w->gpa;
-        writable = kind == MEM_RAM && w->dirty && (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP)));
-        if (writable) {
-                soft_mmu_will_write(v, w->gpa);
-                writable = !soft_code_page(v->engine, w->gpa);
-        }
+        writable = kind == MEM_RAM && w->dirty && (w->writable || (!user && !(v->st.cr0 & X86_CR0_WP))) &&
+            soft_mmu_let_write(v, w->gpa);
         t->used[(index >> TLB_CHUNK_BITS) / 64] |= 1ull << (index >> TLB_CHUNK_BITS) % 64;
         if (t == &v->mmu->current->user)
                 v->mmu->current->filled += entry->tag_read == tlb_empty_tag(index);

@@ -91,7 +91,7 @@ struct stack_window {
 };
 
 struct soft_mmu {
-        /* A bit for each guest page that a TLB or a mirror of this vCPU may let it write to; set before it is looked whether there is code. */
+        /* A bit for each guest page that a TLB or a mirror of this vCPU may let it write to: soft_mmu_let_write(). */
         _Atomic uint64_t *writes;
         struct stack_window stack_other; /* of the privilege that is not current: supervisor or user */
         bool stack_user;
