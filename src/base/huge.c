@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 
 void *
-huge_map(size_t bytes, int prot)
+huge_map(size_t bytes, int prot, int flags)
 {
-        uint8_t *p = mmap(NULL, bytes + HUGE_PAGE_BYTES, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        uint8_t *p = mmap(NULL, bytes + HUGE_PAGE_BYTES, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
         size_t before;
 
         if (p == MAP_FAILED)

@@ -9,8 +9,8 @@
 
 /*
  * Anonymous memory of @bytes, a multiple of pages, with protection @prot as for mmap(2), at a multiple of HUGE_PAGE_BYTES.
- * NULL with errno set.  munmap(2) gives it back.
+ * @flags: 0 or MAP_32BIT.  NULL with errno set.  munmap(2) gives it back.
  */
-void *huge_map(size_t bytes, int prot);
+void *huge_map(size_t bytes, int prot, int flags);
 
 #endif

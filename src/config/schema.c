@@ -113,7 +113,7 @@ const struct config_key config_keys[] = {
         STRING("soft.cover", NULL, "file for the kernel's blocks that were executed, in drcov's form"),
         SIZE("soft.cache_size", "64M", 1 * MIB, 1024 * MIB, "room for translated code"),
         UINT("soft.check", "0", 0, 65535, "how often each translated block is run twice, the plain way too, and compared; the VM ends if they differ"),
-        STRING("soft.disable", NULL, "optimisations of the translator to switch off: link, share, inline, large, move, fixed, mirror, tlb"),
+        STRING("soft.disable", NULL, "optimisations of the translator to switch off: link, share, inline, large, move, fixed, mirror, tlb, target"),
 
         /* lpc, by -l */
         STRING("lpc.com1.path", NULL, "first serial port: stdio, a terminal device, a null modem (nmdmXA or B), tcp=[address:]port, or unix=path"),

@@ -430,6 +430,8 @@ USER_CODE(user_spin_carry, "sti; xor %eax, %eax; 1: adc %rax, %rbx; jc 1b; jmp 1
 USER_CODE(user_spin_load, "mov $0x4000a000, %ecx; sti; 1: add (%rcx), %rax; add 8(%rcx), %rbx; jmp 1b");
 USER_CODE(user_spin_store, "sti; 1: incl 0x400(%rip); jmp 1b"); /* to the page of the code: each comes to C */
 USER_CODE(user_spin_call, "sti; 1: call 2f; jmp 1b; 2: ret");
+USER_CODE(user_spin_jump, "sti; lea 1f(%rip), %rcx; 1: jmp *%rcx");
+USER_CODE(user_spin_jumps, "sti; lea 1f(%rip), %rcx; lea 2f(%rip), %rdx; 1: inc %rax; jmp *%rdx; 2: dec %rbx; push %rcx; ret");
 USER_CODE(user_spin_string, "mov $0x4000a800, %ebx; sti; 1: mov %rbx, %rdi; mov $9, %ecx; rep stosb; jmp 1b");
 USER_CODE(user_spin_cpuid, "sti; 1: xor %eax, %eax; cpuid; jmp 1b");
 
@@ -442,7 +444,7 @@ test_user_spins(void)
                 const char *name;
                 const u8 *from, *end;
         } loops[] = { SPIN(spin), SPIN(spin_two), SPIN(spin_flags), SPIN(spin_carry), SPIN(spin_load), SPIN(spin_store), SPIN(spin_call),
-                SPIN(spin_string), SPIN(spin_cpuid) };
+                SPIN(spin_jump), SPIN(spin_jumps), SPIN(spin_string), SPIN(spin_cpuid) };
 #undef SPIN
         volatile u32 *apic = (volatile u32 *)0xfee00000;
         u64 flags;

@@ -44,6 +44,14 @@ USER_ACCESS(user_calls, "mov %rcx, %rsi; xor %ebx, %ebx; 1: call 2f; add $16, %r
                         "2: mov (%rsi), %rcx; stc; call *(%rcx); mov 8(%rsi), %rcx; stc; jmp *8(%rcx);"
                         "user_calls_one: adc $2, %rbx; ret; user_calls_two: adc $0x100, %rbx; ret");
 extern const u8 user_calls_one[], user_calls_two[];
+/* To RCX, by each kind of branch; what is there has RDX, the carry flag set and R10 as they were. */
+#define USER_BRANCH(name, insn) USER_ACCESS(name, "lea 1f(%rip), %rbx; mov $6, %r10d; stc;" insn "; 1: adc %r10, %rax")
+USER_BRANCH(user_jump_to, "user_jump_to_at: jmp *%rcx");
+USER_BRANCH(user_call_to, "user_call_to_at: call *%rcx");
+USER_BRANCH(user_return_to, "lea -32(%rsp), %rsp; mov %rcx, (%rsp); user_return_to_at: ret");
+USER_BRANCH(user_return_far_to, "lea -32(%rsp), %rsp; mov %rcx, (%rsp); user_return_far_to_at: ret $24");
+USER_BRANCH(user_jump_by, "mov %rcx, -16(%rsp); user_jump_by_at: jmp *-16(%rsp)");
+extern const u8 user_jump_to_at[], user_call_to_at[], user_return_to_at[], user_return_far_to_at[], user_jump_by_at[];
 USER_ACCESS(user_chase, "1: mov (%rcx), %rcx; dec %eax; jne 1b; mov %rcx, %rax");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
@@ -228,6 +236,73 @@ test_user_pointers(u64 border)
         check("user-chase-leaves-memory-cr2", last.cr2, PAGE(46) + 0x48);
 }
 
+/* Code at @frame: mov $value, %eax; jmp *%rbx. */
+static void
+put_code(u64 frame, u32 value)
+{
+        *(volatile u64 *)frame = 0xe3ff00000000b8 | (u64)value << 8;
+}
+
+/*
+ * Branches to other pages, whose code changes or is mapped elsewhere; and to addresses that are not canonical, where the
+ * branch itself faults and has done nothing (SDM 2A, JMP, CALL, RET).
+ */
+static void
+test_user_targets(void)
+{
+#define BRANCH(name, pushed) { #name, name, name##_end, name##_at, pushed }
+        static const struct {
+                const char *name;
+                const u8 *from, *end, *at;
+                u64 pushed; /* bytes on the stack before it */
+        } branch[] = { BRANCH(user_jump_to, 0), BRANCH(user_call_to, 0), BRANCH(user_return_to, 32), BRANCH(user_return_far_to, 32),
+                BRANCH(user_jump_by, 0) };
+#undef BRANCH
+        const u64 code = PAGE(45), bad[] = { 1ul << 47, 1ul << 63 | code, 1ul << 61 | code, 1ul << 48 | code, 0xffff7ffffffff000 };
+        u64 stack = (u64)user_stack + sizeof(user_stack);
+
+        for (unsigned n = 0; n < sizeof(branch) / sizeof(branch[0]); n++) {
+                const u8 *from = branch[n].from, *end = branch[n].end;
+                u64 right = 0;
+
+                map(44, FRAME(44) | P | W | U);
+                map(45, FRAME(45) | P | W | U);
+                put_code(FRAME(45), 0x100);
+                put_code(FRAME(46), 0x200);
+                for (unsigned turn = 0; turn < 3; turn++)
+                        right += user_at(from, end, code, 1, 0) == 0x107;
+                check(branch[n].name, right, 3);
+                put_code(FRAME(45), 0x300);
+                check("user-targets-written", user_at(from, end, code, 1, 0), 0x307);
+                map(45, FRAME(46) | P | W | U);
+                check("user-targets-mapped-elsewhere", user_at(from, end, code, 1, 0), 0x207);
+                page_l1[45] = FRAME(45) | P | W | U;
+                write_cr3(read_cr3());
+                check("user-targets-after-cr3", user_at(from, end, code, 1, 0), 0x307);
+                for (unsigned k = 0; k < sizeof(bad) / sizeof(bad[0]); k++) {
+                        (void)user_at(from, end, bad[k], 1, 0);
+                        check("user-targets-not-canonical", outcome(), GP0);
+                        check("user-targets-not-canonical-rip", last.rip, PAGE(10) + (u64)(branch[n].at - from));
+                        check("user-targets-not-canonical-rsp", last.rsp, stack - branch[n].pushed);
+                        check("user-targets-not-canonical-flags", last.rflags & 1, 1);
+                }
+                (void)user_at(from, end, -1ul << 47, 1, 0);
+                check("user-targets-upper-half", outcome() | last.cr2 << 1, PF(0x14) | -1ul << 48);
+                check("user-targets-upper-half-rip", last.rip, -1ul << 47);
+                map(45, 0);
+                (void)user_at(from, end, code + 0x10, 1, 0);
+                check("user-targets-absent", outcome() << 8 ^ last.rip, PF(0x14) << 8 ^ (code + 0x10));
+                /* An instruction that reaches into the page, from one that stays. */
+                *(volatile u32 *)(FRAME(44) + 0xffc) = 0x00b89090;
+                map(45, FRAME(45) | P | W | U);
+                *(volatile u64 *)FRAME(45) = 0x9090e3ff000005;
+                *(volatile u64 *)FRAME(46) = 0x9090e3ff000004;
+                check("user-targets-across", user_at(from, end, code - 4, 1, 0), 0x507);
+                map(45, FRAME(46) | P | W | U);
+                check("user-targets-across-mapped-elsewhere", user_at(from, end, code - 4, 1, 0), 0x407);
+        }
+}
+
 static void
 test_user_memory_pages(void)
 {
@@ -355,6 +430,7 @@ unsigned
 test_user_pages(void)
 {
         test_user_memory();
+        test_user_targets();
         test_user_memory_pages();
         test_user_spaces();
         return failures;

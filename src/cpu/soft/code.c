@@ -7,6 +7,7 @@
 #include "cpu/soft/emit.h"
 #include "cpu/soft/observe.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/target.h"
 #include "mem/file.h"
 
 #include <errno.h>
@@ -66,8 +67,10 @@ code_map(size_t bytes)
 static int
 code_map_file(struct soft_engine *e, int fd)
 {
-        e->code_w = huge_map(e->code_size, PROT_NONE);
-        e->code_x = huge_map(e->code_size, PROT_NONE);
+        e->code_w = huge_map(e->code_size, PROT_NONE, 0);
+        e->code_x = huge_map(e->code_size, PROT_NONE, MAP_32BIT); /* target maps hold addresses of 32 bits */
+        if (e->code_x == NULL)
+                e->code_x = huge_map(e->code_size, PROT_NONE, 0);
         if (e->code_w == NULL || e->code_x == NULL ||
             mmap(e->code_w, e->code_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ||
             mmap(e->code_x, e->code_size, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
@@ -179,7 +182,7 @@ soft_code_create(struct soft_engine *e)
         soft_thunks_emit(e);
         code_divide(e);
         e->meta = code_map(e->region_count * e->region_meta);
-        e->hash = huge_map(sizeof(e->hash[0]) << CODE_HASH_BITS, PROT_READ | PROT_WRITE);
+        e->hash = huge_map(sizeof(e->hash[0]) << CODE_HASH_BITS, PROT_READ | PROT_WRITE, 0);
         e->dead = code_map(dead_bytes(e));
         e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
         e->pages = code_map(page_bytes(e));
@@ -432,17 +435,23 @@ code_remove(struct soft_engine *e, struct soft_block *b)
         atomic_fetch_or_explicit(&e->dead[far / 64], 1ull << far % 64, memory_order_relaxed);
 }
 
-/*
- * Jump caches may name a block that moves at any address.  Its far entry starts with an instruction of 7 bytes, at a
- * multiple of 16: becomes a jump that has C look for the block that is there now.
- */
+/* The instruction at @entry, of 7 bytes at a multiple of 16, becomes a jump to @thunk. */
+static void
+entry_lead_away(struct soft_engine *e, uint8_t *entry, const uint8_t *thunk)
+{
+        uint64_t *field = (uint64_t *)(void *)(entry - (e->code_x - e->code_w));
+        uint32_t rel = (uint32_t)(thunk - (entry + 5));
+
+        __atomic_store_n(field, (*field & ~0xffffffffffull) | 0xe9 | (uint64_t)rel << 8, __ATOMIC_RELEASE);
+}
+
+/* Jump caches and target maps may name a block that moves at any address: from there, C looks for the block that is there now. */
 static void
 code_lead_away(struct soft_engine *e, struct soft_block *b)
 {
-        uint64_t *entry = (uint64_t *)(void *)(b->entry_far - (e->code_x - e->code_w));
-        uint32_t rel = (uint32_t)(e->thunks.lookup_dead - (b->entry_far + 5));
-
-        __atomic_store_n(entry, (*entry & ~0xffffffffffull) | 0xe9 | (uint64_t)rel << 8, __ATOMIC_RELEASE);
+        entry_lead_away(e, b->entry_far, e->thunks.lookup_dead);
+        if (soft_targets_lead_to(e, b))
+                entry_lead_away(e, b->entry_far + SOFT_TARGET_ENTRY, e->thunks.lookup_target);
 }
 
 static void

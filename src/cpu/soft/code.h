@@ -84,6 +84,7 @@ struct soft_block {
         gva_t vaddr;                  /* with SOFT_MODE_MOVES, one of those that it was seen at */
         gpa_t page[2];                /* guest-physical pages it was read from; page[1] is ~0 mostly */
         uint32_t mode;
+        int32_t undo;                 /* what undoes the effect on RSP of the indirect branch at its end, if that faults */
         struct soft_block *page_next[2]; /* in the lists of page[0] and page[1] */
         struct soft_block **page_prev[2]; /* what points to this one there */
         uint16_t len;                 /* guest bytes, with those looked at ahead for flags */
@@ -91,6 +92,7 @@ struct soft_block {
         uint8_t insn_count;
         bool dead;
         bool raises;                  /* an exception behind its last instruction */
+        bool indirect;                /* ends with an indirect branch */
         uint16_t checks;              /* how often it was checked */
         bool flags_in;                /* reads arithmetic flags that it did not set */
         uint8_t *entry;               /* executable; flags in the host's if flags_in */
@@ -111,6 +113,8 @@ struct soft_jump {
 };
 
 #define SOFT_CODE_ALIGN ((size_t)16) /* of the code of a block */
+/* Of a block that moves and uses mirrors: where it is entered with flags in the host's, from entry_far; see target.h. */
+#define SOFT_TARGET_ENTRY (2 * SOFT_CODE_ALIGN)
 
 #define SOFT_JUMP_BITS 18
 #define SOFT_JUMP_COUNT (1u << SOFT_JUMP_BITS)
@@ -163,6 +167,8 @@ struct soft_thunks {
         uint8_t *lookup;      /* r11 guest rip: jumped to.  Not in its slot of the jump cache; flags are saved, or dead */
         uint8_t *lookup_indirect; /* the same for an indirect branch: scratch[2] its rip, scratch[3] what undoes its effect on RSP */
         uint8_t *lookup_dead; /* the same for the entry of a block that died: does not look into the jump cache, which may name it */
+        uint8_t *lookup_target; /* r11 guest rip: jumped to.  Not in its target map; flags are in the host's */
+        uint8_t *lookup_cached; /* the same for code that uses no mirrors: it is in the jump cache */
         uint8_t *lookup_step; /* the same for a single step: does not look into the jump cache */
         uint8_t *leave;       /* r11 guest rip: jumped to; to the dispatcher */
         uint8_t *raise;       /* r10 rip, r11 vector */
@@ -214,6 +220,7 @@ struct soft_region {
 #define SOFT_OFF_FIXED  0x20u /* user blocks that do not */
 #define SOFT_OFF_MIRROR 0x40u /* mirrors */
 #define SOFT_OFF_TLB    0x80u /* the TLB where mirrors can be used */
+#define SOFT_OFF_TARGET 0x100u /* target maps */
 
 struct soft_stats {
         _Atomic uint64_t translations, guest_insns, flushes, smc_kills;
@@ -258,7 +265,8 @@ struct soft_engine {
         uint8_t *guard_page;       /* inaccessible: what stack_host points to with SOFT_STACK_NONE */
         _Atomic uint32_t flush_wanted; /* empty the whole cache */
         _Atomic uint32_t room_wanted;  /* wait until the next region can be used */
-        _Atomic uint32_t mirror_maps; /* mappings in mirrors */
+        int target_file;           /* a piece of a target map in which nothing leads to code; -1: nobody wanted one yet */
+        _Atomic uint32_t mirror_maps; /* mappings in mirrors and target maps */
         uint32_t mirror_maps_max;
         _Atomic bool mirrors_refused; /* and nobody has said so yet */
         struct soft_cover *cover;  /* NULL: not wanted */
@@ -409,6 +417,7 @@ const uint8_t *soft_call_sys_end(struct soft_cpu *v, const struct x86_insn *insn
 const uint8_t *soft_call_link(struct soft_cpu *v, struct soft_exit *x);
 const uint8_t *soft_call_lookup(struct soft_cpu *v, gva_t rip);
 const uint8_t *soft_call_lookup_indirect(struct soft_cpu *v, gva_t rip);
+const uint8_t *soft_call_lookup_target(struct soft_cpu *v, gva_t rip);
 _Noreturn void soft_call_raise(struct soft_cpu *v, unsigned vector);
 
 /* info of soft_slow_access */

@@ -9,6 +9,7 @@
 #include "cpu/soft/mirror.h"
 #include "cpu/soft/regs.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/target.h"
 
 #include <signal.h>
 #include <ucontext.h>
@@ -58,6 +59,22 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
                 v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
 }
 
+static void
+leave(struct soft_cpu *v, ucontext_t *uc, enum soft_left how)
+{
+        uc->uc_mcontext.gregs[REG_RDI] = how;
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
+}
+
+/* The instruction at st.rip is done again, by way of the TLB. */
+static void
+leave_plainly(struct soft_cpu *v, ucontext_t *uc)
+{
+        v->run->plainly = true;
+        soft_check_interrupted(v);
+        leave(v, uc, SOFT_LEFT_NORMAL);
+}
+
 /* True: it was an access by a mirror, and has been dealt with. */
 static bool
 host_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const siginfo_t *si, ucontext_t *uc)
@@ -72,12 +89,31 @@ host_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const siginfo_
                 return false;
         if (answer == SOFT_MIRROR_AGAIN)
                 return true;
-        if (answer == SOFT_MIRROR_PLAINLY) {
-                v->run->plainly = true;
-                soft_check_interrupted(v);
+        if (answer == SOFT_MIRROR_PLAINLY)
+                leave_plainly(v, uc);
+        else
+                leave(v, uc, SOFT_LEFT_EVENT);
+        return true;
+}
+
+/*
+ * True: it was a jump by a target map, of a chunk that has none, and has been dealt with.  To an address that is no user's the
+ * branch may have to fault itself, before it has done anything (SDM 2A, JMP, CALL, RET).
+ */
+static bool
+host_target_fault(struct soft_cpu *v, const struct soft_block *b, ucontext_t *uc)
+{
+        const uint8_t *pc = (const uint8_t *)(uintptr_t)uc->uc_mcontext.gregs[REG_RIP];
+
+        if (!(b->mode & SOFT_MODE_MIRROR) || !soft_target_jumps(pc))
+                return false;
+        if (b->indirect && pc < b->entry + b->cold_off && (uint64_t)uc->uc_mcontext.gregs[REG_R11] >> 47 != 0) {
+                host_fault_regs(v, b, uc);
+                v->st.gpr[X86_RSP] += (uint64_t)(int64_t)b->undo;
+                leave_plainly(v, uc);
+        } else {
+                uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.lookup_target;
         }
-        uc->uc_mcontext.gregs[REG_RDI] = answer == SOFT_MIRROR_RAISE ? SOFT_LEFT_EVENT : SOFT_LEFT_NORMAL;
-        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
         return true;
 }
 
@@ -92,6 +128,8 @@ host_fault(int sig, siginfo_t *si, void *context)
 
         if (v != NULL && pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size) {
                 b = soft_code_at(v->engine, pc);
+                if (b != NULL && host_target_fault(v, b, uc))
+                        return;
                 vector = host_fault_vector(v, si, uc);
                 if (b != NULL && vector < 0 && host_mirror_fault(v, b, si, uc))
                         return;
@@ -99,8 +137,7 @@ host_fault(int sig, siginfo_t *si, void *context)
                         host_fault_regs(v, b, uc);
                         v->event = (struct soft_event){ SOFT_EV_EXCEPTION, (uint8_t)vector,
                                 vector == X86_VEC_GP || vector == X86_VEC_SS, 0 };
-                        uc->uc_mcontext.gregs[REG_RDI] = SOFT_LEFT_EVENT;
-                        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.unwind;
+                        leave(v, uc, SOFT_LEFT_EVENT);
                         return;
                 }
         }

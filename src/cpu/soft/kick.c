@@ -4,11 +4,13 @@
  *
  * Indirect jumps and jumps to other pages find an empty jump cache after a kick, and call C, which looks at `kick`.
  * Linked jumps do not: in supervisor code, blocks that backward jumps lead to look at it themselves.  User code does not
- * pay for that.  Its thread gets a signal, and the handler takes the links of the block that it finds it in away: they
- * lead to C then.  That may be too late for this block, if its jump has been looked up already, or find the thread in C.
+ * pay for that, and its indirect jumps may go by target maps.  Its thread gets a signal, and the handler closes those and takes the
+ * links of the block that it finds it in away: they lead to C then.  That may be too late for this block, if its jump has been
+ * looked up already, or find the thread in C.
  * So the ticker looks a millisecond later whether the kick was answered, and kicks again.
  */
 #include "cpu/soft/run.h"
+#include "cpu/soft/target.h"
 #include "cpu/soft/ticker.h"
 
 #include <pthread.h>
@@ -30,6 +32,8 @@ soft_kick(struct soft_cpu *v)
 {
         __atomic_store_n(&v->kick, 1, __ATOMIC_SEQ_CST);
         __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
+        if (v == soft_current)
+                soft_targets_close(v);
         /* A vCPU that goes in, or to user code, from now on looks at `kick` after it has said so. */
         if ((atomic_load(&v->run->passes) & 1) && atomic_load(&v->run->in_user))
                 stop_thread(v);
@@ -38,9 +42,12 @@ soft_kick(struct soft_cpu *v)
 void
 soft_jumps_arm(struct soft_cpu *v)
 {
-        __atomic_store_n(&v->jump_cache, v->one_block ? v->engine->no_jumps : v->jumps, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST))
+        __atomic_store_n(&v->jump_cache, v->jumps, __ATOMIC_SEQ_CST);
+        soft_targets_open(v);
+        if (v->one_block || __atomic_load_n(&v->kick, __ATOMIC_SEQ_CST)) {
                 __atomic_store_n(&v->jump_cache, v->engine->no_jumps, __ATOMIC_SEQ_CST);
+                soft_targets_close(v);
+        }
 }
 
 static void
@@ -56,6 +63,7 @@ stopped(int sig, siginfo_t *si, void *context)
         atomic_store(&v->run->stopping, false);
         if (!__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || !(atomic_load(&v->run->passes) & 1))
                 return;
+        soft_targets_close(v);
         b = soft_code_at(v->engine, pc);
         if (b != NULL)
                 soft_code_unlink_exits(v->engine, b);

@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "cpu/soft/mmu.h"
 #include "cpu/soft/sys.h"
+#include "cpu/soft/target.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,12 +98,12 @@ soft_mirror_cpu_alloc(void)
         struct soft_cpu *v;
 
         if (p == NULL) { /* address space may be limited */
-                bytes = SOFT_MIRROR_TABLE;
+                bytes = SOFT_TARGET_TABLE;
                 p = reserve(bytes);
         }
         if (p == NULL)
                 return NULL;
-        if (mprotect(p, SOFT_MIRROR_TABLE, PROT_READ | PROT_WRITE) != 0) {
+        if (mprotect(p, SOFT_TARGET_TABLE, PROT_READ | PROT_WRITE) != 0) {
                 munmap(p, bytes);
                 return NULL;
         }
@@ -248,7 +249,7 @@ mirrors_create(struct soft_cpu *v)
                 return false;
         }
         trap = reserve(WINDOW_BYTES);
-        if (trap == NULL || mprotect(table_of(v), TABLE_BYTES, PROT_READ | PROT_WRITE) != 0) {
+        if (trap == NULL || mprotect((uint8_t *)v + SOFT_TARGET_TABLE, 2 * TABLE_BYTES, PROT_READ | PROT_WRITE) != 0) {
                 if (trap != NULL)
                         munmap(trap, WINDOW_BYTES);
                 munmap(m, sizeof(*m));
@@ -259,8 +260,15 @@ mirrors_create(struct soft_cpu *v)
         v->mirrors = m;
         for (uint64_t n = 0; n < SOFT_MIRROR_CHUNKS; n++)
                 table_trap(v, n);
+        soft_targets_begin(v);
         nears_show(v, NULL);
         return true;
+}
+
+bool
+soft_mirror_ready(struct soft_cpu *v)
+{
+        return v->mirrors != NULL || mirrors_create(v);
 }
 
 /* ---- chunks ---- */
@@ -715,7 +723,7 @@ mirror_here(struct soft_cpu *v)
 {
         struct aspace *a = v->mmu->current;
 
-        if (v->mirrors == NULL && !mirrors_create(v))
+        if (!soft_mirror_ready(v))
                 return NULL;
         if (a->mirror == NULL) {
                 void *p = mmap(NULL, sizeof(*a->mirror), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

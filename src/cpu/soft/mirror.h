@@ -33,18 +33,24 @@ struct aspace;
 struct mirror; /* of one address space */
 
 #define SOFT_MIRROR_SHIFT 32 /* log2 of a chunk */
-/* The table, from struct soft_cpu: entries for user addresses of 48 bits; what lies beyond is inaccessible. */
-#define SOFT_MIRROR_TABLE  ((sizeof(struct soft_cpu) + MEM_PAGE_SIZE - 1) & ~((uint64_t)MEM_PAGE_SIZE - 1))
 #define SOFT_MIRROR_CHUNKS (1u << (47 - SOFT_MIRROR_SHIFT))
+/*
+ * The tables, from struct soft_cpu: entries for user addresses of 48 bits; what lies beyond the second is inaccessible.  What looks
+ * into the first with bit 47 set finds an entry of the second, and no address that a processor accepts (target.c).
+ */
+#define SOFT_TARGET_TABLE ((sizeof(struct soft_cpu) + MEM_PAGE_SIZE - 1) & ~((uint64_t)MEM_PAGE_SIZE - 1))
+#define SOFT_MIRROR_TABLE (SOFT_TARGET_TABLE + SOFT_MIRROR_CHUNKS * sizeof(uint64_t))
 /* How much may have been added to a register since its window was looked up. */
 #define SOFT_MIRROR_DRIFT (64 * MIB)
 
-/* Room for struct soft_cpu, zeroed, and its table.  NULL: no memory. */
+/* Room for struct soft_cpu, zeroed, and its tables.  NULL: no memory. */
 struct soft_cpu *soft_mirror_cpu_alloc(void);
 void soft_mirror_cpu_free(struct soft_cpu *v);
 
 /* Whether this vCPU can have mirrors. */
 bool soft_mirror_possible(const struct soft_cpu *v);
+/* Makes the tables, if they are not there yet.  False: the host refuses memory for them. */
+bool soft_mirror_ready(struct soft_cpu *v);
 void soft_mirror_destroy(struct soft_cpu *v);
 /* Says so, outside translated code, once the host has refused addresses for them. */
 void soft_mirror_report(struct soft_cpu *v);

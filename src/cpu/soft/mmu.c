@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "cpu/soft/mirror.h"
 #include "cpu/soft/mmu.h"
+#include "cpu/soft/target.h"
 #include "x86/paging.h"
 
 #include <errno.h>
@@ -216,7 +217,7 @@ jumps_begin(struct soft_jump *j)
 struct soft_jump *
 soft_jumps_create(void)
 {
-        struct soft_jump *j = huge_map(JUMP_BYTES, PROT_READ | PROT_WRITE);
+        struct soft_jump *j = huge_map(JUMP_BYTES, PROT_READ | PROT_WRITE, 0);
 
         if (j == NULL)
                 return NULL;
@@ -331,7 +332,7 @@ kernel_jumps_flush(struct soft_cpu *v)
 static void
 aspace_jumps_flush(struct soft_cpu *v, struct aspace *a)
 {
-        if (jumps_clear(&a->jumps))
+        if (jumps_clear(&a->jumps) | soft_targets_flush(v, a))
                 v->count[SOFT_COUNT_JUMP_FLUSHES]++;
 }
 
@@ -383,6 +384,7 @@ soft_jump_forget(struct soft_cpu *v, gva_t address)
         jumps_forget_address(&m->kernel_jumps, address);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
                 jumps_forget_address(&m->aspace[i].jumps, address);
+        soft_target_forget(v, address);
 }
 
 static void
@@ -399,6 +401,7 @@ soft_jump_forget_dead(struct soft_cpu *v)
         jumps_each(&v->mmu->kernel_jumps, chunk_forget_dead, v->engine);
         for (unsigned i = 0; i < SOFT_ASPACES; i++)
                 jumps_each(&v->mmu->aspace[i].jumps, chunk_forget_dead, v->engine);
+        soft_targets_forget_dead(v);
 }
 
 void
@@ -497,6 +500,7 @@ soft_mmu_destroy(struct soft_cpu *v)
 
         if (m == NULL)
                 return;
+        soft_targets_destroy(v);
         soft_mirror_destroy(v);
         for (unsigned i = 0; i < SOFT_ASPACES; i++) {
                 tlb_destroy(&m->aspace[i].user);
@@ -677,6 +681,7 @@ code_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
                 it->tag = ~0ull;
         jumps_drop_page(&m->kernel_jumps, page);
         jumps_drop_page(&a->jumps, page);
+        soft_targets_drop_page(v, a, page);
 }
 
 void
@@ -752,8 +757,10 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
                         jumps_resize(&a->jumps, false);
         }
         a->last_used = ++m->clock;
-        if (a != m->current)
+        if (a != m->current) {
                 soft_mirror_switch(v, m->current, a);
+                soft_targets_switch(v, m->current, a);
+        }
         m->current = a;
         soft_mmu_select(v);
 }

@@ -57,6 +57,7 @@ struct aspace {
         struct tlb user;
         struct tlb access;             /* supervisor with SMAP suspended */
         struct jumps jumps;            /* at CPL 3 */
+        struct target_maps *targets;   /* at CPL 3, of target.c; NULL: it has never had any */
         struct mirror *mirror;         /* at CPL 3, of mirror.c; NULL: nothing is mapped there */
         unsigned age;                  /* milliseconds that it was found in user mode, for mirror.c */
         unsigned filled;               /* how often an empty entry of its TLB got a page */
@@ -101,6 +102,7 @@ struct soft_mmu {
         struct tlb watched;            /* always empty: what is looked into while v->watching or v->checking */
         struct aspace aspace[SOFT_ASPACES];
         struct aspace *current;
+        struct target_map *free_maps;  /* private to target.c */
         struct jumps kernel_jumps;
         bool kernel_jumps_nonglobal;
         uint32_t kernel_jump_mode, user_jump_mode;

@@ -10,6 +10,7 @@
 #include "cpu/soft/cover.h"
 #include "cpu/soft/mirror.h"
 #include "cpu/soft/run.h"
+#include "cpu/soft/target.h"
 #include "cpu/soft/ticker.h"
 #include "cpu/soft/translate.h"
 #include "x86/cpuid.h"
@@ -393,6 +394,25 @@ soft_call_lookup(struct soft_cpu *v, gva_t rip)
         if (b == NULL || soft_check_due(v, b))
                 return NULL;
         soft_jump_set(v, rip, b->entry_far);
+        return v->kick ? NULL : b->entry_far;
+}
+
+/* After a jump that its target map did not lead to code.  A branch that must fault has been sorted out by then (fault.c). */
+const uint8_t *
+soft_call_lookup_target(struct soft_cpu *v, gva_t rip)
+{
+        struct soft_block *b;
+
+        v->st.rip = rip;
+        v->count[SOFT_COUNT_TARGETS]++;
+        soft_check_leaves(v, true);
+        if (v->kick || v->one_block || soft_observe_traces(v))
+                return NULL;
+        b = soft_find_block(v, 0);
+        if (b == NULL || soft_check_due(v, b))
+                return NULL;
+        if (!soft_target_set(v, rip, b) || !(b->mode & SOFT_MODE_MIRROR))
+                soft_jump_set(v, rip, b->entry_far);
         return v->kick ? NULL : b->entry_far;
 }
 
@@ -981,6 +1001,8 @@ soft_destroy(struct cpu_engine *engine)
         free(e->breaks);
         soft_cover_destroy(e->cover);
         soft_jumps_destroy(e->no_jumps);
+        if (e->target_file >= 0)
+                close(e->target_file);
         free(e);
 }
 
@@ -1001,7 +1023,8 @@ parse_disable(struct soft_engine *e)
                 uint32_t bit;
         } names[] = { { "link", SOFT_OFF_LINK }, { "share", SOFT_OFF_SHARE }, { "inline", SOFT_OFF_INLINE },
                 { "large", SOFT_OFF_LARGE }, { "move", SOFT_OFF_MOVE },
-                { "fixed", SOFT_OFF_FIXED }, { "mirror", SOFT_OFF_MIRROR }, { "tlb", SOFT_OFF_TLB } };
+                { "fixed", SOFT_OFF_FIXED }, { "mirror", SOFT_OFF_MIRROR }, { "tlb", SOFT_OFF_TLB },
+                { "target", SOFT_OFF_TARGET } };
         const char *s = e->config->option == NULL ? NULL : e->config->option(e->config->option_ctx, "soft.disable");
 
         while (s != NULL && *s != '\0') {
@@ -1011,7 +1034,7 @@ parse_disable(struct soft_engine *e)
                         if (strlen(names[i].name) == len && strncmp(names[i].name, s, len) == 0)
                                 break;
                 if (i == ARRAY_LEN(names)) {
-                        log_error("soft.disable=%s: there are link, share, inline, large, move, fixed, mirror and tlb", s);
+                        log_error("soft.disable=%s: there are link, share, inline, large, move, fixed, mirror, tlb and target", s);
                         return -EINVAL;
                 }
                 e->disabled |= names[i].bit;
@@ -1039,6 +1062,7 @@ soft_create(const struct cpu_config *config, struct guest_mem *mem, const struct
 
         if (e == NULL)
                 return -ENOMEM;
+        e->target_file = -1;
         e->mem = mem;
         e->env = *env;
         e->config_copy = *config;

@@ -36,6 +36,8 @@ enum soft_count {
         SOFT_COUNT_ENTRIES,      /* into translated code, from the dispatcher */
         SOFT_COUNT_LOOKUPS,      /* jumps that missed the jump cache */
         SOFT_COUNT_INDIRECT,     /* of them, indirect ones and returns */
+        SOFT_COUNT_TARGETS,      /* and jumps that their target map did not lead to code */
+        SOFT_COUNT_TARGET_PAGES, /* of those maps that came into use */
         SOFT_COUNT_LINKS,        /* exits that asked to be linked */
         SOFT_COUNT_SLOW_READ,    /* data accesses that missed the TLB */
         SOFT_COUNT_SLOW_WRITE,
@@ -126,6 +128,7 @@ struct soft_cpu {
         bool align_checks;    /* CR0.AM and RFLAGS.AC at CPL 3; then `watching` too, so that every access comes by C */
         bool checking;        /* plainly: memory is reached through soft_check_read and soft_check_write only */
         bool one_block;       /* being checked: leave behind this block */
+        bool targets_closed;  /* jumps by target maps lead to C */
         struct cpu_exit exit;
 
         unsigned id;

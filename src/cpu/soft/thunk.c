@@ -267,24 +267,49 @@ thunk_jump_c(struct emit *e, uintptr_t fn)
         return start;
 }
 
-/* The same with a guest address in r11, which is jumped to if the jump cache has it in the second place to look at. */
-static uint8_t *
-thunk_lookup(struct emit *e, uintptr_t fn)
+/* Jumps to the guest address in r11 if the jump cache has it, in its slot or, with @pair, in the other of the pair. */
+static void
+thunk_jump_slot(struct emit *e, unsigned pair)
 {
-        uint8_t *start = thunk_align(e), *absent;
+        uint8_t *absent;
 
         emit_mov_rr(e, EMIT_W, H_R10, H_R11);
         emit_rr(e, EMIT_W, 0xc1, 5, H_R10); /* shr */
         emit8(e, SOFT_JUMP_SHIFT);
         emit_rm(e, EMIT_D, 0x8d, H_R10, H_R10, H_R11, 4, 0); /* lea: see soft_jump_slot */
         emit_alu_imm(e, EMIT_D, ALU_AND, H_R10, (SOFT_JUMP_COUNT - 1) * sizeof(struct soft_jump));
-        emit_alu_imm(e, EMIT_D, ALU_XOR, H_R10, SOFT_JUMP_PAIR(0) * sizeof(struct soft_jump));
+        if (pair != 0)
+                emit_alu_imm(e, EMIT_D, ALU_XOR, H_R10, (int32_t)(pair * sizeof(struct soft_jump)));
         emit_gs(e, EMIT_W, 0x03, H_R10, OFF(jump_cache));
         emit_rm(e, EMIT_W, 0x3b, H_R11, H_R10, -1, 1, 0);
         absent = emit_jcc32(e, CC_NE);
         emit_rm(e, EMIT_D, 0xff, 4, H_R10, -1, 1, offsetof(struct soft_jump, code)); /* jmp */
         emit_fix32(absent, e->p);
+}
+
+/* The same as thunk_jump_c with a guest address in r11, which is not in its slot. */
+static uint8_t *
+thunk_lookup(struct emit *e, uintptr_t fn)
+{
+        uint8_t *start = thunk_align(e);
+
+        thunk_jump_slot(e, SOFT_JUMP_PAIR(0));
         emit_jump_c(e, fn);
+        return start;
+}
+
+/* Where target maps lead that know no code: r11 guest address.  @cached: the jump cache may have it. */
+static uint8_t *
+thunk_lookup_target(struct emit *e, bool cached)
+{
+        uint8_t *start = thunk_align(e);
+
+        regs_emit_save_flags(e, H_R10);
+        if (cached) {
+                thunk_jump_slot(e, 0);
+                thunk_jump_slot(e, SOFT_JUMP_PAIR(0));
+        }
+        emit_jump_c(e, (uintptr_t)soft_call_lookup_target);
         return start;
 }
 
@@ -421,6 +446,8 @@ soft_thunks_emit(struct soft_engine *eng)
         t->lookup = thunk_lookup(&e, (uintptr_t)soft_call_lookup);
         t->lookup_indirect = thunk_lookup(&e, (uintptr_t)soft_call_lookup_indirect);
         t->lookup_dead = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
+        t->lookup_target = thunk_lookup_target(&e, false);
+        t->lookup_cached = thunk_lookup_target(&e, true);
         t->lookup_step = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
         t->leave = thunk_leave(&e);
         t->raise = thunk_raise(&e);

@@ -8,6 +8,7 @@
  * kick.c tells how a vCPU is got out of that.
  */
 #include "base/util.h"
+#include "cpu/soft/mirror.h"
 #include "cpu/soft/translate.h"
 
 /*
@@ -99,8 +100,41 @@ emit_jump_code(struct emit *e)
         emit8(e, offsetof(struct soft_jump, code));
 }
 
+/* Whether a jump here goes by a target map: flags are in the host's register, or dead. */
+static bool
+tr_by_map(const struct tr *t)
+{
+        return t->targets && t->flags != TR_FLAGS_SAVED;
+}
+
+/* T1: where the target map of the guest address in T0 is, less what its slot there adds. */
+static void
+emit_map(struct tr *t)
+{
+        struct emit *e = &t->e;
+
+        if (t->flags == TR_FLAGS_DEAD) {
+                emit_mov_rr(e, EMIT_W, T1, T0);
+                emit_rr(e, EMIT_W, 0xc1, 5, T1); /* shr */
+                emit8(e, SOFT_MIRROR_SHIFT);
+        } else {
+                emit_rorx(e, T1, T0, SOFT_MIRROR_SHIFT);
+                emit_mov_rr(e, EMIT_D, T1, T1);
+        }
+        emit8(e, 0x65); /* gs: */
+        emit_rm(e, EMIT_W, 0x8b, T1, -1, T1, sizeof(uint64_t), SOFT_TARGET_TABLE);
+}
+
+/* mov r10d, [r10 + r11 * 4]; jmp r10 */
+static void
+emit_map_jump(struct emit *e)
+{
+        emit_rm(e, EMIT_D, 0x8b, T1, T1, T0, sizeof(uint32_t), 0);
+        emit_rr(e, EMIT_D, 0xff, 4, T1);
+}
+
 /*
- * Goes to the guest address in T0.  Flags are saved, or dead.  @undo is added to RSP
+ * Goes to the guest address in T0.  Flags are saved, or dead, or it goes by a map.  @undo is added to RSP
  * if it turns out that the branch must fault.
  */
 static void
@@ -111,6 +145,13 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         t->ended = true;
         if (t->mode & SOFT_MODE_STEP) {
                 tr_cold_add(t, COLD_LOOKUP, emit_jmp32(e))->arg = (uint64_t)undo;
+                return;
+        }
+        if (tr_by_map(t)) {
+                t->b->indirect = true;
+                t->b->undo = (int32_t)undo;
+                emit_map(t);
+                emit_map_jump(e);
                 return;
         }
         emit_jump_slot(t);
@@ -132,6 +173,14 @@ tr_exit_far(struct tr *t, gva_t target)
                 emit_jmp_to(e, th->leave);
                 return;
         }
+        if (tr_by_map(t) && (t->moves || target >> 47 == 0)) {
+                if (t->moves)
+                        emit_map(t);
+                else
+                        emit_gs_load(e, EMIT_W, T1, SOFT_TARGET_TABLE + (target >> SOFT_MIRROR_SHIFT) * sizeof(uint64_t));
+                emit_map_jump(e);
+                return;
+        }
         if (t->moves) {
                 emit_jump_slot(t);
                 emit_jcc_to(e, CC_NE, th->lookup);
@@ -151,6 +200,14 @@ tr_flags_leave(struct tr *t, bool dead)
                 tr_flags_save(t);
 }
 
+/* Before an indirect branch, and before what of it may fault. */
+static void
+tr_flags_leave_indirect(struct tr *t)
+{
+        if (!tr_by_map(t))
+                tr_flags_clobber(t);
+}
+
 /* Goes on at the guest address @target.  @dead: flags are not wanted there. */
 void
 tr_exit(struct tr *t, gva_t target, bool dead, bool backward)
@@ -158,7 +215,8 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool backward)
         t->ended = true;
         tr_temps_forget(t);
         if (!tr_same_page(t, target)) {
-                tr_flags_leave(t, dead);
+                if (!tr_by_map(t) || (!t->moves && target >> 47 != 0))
+                        tr_flags_leave(t, dead);
                 tr_exit_far(t, target);
                 return;
         }
@@ -339,7 +397,7 @@ tr_call_indirect(struct tr *t, const struct x86_insn *i)
         struct emit *e = &t->e;
         struct tr_cold *c;
 
-        tr_flags_clobber(t); /* as tr_exit_indirect would, but before what may fault */
+        tr_flags_leave_indirect(t);
         if (!i->has_mem && i->opsize == 8 && regs_host[i->rm] >= 0 && i->rm != X86_RSP) { /* where the push leaves it */
                 c = tr_push_return(t, i);
                 if (c != NULL)
@@ -364,7 +422,7 @@ tr_ret(struct tr *t, const struct x86_insn *i)
         int32_t popped = (int32_t)(i->opsize + (i->imm_bytes != 0 ? (i->imm & 0xffff) : 0));
         unsigned target;
 
-        tr_flags_clobber(t);
+        tr_flags_leave_indirect(t);
         tr_stack_access(t, 0, i->opsize, X86_ACC_R);
         /* In T1, should the adjustment want T0. */
         target = t->bits == X86_MODE_64 ? T0 : T1;
@@ -396,7 +454,7 @@ tr_flow(struct tr *t, const struct x86_insn *i)
                 tr_ret(t, i);
                 break;
         case X86_CLASS_JMP_IND:
-                tr_flags_clobber(t);
+                tr_flags_leave_indirect(t);
                 tr_target(t, i);
                 tr_exit_indirect(t, 0);
                 break;

@@ -17,6 +17,7 @@
 
 #include "cpu/soft/cover.h"
 #include "cpu/soft/observe.h"
+#include "cpu/soft/target.h"
 
 #define TR_AHEAD      8 /* instructions looked at behind an exit */
 #define TR_SIDES      3 /* conditional branches that a block goes on behind */
@@ -445,6 +446,10 @@ tr_saves_flags_first(const struct tr *t)
                 const struct x86_insn *i = &t->insn[n];
                 enum x86_class class = i->desc->class;
 
+                if (t->mirrors && (class == X86_CLASS_PUSH || class == X86_CLASS_POP))
+                        continue;
+                if (t->targets && x86_insn_is_near_branch(i))
+                        return class == X86_CLASS_LOOP;
                 if (class != X86_CLASS_PLAIN && class != X86_CLASS_LEA && class != X86_CLASS_NOP)
                         return class != X86_CLASS_JCC;
                 if (class == X86_CLASS_PLAIN && i->has_mem && !t->mirrors)
@@ -469,6 +474,19 @@ tr_emit_far_entry(struct tr *t)
         emit_gs_store(&t->e, EMIT_W, T0, OFF(code_page));
 }
 
+/* The same where a target map leads, and flags are kept. */
+static void
+tr_emit_target_entry(struct tr *t)
+{
+        while (emit_here(&t->e) != t->b->entry_far + SOFT_TARGET_ENTRY)
+                emit8(&t->e, 0xcc);
+        emit8(&t->e, 0x4d); /* lea r11, [r11 - offset]: always 7 bytes */
+        emit8(&t->e, 0x8d);
+        emit8(&t->e, 0x9b);
+        emit32(&t->e, -(uint32_t)(t->b->vaddr & (MEM_PAGE_SIZE - 1)));
+        emit_gs_store(&t->e, EMIT_W, T0, OFF(code_page));
+}
+
 /* Leaves if something has asked for it.  Flags are saved, or dead. */
 static void
 tr_emit_kick_check(struct tr *t)
@@ -489,12 +507,17 @@ tr_emit_entries(struct tr *t)
 {
         struct soft_block *b = t->b;
         bool looks = t->looks && (t->mode & SOFT_MODE_HEAD), stay_saved, loaded;
-        uint8_t *over, *way_in;
+        bool mapped = t->moves && t->targets;
+        uint8_t *over, *way_in, *restored = NULL;
 
         b->flags_in = t->live[0] != 0;
         stay_saved = b->flags_in && tr_saves_flags_first(t);
         tr_emit_far_entry(t);
-        over = t->moves && (looks || t->loops || stay_saved) ? emit_jmp32(&t->e) : NULL;
+        over = t->moves && (mapped || looks || t->loops || stay_saved) ? emit_jmp32(&t->e) : NULL;
+        if (mapped)
+                tr_emit_target_entry(t);
+        if (mapped && b->flags_in && !looks && !t->loops && !stay_saved)
+                restored = emit_jmp32(&t->e);
         b->entry = emit_here(&t->e);
         if (b->flags_in && (looks || t->loops || stay_saved))
                 tr_flags_save(t);
@@ -518,6 +541,8 @@ tr_emit_entries(struct tr *t)
         t->flags = TR_FLAGS_HOST;
         if (!looks && !t->loops)
                 b->entry = emit_here(&t->e);
+        if (restored != NULL)
+                emit_fix32(restored, t->e.p);
 }
 
 static void
@@ -569,6 +594,7 @@ tr_begin(struct tr *t)
 {
         t->e.p = soft_code_here(t->eng);
         t->b->exits = NULL;
+        t->b->indirect = false;
         t->b->flags_host = 0;
         t->temp[0] = t->temp[1] = t->loop_end[0] = t->loop_end[1] = (struct tr_temp){ .holds = TR_NOTHING };
         t->at = t->cold_count = t->sides = t->narrow = 0;
@@ -682,6 +708,7 @@ soft_translate(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, boo
         t->bits = mode & SOFT_MODE_BITS;
         t->moves = mode & SOFT_MODE_MOVES;
         t->mirrors = mode & SOFT_MODE_MIRROR;
+        t->targets = t->mirrors && soft_targets_wanted(eng);
         t->looks = !(mode & SOFT_MODE_USER) || SOFT_USER_LOOKS;
         t->count = 0;
         b = tr_run(t, v->st.rip, paddr, paddr2, ret_short);

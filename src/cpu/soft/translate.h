@@ -138,6 +138,7 @@ struct tr {
         int8_t group_of[SOFT_BLOCK_INSNS]; /* the group that the instruction's operand belongs to, or -1 */
         struct tr_temp temp[2]; /* T0, T1 */
         bool mirrors;          /* SOFT_MODE_MIRROR */
+        bool targets;          /* and goes to other pages by target maps */
         bool mirror_turn;      /* the temporary that got a delta last is T0 */
         uint16_t narrow;       /* guest registers that are known to hold an extended 32-bit number */
         struct tr_guess guess[X86_GPR_COUNT]; /* of guest registers */
