@@ -170,6 +170,7 @@ struct soft_thunks {
         uint8_t *lookup_target; /* r11 guest rip: jumped to.  Not in its target map; flags are in the host's */
         uint8_t *lookup_cached; /* the same for code that uses no mirrors: it is in the jump cache */
         uint8_t *lookup_step; /* the same for a single step: does not look into the jump cache */
+        uint8_t *stack_mirror; /* r11 where to go on: sets v->stack_mirror */
         uint8_t *leave;       /* r11 guest rip: jumped to; to the dispatcher */
         uint8_t *raise;       /* r10 rip, r11 vector */
         uint8_t *unwind;      /* where a raised exception goes on */

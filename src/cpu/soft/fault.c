@@ -117,6 +117,19 @@ host_target_fault(struct soft_cpu *v, const struct soft_block *b, ucontext_t *uc
         return true;
 }
 
+/* True: v->stack_mirror was looked up for a stack pointer that is no user's address, and what it is then has been put in its place. */
+static bool
+host_stack_fault(struct soft_cpu *v, ucontext_t *uc)
+{
+        const uint8_t *next;
+
+        if (!soft_mirror_loads_stack((const uint8_t *)(uintptr_t)uc->uc_mcontext.gregs[REG_RIP], &next))
+                return false;
+        uc->uc_mcontext.gregs[REG_R10] = (greg_t)soft_mirror_of_stack(v, (gva_t)uc->uc_mcontext.gregs[REG_RSP]);
+        uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)next;
+        return true;
+}
+
 static void
 host_fault(int sig, siginfo_t *si, void *context)
 {
@@ -127,6 +140,8 @@ host_fault(int sig, siginfo_t *si, void *context)
         int vector;
 
         if (v != NULL && pc >= v->engine->code_x && pc < v->engine->code_x + v->engine->code_size) {
+                if (host_stack_fault(v, uc))
+                        return;
                 b = soft_code_at(v->engine, pc);
                 if (b != NULL && host_target_fault(v, b, uc))
                         return;

@@ -18,10 +18,11 @@
 #define PIECES       (CHUNK_PAGES / PIECE_PAGES)
 /*
  * What translated code may add to an address: an index of 32 bits, signed or not, times 8;
- * a displacement, the drift, an operand's size.
+ * a displacement, the drift, the stack pointer's in two blocks, an operand's size.
  */
-#define GUARD_BELOW  (8 * 2 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
-#define GUARD_ABOVE  (8 * 4 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + 2 * MIB)
+#define GUARD_STACK  (2 * SOFT_BLOCK_INSNS * SOFT_MIRROR_STACK_STEP)
+#define GUARD_BELOW  (8 * 2 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + GUARD_STACK + 2 * MIB)
+#define GUARD_ABOVE  (8 * 4 * GIB + 2 * GIB + SOFT_MIRROR_DRIFT + GUARD_STACK + 2 * MIB)
 #define WINDOW_BYTES (GUARD_BELOW + CHUNK_BYTES + GUARD_ABOVE)
 #define TABLE_BYTES  (SOFT_MIRROR_CHUNKS * sizeof(uint64_t))
 /* The index is 32 bits of an address, whatever it is. */
@@ -126,9 +127,9 @@ soft_mirror_possible(const struct soft_cpu *v)
 }
 
 bool
-soft_mirror_wanted(const struct soft_cpu *v)
+soft_mirror_wanted(struct soft_cpu *v)
 {
-        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->old);
+        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->old) && soft_mirror_ready(v);
 }
 
 static unsigned
@@ -269,6 +270,28 @@ bool
 soft_mirror_ready(struct soft_cpu *v)
 {
         return v->mirrors != NULL || mirrors_create(v);
+}
+
+/* ---- the stack ---- */
+
+uint64_t
+soft_mirror_of_stack(struct soft_cpu *v, gva_t rsp)
+{
+        uint64_t number = rsp >> SOFT_MIRROR_SHIFT;
+
+        return number < SOFT_MIRROR_CHUNKS ? table_of(v)[number] : distance(number, v->mirrors->trap);
+}
+
+bool
+soft_mirror_loads_stack(const uint8_t *pc, const uint8_t **ret_next)
+{
+        /* mov r10, gs:[r10 * 8 + disp32]; mov gs:[disp32], r10 */
+        static const uint8_t load[] = { 0x65, 0x4e, 0x8b, 0x14, 0xd5 }, store[] = { 0x65, 0x4c, 0x89, 0x14, 0x25 };
+        static const uint32_t to = offsetof(struct soft_cpu, stack_mirror);
+
+        *ret_next = pc + sizeof(load) + sizeof(to);
+        return memcmp(pc, load, sizeof(load)) == 0 && memcmp(*ret_next, store, sizeof(store)) == 0 &&
+            memcmp(*ret_next + sizeof(store), &to, sizeof(to)) == 0;
 }
 
 /* ---- chunks ---- */
@@ -417,8 +440,10 @@ soft_mirror_flush(struct soft_cpu *v, struct aspace *a)
         }
         m->huge = false;
         nears_forget(v, m);
-        if (a == v->mmu->current)
+        if (a == v->mmu->current) {
                 nears_show(v, m);
+                v->stack_mirror = soft_mirror_of_stack(v, v->st.gpr[X86_RSP]);
+        }
 }
 
 void
@@ -847,6 +872,7 @@ soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t 
 {
         bool first = v->mirrors == NULL;
         struct mirror *m = mirror_here(v);
+        enum soft_mirror_answer answer;
 
         v->count[SOFT_COUNT_MIRROR_FAULTS]++;
         if (v->mmu->current->unmapped != 0)
@@ -865,5 +891,7 @@ soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t 
         }
         if (!in_window(at, v->mirrors->trap) && !in_table(v, at))
                 return SOFT_MIRROR_ELSEWHERE;
-        return add_chunks(v, m, b) || first ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
+        answer = add_chunks(v, m, b) || first ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
+        v->stack_mirror = soft_mirror_of_stack(v, v->st.gpr[X86_RSP]);
+        return answer;
 }

@@ -42,6 +42,8 @@ struct mirror; /* of one address space */
 #define SOFT_MIRROR_TABLE (SOFT_TARGET_TABLE + SOFT_MIRROR_CHUNKS * sizeof(uint64_t))
 /* How much may have been added to a register since its window was looked up. */
 #define SOFT_MIRROR_DRIFT (64 * MIB)
+/* How far the stack pointer may move by one instruction without v->stack_mirror being looked up anew. */
+#define SOFT_MIRROR_STACK_STEP (64 * KIB)
 
 /* Room for struct soft_cpu, zeroed, and its tables.  NULL: no memory. */
 struct soft_cpu *soft_mirror_cpu_alloc(void);
@@ -55,8 +57,8 @@ void soft_mirror_destroy(struct soft_cpu *v);
 /* Says so, outside translated code, once the host has refused addresses for them. */
 void soft_mirror_report(struct soft_cpu *v);
 
-/* Whether hot user code of the current address space is to use them. */
-bool soft_mirror_wanted(const struct soft_cpu *v);
+/* Whether hot user code of the current address space is to use them; then the tables are there. */
+bool soft_mirror_wanted(struct soft_cpu *v);
 /* The vCPU was found in user code, at st.rip; it is looked at every @ms milliseconds. */
 void soft_mirror_sample(struct soft_cpu *v, unsigned ms);
 
@@ -67,6 +69,10 @@ void soft_mirror_switch(struct soft_cpu *v, struct aspace *from, struct aspace *
 /* Forgets what is mapped of @a: all, or what may be a translation of @address.  Outside translated code. */
 void soft_mirror_flush(struct soft_cpu *v, struct aspace *a);
 void soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address);
+/* Whether the instruction at @pc, in translated code, loads what becomes v->stack_mirror; *ret_next: the next one. */
+bool soft_mirror_loads_stack(const uint8_t *pc, const uint8_t **ret_next);
+/* What v->stack_mirror is to be where the stack pointer is @rsp. */
+uint64_t soft_mirror_of_stack(struct soft_cpu *v, gva_t rsp);
 /* There is new code: takes away the right to write to it. */
 void soft_mirror_watch(struct soft_cpu *v);
 

@@ -4,6 +4,7 @@
 #define CPU_SOFT_REGS_H
 
 #include "cpu/soft/emit.h"
+#include "cpu/soft/mirror.h"
 #include "cpu/soft/soft.h"
 
 #include <stddef.h>
@@ -39,6 +40,20 @@ regs_emit_restore_flags(struct emit *e)
         emit8(e, 0x7f);
         emit8(e, 0x9e); /* sahf */
         emit_gs_load(e, EMIT_W, H_RAX, offsetof(struct soft_cpu, scratch[0]));
+}
+
+/*
+ * v->stack_mirror for the stack pointer as it is.  R10 is lost, flags are kept.  Where RSP is no user's address the load
+ * faults, and the signal handler goes on behind it (soft_mirror_loads_stack).
+ */
+static inline void
+regs_emit_stack_mirror(struct emit *e)
+{
+        emit_rorx(e, H_R10, H_RSP, SOFT_MIRROR_SHIFT);
+        emit_mov_rr(e, EMIT_D, H_R10, H_R10);
+        emit8(e, 0x65); /* gs: */
+        emit_rm(e, EMIT_W, 0x8b, H_R10, -1, H_R10, sizeof(uint64_t), SOFT_MIRROR_TABLE);
+        emit_gs_store(e, EMIT_W, H_R10, offsetof(struct soft_cpu, stack_mirror));
 }
 
 #endif

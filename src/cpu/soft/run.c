@@ -288,7 +288,7 @@ may_move(const struct soft_cpu *v, uint32_t mode)
 
 /* Whether code may access memory by mirrors. */
 static bool
-may_mirror(const struct soft_cpu *v, uint32_t mode)
+may_mirror(struct soft_cpu *v, uint32_t mode)
 {
         return (mode & SOFT_MODE_BITS) == X86_MODE_64 && (mode & SOFT_MODE_USER) && !(mode & SOFT_MODE_STEP) &&
             soft_mirror_wanted(v);
@@ -306,7 +306,7 @@ looks_movable(gva_t rip)
 
 /* The bits of user code's mode that depend on what is known of its page. */
 static uint32_t
-user_mode(const struct soft_cpu *v, uint32_t mode, gpa_t paddr)
+user_mode(struct soft_cpu *v, uint32_t mode, gpa_t paddr)
 {
         bool mirror = may_mirror(v, mode) && soft_code_mirrored(v->engine, paddr);
         bool moves = may_move(v, mode) && (soft_code_moves(v->engine, paddr) || (!mirror && looks_movable(v->st.rip)));

@@ -118,6 +118,7 @@ struct soft_cpu {
         uint64_t scratch[4];
         uint64_t group_host[8]; /* host addresses that a block has checked, see tr_group.c */
         struct soft_near near[SOFT_NEARS]; /* of the current address space */
+        uint64_t stack_mirror; /* what to add to addresses near RSP for their mirror, in user code that uses mirrors; see tr_stack.c */
 
         uint64_t count[SOFT_COUNTS];  /* only the vCPU's own thread writes; others may read a moment's value */
         uint64_t exits[CPU_EXIT_COUNT]; /* the same, by reason */

@@ -373,6 +373,16 @@ thunk_commit(struct emit *e, bool saved)
 }
 
 static uint8_t *
+thunk_stack_mirror(struct emit *e)
+{
+        uint8_t *start = thunk_align(e);
+
+        regs_emit_stack_mirror(e);
+        emit_rr(e, EMIT_D, 0xff, 4, H_R11); /* jmp */
+        return start;
+}
+
+static uint8_t *
 thunk_leave(struct emit *e)
 {
         uint8_t *start = thunk_align(e);
@@ -449,6 +459,8 @@ soft_thunks_emit(struct soft_engine *eng)
         t->lookup_target = thunk_lookup_target(&e, false);
         t->lookup_cached = thunk_lookup_target(&e, true);
         t->lookup_step = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
+        if (eng->bmi2)
+                t->stack_mirror = thunk_stack_mirror(&e);
         t->leave = thunk_leave(&e);
         t->raise = thunk_raise(&e);
         t->unwind = thunk_unwind(&e);

@@ -18,12 +18,19 @@ enum {
         HOST_GS,
 };
 
-/* rorx @dst, @src, 32; mov @dst, @dst (32 bits): the number of its chunk.  mov @dst, gs:[@dst * 8 + table] */
+/*
+ * rorx @dst, @src, 32; mov @dst, @dst (32 bits): the number of its chunk.  mov @dst, gs:[@dst * 8 + table].  For the stack pointer it
+ * is known (tr_stack.c).
+ */
 static void
 emit_delta(struct tr *t, unsigned dst, unsigned src)
 {
         struct emit *e = &t->e;
 
+        if (src == H_RSP) {
+                emit_gs_load(e, EMIT_W, dst, OFF(stack_mirror));
+                return;
+        }
         if (tr_flags_held(t)) {
                 emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
                 emit_mov_rr(e, EMIT_D, dst, dst);
@@ -163,9 +170,9 @@ static int
 near_of(struct tr *t, unsigned guest, unsigned base, bool here)
 {
         struct tr_temp delta = { .holds = TR_MIRROR_DELTA, .what = (int8_t)guest };
-        int near = tr_guess_known(t, guest);
+        int near = guest == X86_RSP ? -1 : tr_guess_known(t, guest);
 
-        if (near >= 0 || !here || (t->loops && moves_evenly(t, &delta)))
+        if (guest == X86_RSP || near >= 0 || !here || (t->loops && moves_evenly(t, &delta)))
                 return near;
         return tr_guess_check(t, guest, base, base == T0 || base == T1 ? (int)base : -1);
 }

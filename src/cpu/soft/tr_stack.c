@@ -12,6 +12,7 @@
  * block goes on in a variant of itself that checks each access
  * (SOFT_MODE_NOSHARE), through an exit that is linked like any other.
  */
+#include "base/util.h"
 #include "cpu/soft/translate.h"
 
 #define STACK_SPAN_MAX 1024 /* bytes that one check may cover: wider ranges straddle pages too often */
@@ -191,6 +192,53 @@ tr_stack_follow(struct tr *t)
         if (u.effect == SP_UNKNOWN)
                 t->stack_shared = false;
         t->sp += u.delta;
+}
+
+/* ---- the stack by a mirror ---- */
+
+/* Whether the instruction surely accesses memory off the stack pointer: what VEX encodes may be masked. */
+static bool
+accesses_stack(const struct tr *t, const struct x86_insn *i)
+{
+        struct sp_use u = sp_use(t, i);
+
+        return u.low != u.high && !i->vex;
+}
+
+/* Whether an instruction ahead does, before the block is left. */
+static bool
+accesses_stack_ahead(const struct tr *t)
+{
+        for (unsigned n = t->at + 1; n < t->count; n++) {
+                const struct x86_insn *i = &t->insn[n];
+
+                if (accesses_stack(t, i))
+                        return true;
+                if (x86_insn_is_near_branch(i) || sp_use(t, i).effect == SP_UNKNOWN)
+                        return false;
+        }
+        return false;
+}
+
+/*
+ * v->stack_mirror is what the table of mirrors said for the stack pointer once, and it is used without a look at the table as
+ * long as the stack pointer cannot have gone far from there without an access off it: that faults beyond the window, and all
+ * that comes from C looks it up anew.  A block that moves the stack pointer makes such an access before it is left, or looks it
+ * up; so does one that moves it to who knows where.
+ */
+void
+tr_stack_settle(struct tr *t)
+{
+        const struct x86_insn *i = &t->insn[t->at];
+        struct sp_use u = sp_use(t, i);
+        bool near = u.effect == SP_MOVES && u.delta >= -(int32_t)SOFT_MIRROR_STACK_STEP && u.delta <= (int32_t)SOFT_MIRROR_STACK_STEP;
+
+        t->stack_anchored |= accesses_stack(t, i);
+        if (t->ended || u.effect == SP_KEEPS || (near && (t->stack_anchored || accesses_stack_ahead(t))))
+                return;
+        tr_temp_forget(t, T1);
+        regs_emit_stack_mirror(&t->e);
+        t->stack_anchored = true;
 }
 
 /* t->op: @bytes at stack pointer + @disp, if the block's check covers them.  T0 is lost, flags are kept. */

@@ -460,18 +460,37 @@ tr_saves_flags_first(const struct tr *t)
         return false;
 }
 
+/* By way of the thunk that sets v->stack_mirror.  Returns the displacement of where to go on. */
+static uint8_t *
+tr_emit_stack_mirror(struct tr *t)
+{
+        uint8_t *field;
+
+        emit8(&t->e, 0x4c); /* lea r11, [rip + ...] */
+        emit8(&t->e, 0x8d);
+        emit8(&t->e, 0x1d);
+        emit32(&t->e, 0);
+        field = t->e.p - 4;
+        emit_jmp_to(&t->e, t->eng->thunks.stack_mirror);
+        return field;
+}
+
 /*
- * Code at the far end of a jump through the cache: notes the page.  Flags are saved, or dead.  Of a block that moves,
- * the first instruction, where its code starts, is what code_lead_away() replaces.
+ * Code at the far end of a jump through the cache, and of all that comes from C: notes the page, and where the stack is.
+ * Flags are saved, or dead.  Of a block that moves, the first instruction, where its code starts, is what code_lead_away() replaces.
+ * @over: what follows is not the body.  Returns the displacement of where to go on; NULL: here.
  */
-static void
-tr_emit_far_entry(struct tr *t)
+static uint8_t *
+tr_emit_far_entry(struct tr *t, bool over)
 {
         t->b->entry_far = emit_here(&t->e);
-        if (!t->moves)
-                return;
-        emit_alu_imm(&t->e, EMIT_W, ALU_AND, T0, -MEM_PAGE_SIZE);
-        emit_gs_store(&t->e, EMIT_W, T0, OFF(code_page));
+        if (t->moves) {
+                emit_alu_imm(&t->e, EMIT_W, ALU_AND, T0, -MEM_PAGE_SIZE);
+                emit_gs_store(&t->e, EMIT_W, T0, OFF(code_page));
+        }
+        if (t->mirrors)
+                return tr_emit_stack_mirror(t);
+        return t->moves && over ? emit_jmp32(&t->e) : NULL;
 }
 
 /* The same where a target map leads, and flags are kept. */
@@ -512,8 +531,7 @@ tr_emit_entries(struct tr *t)
 
         b->flags_in = t->live[0] != 0;
         stay_saved = b->flags_in && tr_saves_flags_first(t);
-        tr_emit_far_entry(t);
-        over = t->moves && (mapped || looks || t->loops || stay_saved) ? emit_jmp32(&t->e) : NULL;
+        over = tr_emit_far_entry(t, looks || t->loops || stay_saved);
         if (mapped)
                 tr_emit_target_entry(t);
         if (mapped && b->flags_in && !looks && !t->loops && !stay_saved)
@@ -599,7 +617,7 @@ tr_begin(struct tr *t)
         t->temp[0] = t->temp[1] = t->loop_end[0] = t->loop_end[1] = (struct tr_temp){ .holds = TR_NOTHING };
         t->at = t->cold_count = t->sides = t->narrow = 0;
         t->rip = t->b->vaddr;
-        t->fpu_checked = t->ended = t->stack_group_used = t->stack_shared = false;
+        t->fpu_checked = t->ended = t->stack_group_used = t->stack_shared = t->stack_anchored = false;
         t->sp = 0;
         t->loop_at = NULL;
         tr_guess_begin(t);
@@ -629,6 +647,7 @@ tr_emit_block(struct tr *t)
                 if (t->mirrors) {
                         tr_mirror_follow(t, &t->insn[t->at]);
                         tr_guess_follow(t, &t->insn[t->at]);
+                        tr_stack_settle(t);
                 }
         }
         b->insn_count = (uint8_t)t->count;
