@@ -53,6 +53,20 @@ USER_BRANCH(user_return_far_to, "lea -32(%rsp), %rsp; mov %rcx, (%rsp); user_ret
 USER_BRANCH(user_jump_by, "mov %rcx, -16(%rsp); user_jump_by_at: jmp *-16(%rsp)");
 extern const u8 user_jump_to_at[], user_call_to_at[], user_return_to_at[], user_return_far_to_at[], user_jump_by_at[];
 USER_ACCESS(user_chase, "1: mov (%rcx), %rcx; dec %eax; jne 1b; mov %rcx, %rax");
+/* RSP comes to lie elsewhere, without an access, and one is made there: RAX times RDX further, or by a single instruction. */
+#define USER_STACK(name, insn) USER_ACCESS(name, insn "; push $0x77")
+USER_STACK(user_stack_steps, "mov %rcx, %rsp; cmp $0, %rdx; jl 2f; 1: lea 0x8000(%rsp), %rsp; dec %eax; jne 1b; jmp 3f; 2: sub $0x8000, %rsp; dec %eax; jne 2b; 3:");
+USER_STACK(user_stack_two_steps, "mov %rcx, %rsp; cmp $0, %rdx; jl 2f; 1: add $0x8000, %rsp; jmp 4f; nop; 4: dec %eax; jne 1b; jmp 3f;"
+                                 "2: lea -0x8000(%rsp), %rsp; jmp 5f; nop; 5: dec %eax; jne 2b; 3:");
+USER_STACK(user_stack_step, "mov %rcx, %rsp; imul %rdx, %rax; shl $15, %rax; add %rax, %rsp");
+USER_STACK(user_stack_exchange, "xchg %rcx, %rsp; imul %rdx, %rax; shl $15, %rax; lea (%rsp,%rax), %rsp");
+USER_STACK(user_stack_long_step, "mov %rcx, %rsp; imul %rdx, %rax; shl $15, %rax; sub $0x70000000, %rax; add %rax, %rsp; add $0x70000000, %rsp");
+USER_STACK(user_stack_and, "imul %rdx, %rax; shl $15, %rax; lea 0x3f(%rcx,%rax), %rsp; and $-64, %rsp");
+USER_STACK(user_stack_leave, "imul %rdx, %rax; shl $15, %rax; lea -8(%rcx,%rax), %rbp; leave");
+USER_STACK(user_stack_pop, "imul %rdx, %rax; shl $15, %rax; add %rcx, %rax; push %rax; pop %rsp");
+USER_STACK(user_stack_enter, "imul %rdx, %rax; shl $15, %rax; lea 0x28(%rcx,%rax), %rsp; enter $0x20, $0");
+USER_STACK(user_stack_wild, "mov $1, %ebx; shl $47, %rbx; mov %rbx, %rsp; lea 8(%rsp), %rsp; neg %rbx; mov %rbx, %rsp; imul %rdx, %rax; shl $15, %rax;"
+                            "lea (%rcx,%rax), %rsp");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
 static u64
@@ -303,6 +317,38 @@ test_user_targets(void)
         }
 }
 
+/* The stack pointer moves between pages on either side of @border, near and far, and to where nothing is. */
+static void
+test_user_stack(u64 border)
+{
+#define STACK(name) { #name, name, name##_end }
+        static const struct {
+                const char *name;
+                const u8 *from, *end;
+        } stack[] = { STACK(user_stack_steps), STACK(user_stack_two_steps), STACK(user_stack_step), STACK(user_stack_exchange),
+                STACK(user_stack_long_step), STACK(user_stack_and), STACK(user_stack_leave), STACK(user_stack_pop), STACK(user_stack_enter),
+                STACK(user_stack_wild) };
+#undef STACK
+        static const struct {
+                u64 steps, way;
+        } from[] = { { 1, 1 }, { 1, -1ul }, { 1ul << 17, 1 }, { 1ul << 17, -1ul }, { 20ul << 15, 1 }, { 1ul << 21, -1ul } };
+
+        for (unsigned n = 0; n < sizeof(stack) / sizeof(stack[0]); n++)
+                for (unsigned k = 0; k < sizeof(from) / sizeof(from[0]); k++)
+                        for (unsigned side = 0; side < 2; side++) {
+                                u64 to = border + (side == 0 ? -0x740ul : 0x8c0), moved = from[k].steps * from[k].way * 0x8000;
+                                volatile u64 *slot = (volatile u64 *)(FRAME(45 + side) + ((to - 8) & 0xfff));
+
+                                if (to < moved + border / 2 && from[k].way == 1) /* below the tests' own memory */
+                                        continue;
+                                *slot = 0;
+                                (void)user_at(stack[n].from, stack[n].end, to - moved, from[k].steps, from[k].way);
+                                check(stack[n].name, outcome() << 8 | *slot, 0x80ul << 40 | 0x77);
+                                (void)user_at(stack[n].from, stack[n].end, to - moved + 0x10000000, from[k].steps, from[k].way);
+                                check("user-stack-absent", outcome(), stack[n].from == user_stack_leave ? PF(4) : PF(6));
+                        }
+}
+
 static void
 test_user_memory_pages(void)
 {
@@ -374,6 +420,7 @@ test_user_memory_pages(void)
         check("user-push-not-canonical", outcome(), 12ul << 32);
         test_user_loops(border);
         test_user_pointers(border);
+        test_user_stack(border);
         map(10, FRAME(10) | P | W | U);
         check("user-changes-its-code", USER_AT(user_change_code, 0, 0, 0), 0x22);
         map(45, FRAME(45) | P | W | U);
