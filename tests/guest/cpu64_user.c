@@ -67,6 +67,11 @@ USER_STACK(user_stack_pop, "imul %rdx, %rax; shl $15, %rax; add %rcx, %rax; push
 USER_STACK(user_stack_enter, "imul %rdx, %rax; shl $15, %rax; lea 0x28(%rcx,%rax), %rsp; enter $0x20, $0");
 USER_STACK(user_stack_wild, "mov $1, %ebx; shl $47, %rbx; mov %rbx, %rsp; lea 8(%rsp), %rsp; neg %rbx; mov %rbx, %rsp; imul %rdx, %rax; shl $15, %rax;"
                             "lea (%rcx,%rax), %rsp");
+USER_ACCESS(user_pushes, "mov %rcx, %rsp; push %rax; mov %rax, %rsi; push %rdx; lea 1(%rax), %rdi; push %rsi; push %rdi; push %rax; pop %rax");
+USER_ACCESS(user_pops, "mov %rcx, %rsp; pop %rbx; mov %rax, %rsi; pop %rbp; pop %r12; test %rdi, %rdi; pop %r13; push %rbx; pop %rbx");
+USER_ACCESS(user_push_divide, "mov %rcx, %rsp; push %rax; push %rdx; xor %edx, %edx; div %rdx; pop %rax");
+USER_ACCESS(user_push_rsp, "mov %rcx, %rsp; push %rax; push %rsp; pop %rax; sub %rcx, %rax; push %rax; mov %rsp, %rbx; sub %rcx, %rbx; shl $8, %rbx; add %rbx, %rax;"
+                           "push %rax; push %rdx; mov (%rsp), %rbx; add 8(%rsp), %rbx; pop %rax; pop %rax; mov %rbx, %rax");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
 static u64
@@ -347,6 +352,22 @@ test_user_stack(u64 border)
                                 (void)user_at(stack[n].from, stack[n].end, to - moved + 0x10000000, from[k].steps, from[k].way);
                                 check("user-stack-absent", outcome(), stack[n].from == user_stack_leave ? PF(4) : PF(6));
                         }
+        for (unsigned n = 0; n < 5; n++) {
+                (void)USER_AT(user_pushes, border - 0x1000 + 8 * n, 0, 0);
+                check("user-pushes", outcome(), PF(6));
+                check("user-pushes-cr2", last.cr2, border - 0x1008);
+                check("user-pushes-rsp", last.rsp, border - 0x1000);
+                if (n == 4) /* all have been made by then */
+                        break;
+                (void)USER_AT(user_pops, border + 0x1000 - 8 * n, 0, 0);
+                check("user-pops", outcome(), PF(4));
+                check("user-pops-cr2", last.cr2, border + 0x1000);
+                check("user-pops-rsp", last.rsp, border + 0x1000);
+        }
+        (void)USER_AT(user_push_divide, border + 0x100, 1, 0);
+        check("user-push-divide", outcome(), 0);
+        check("user-push-divide-rsp", last.rsp, border + 0xf0);
+        check("user-push-rsp", USER_AT(user_push_rsp, border + 0x100, 1, 3), 3 - 8 - 16 * 256);
 }
 
 static void

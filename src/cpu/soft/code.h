@@ -75,6 +75,7 @@ struct soft_exit {
 struct soft_place {
         uint16_t host;                /* its code, from entry */
         uint16_t guest;               /* from vaddr */
+        int16_t stack;                /* the guest's RSP, from the host's */
 };
 
 struct soft_block {

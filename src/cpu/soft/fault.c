@@ -55,6 +55,7 @@ host_fault_regs(struct soft_cpu *v, const struct soft_block *b, const ucontext_t
         while (n + 1 < b->insn_count && b->place[n + 1].host <= at)
                 n++;
         v->st.rip = soft_block_rip(v, b) + b->place[n].guest;
+        v->st.gpr[X86_RSP] += (uint64_t)(int64_t)b->place[n].stack;
         if (at >= b->place[0].host && (b->flags_host >> n & 1)) /* what loads a loop's temporaries comes before */
                 v->flags_saved = (uint32_t)((fl & 0xff) << 8 | (fl & X86_FL_OF ? 1 : 0));
 }
@@ -109,7 +110,7 @@ host_target_fault(struct soft_cpu *v, const struct soft_block *b, ucontext_t *uc
                 return false;
         if (b->indirect && pc < b->entry + b->cold_off && (uint64_t)uc->uc_mcontext.gregs[REG_R11] >> 47 != 0) {
                 host_fault_regs(v, b, uc);
-                v->st.gpr[X86_RSP] += (uint64_t)(int64_t)b->undo;
+                v->st.gpr[X86_RSP] = (uint64_t)uc->uc_mcontext.gregs[REG_RSP] + (uint64_t)(int64_t)b->undo;
                 leave_plainly(v, uc);
         } else {
                 uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.lookup_target;

@@ -373,6 +373,12 @@ tr_stack_adjust(struct tr *t, int32_t delta)
 {
         struct emit *e = &t->e;
 
+        if (t->mirrors) {
+                t->stack_late += delta;
+                if (!tr_stack_is_direct(t, &t->insn[t->at]))
+                        tr_stack_catch_up(t, NULL);
+                return;
+        }
         if (t->bits == X86_MODE_64 || (t->mode & SOFT_MODE_SS32)) {
                 emit_rm(e, t->bits == X86_MODE_64, 0x8d, H_RSP, H_RSP, -1, 1, delta);
                 return;

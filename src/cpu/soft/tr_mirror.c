@@ -195,6 +195,8 @@ off_register(struct tr *t, unsigned guest, unsigned base, int32_t disp, bool t1_
                 emit_delta(t, (unsigned)temp, base);
                 looked_up(t, (unsigned)temp, TR_MIRROR_DELTA, (int)guest);
         }
+        if (guest == X86_RSP)
+                disp += t->stack_late;
         t->op = (struct tr_operand){ (uint8_t)base, (int8_t)temp, 1, disp };
         if (t1_wanted)
                 leave_t1(t);

@@ -196,6 +196,42 @@ tr_stack_follow(struct tr *t)
 
 /* ---- the stack by a mirror ---- */
 
+/* Whether the instruction works where the host's RSP is not up to date: it does not use RSP, or an access by it accounts for that. */
+static bool
+bears_late_stack(const struct tr *t, const struct x86_insn *i)
+{
+        bool names_rsp = i->reg == X86_RSP || i->rm == X86_RSP || i->vvvv == X86_RSP;
+
+        switch (i->desc->class) {
+        case X86_CLASS_PUSH:
+        case X86_CLASS_POP:
+                return tr_stack_is_direct(t, i) && i->rm != X86_RSP;
+        case X86_CLASS_CALL:
+        case X86_CLASS_RET:
+        case X86_CLASS_NOP:
+                return true;
+        case X86_CLASS_PLAIN: /* a comparison and its branch are fused, if nothing stands between them */
+                return !i->has_mem && !names_rsp && t->at + 1 < t->count && t->insn[t->at + 1].desc->class != X86_CLASS_JCC;
+        case X86_CLASS_LEA:
+                return i->reg != X86_RSP && i->mem_base != X86_RSP && i->mem_index != X86_RSP;
+        default:
+                return false;
+        }
+}
+
+/*
+ * PUSH and POP of registers leave it to a later instruction to move RSP, once for all of them.  Where one of them faults, its
+ * place in the block says how far RSP is behind (struct soft_place).
+ */
+void
+tr_stack_catch_up(struct tr *t, const struct x86_insn *i)
+{
+        if (t->stack_late == 0 || (i != NULL && bears_late_stack(t, i)))
+                return;
+        emit_rm(&t->e, EMIT_W, 0x8d, H_RSP, H_RSP, -1, 1, t->stack_late);
+        t->stack_late = 0;
+}
+
 /* Whether the instruction surely accesses memory off the stack pointer: what VEX encodes may be masked. */
 static bool
 accesses_stack(const struct tr *t, const struct x86_insn *i)

@@ -618,7 +618,7 @@ tr_begin(struct tr *t)
         t->at = t->cold_count = t->sides = t->narrow = 0;
         t->rip = t->b->vaddr;
         t->fpu_checked = t->ended = t->stack_group_used = t->stack_shared = t->stack_anchored = false;
-        t->sp = 0;
+        t->sp = t->stack_late = 0;
         t->loop_at = NULL;
         tr_guess_begin(t);
 }
@@ -637,7 +637,9 @@ tr_emit_block(struct tr *t)
                 t->op = TR_AT_T0;
                 tr_prepare_temps(t, &t->insn[t->at]);
                 tr_stack_prepare(t);
-                t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr) };
+                tr_stack_catch_up(t, &t->insn[t->at]);
+                t->place[t->at] = (struct soft_place){ (uint16_t)(emit_here(&t->e) - b->entry), (uint16_t)(t->rip - b->vaddr),
+                        (int16_t)t->stack_late };
                 tr_flags_note(t);
                 if (x86_insn_is_near_branch(&t->insn[t->at]))
                         tr_flow(t, &t->insn[t->at]);
@@ -655,6 +657,7 @@ tr_emit_block(struct tr *t)
         b->place = soft_meta_alloc(t->eng, t->count * sizeof(*b->place));
         for (unsigned n = 0; n < t->count; n++)
                 b->place[n] = t->place[n];
+        tr_stack_catch_up(t, NULL);
         if (!t->ended && t->raise >= 0) {
                 t->rip = t->rip_of[t->count];
                 tr_raise(t, (unsigned)t->raise);

@@ -140,6 +140,7 @@ struct tr {
         bool mirrors;          /* SOFT_MODE_MIRROR */
         bool targets;          /* and goes to other pages by target maps */
         bool stack_anchored;   /* see tr_stack_settle() */
+        int32_t stack_late;    /* what is still to be added to the host's RSP; see tr_stack_catch_up() */
         bool mirror_turn;      /* the temporary that got a delta last is T0 */
         uint16_t narrow;       /* guest registers that are known to hold an extended 32-bit number */
         struct tr_guess guess[X86_GPR_COUNT]; /* of guest registers */
@@ -246,7 +247,9 @@ const struct x86_insn *tr_keep_insn(struct tr *t, const struct x86_insn *i);
 /* tr_stack.c */
 void tr_stack_prepare(struct tr *t);
 void tr_stack_follow(struct tr *t);
-/* In blocks that use mirrors, behind each instruction: looks up v->stack_mirror anew if need be. */
+/* In blocks that use mirrors, before each instruction, and where the block is left: RSP is the guest's, unless the instruction knows better. */
+void tr_stack_catch_up(struct tr *t, const struct x86_insn *i);
+/* In such blocks, behind each instruction: looks up v->stack_mirror anew if need be. */
 void tr_stack_settle(struct tr *t);
 bool tr_stack_shared(struct tr *t, int64_t disp, unsigned bytes);
 struct tr_cold *tr_stack_access(struct tr *t, int32_t disp, unsigned size, unsigned acc);
