@@ -398,6 +398,8 @@ void soft_jump_forget(struct soft_cpu *v, gva_t address); /* in every cache of t
 void soft_jump_forget_dead(struct soft_cpu *v); /* those to blocks that died; lock held */
 /* kick.c: makes @v leave translated code soon; any thread. */
 void soft_kick(struct soft_cpu *v);
+/* The same, but to know where it is, in user code; for the profile, anywhere. */
+void soft_ask(struct soft_cpu *v, bool profile);
 /* Gives translated code the jump cache again, unless a kick is waiting: pairs with soft_kick(). */
 void soft_jumps_arm(struct soft_cpu *v);
 void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);

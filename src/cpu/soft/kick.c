@@ -8,7 +8,10 @@
  * links of the block that it finds it in away: they lead to C then.  That may be too late for this block, if its jump has been
  * looked up already, or find the thread in C.
  * So the ticker looks a millisecond later whether the kick was answered, and kicks again.
+ *
+ * The ticker's question where user code is gets its answer in the handler, if there is no more to it than to count.
  */
+#include "cpu/soft/mirror.h"
 #include "cpu/soft/run.h"
 #include "cpu/soft/target.h"
 #include "cpu/soft/ticker.h"
@@ -50,6 +53,31 @@ soft_jumps_arm(struct soft_cpu *v)
         }
 }
 
+void
+soft_ask(struct soft_cpu *v, bool profile)
+{
+        bool inside = atomic_load(&v->run->passes) & 1, in_user = atomic_load(&v->run->in_user);
+
+        if (!profile && !in_user)
+                return;
+        atomic_store(&v->run->asked, 1);
+        if (profile || SOFT_USER_LOOKS || !inside)
+                soft_kick(v);
+        else
+                stop_thread(v);
+}
+
+/* In translated code, to the ticker's question where it is.  False: the dispatcher is to answer. */
+static bool
+answers(struct soft_cpu *v, const struct soft_block *b, const ucontext_t *uc)
+{
+        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || b == NULL || (b->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) != (X86_MODE_64 | SOFT_MODE_USER) ||
+            !soft_mirror_sample_running(v, b, (gva_t)uc->uc_mcontext.gregs[REG_RSP], 1))
+                return false;
+        atomic_store(&v->run->asked, 0);
+        return true;
+}
+
 static void
 stopped(int sig, siginfo_t *si, void *context)
 {
@@ -61,10 +89,14 @@ stopped(int sig, siginfo_t *si, void *context)
         if (v == NULL)
                 return;
         atomic_store(&v->run->stopping, false);
-        if (!__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || !(atomic_load(&v->run->passes) & 1))
+        if (!(atomic_load(&v->run->passes) & 1))
+                return;
+        b = soft_code_at(v->engine, pc);
+        if (atomic_load(&v->run->asked) && !answers(v, b, uc))
+                soft_kick(v);
+        if (!__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST))
                 return;
         soft_targets_close(v);
-        b = soft_code_at(v->engine, pc);
         if (b != NULL)
                 soft_code_unlink_exits(v->engine, b);
         soft_ticker_watch(v->engine->ticker, v);

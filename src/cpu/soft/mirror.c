@@ -163,6 +163,23 @@ soft_mirror_sample(struct soft_cpu *v, unsigned ms)
                 soft_code_sampled(v->engine, gpa, ms);
 }
 
+bool
+soft_mirror_sample_running(struct soft_cpu *v, const struct soft_block *b, gva_t rsp, unsigned ms)
+{
+        struct aspace *a = v->mmu->current;
+        unsigned age = a->age + (a->age < AGE_MAX ? ms : 0);
+
+        if (!soft_mirror_possible(v))
+                return true;
+        if ((!a->old && age >= old_at(a)) || (a->age < AGE_OLD && age >= AGE_OLD) || (a->old && !(b->mode & SOFT_MODE_MIRROR)))
+                return false;
+        a->age = age;
+        a->stack = rsp;
+        if (a->old)
+                soft_code_sampled(v->engine, b->paddr, ms);
+        return true;
+}
+
 /*
  * The host has no more addresses to give: all code goes by the TLB from now on.  In a signal handler, or with the guest's
  * FPU state in the host's registers: the dispatcher reports it.

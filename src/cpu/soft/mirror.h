@@ -61,6 +61,11 @@ void soft_mirror_report(struct soft_cpu *v);
 bool soft_mirror_wanted(struct soft_cpu *v);
 /* The vCPU was found in user code, at st.rip; it is looked at every @ms milliseconds. */
 void soft_mirror_sample(struct soft_cpu *v, unsigned ms);
+/*
+ * The same in @b, with the stack pointer at @rsp: in a signal handler that interrupted translated code.  False: there is more to do than
+ * to count, and nothing has been done.
+ */
+bool soft_mirror_sample_running(struct soft_cpu *v, const struct soft_block *b, gva_t rsp, unsigned ms);
 
 /* CR3 was loaded with @a, which forgets what it knew: perhaps another process. */
 void soft_mirror_reload(struct soft_cpu *v, struct aspace *a);

@@ -34,10 +34,8 @@ ask(const struct soft_ticker *t, struct soft_cpu *v)
                 return false;
         if (left != 0)
                 atomic_compare_exchange_strong(&v->run->ticks, &left, left - 1);
-        if (atomic_load(&v->run->in_run)) {
-                atomic_store(&v->run->asked, 1);
-                soft_kick(v);
-        }
+        if (atomic_load(&v->run->in_run))
+                soft_ask(v, t->always);
         return true;
 }
 

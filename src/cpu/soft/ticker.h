@@ -4,7 +4,7 @@
  * translated code that might be hot.  It also looks whether a vCPU that had to be stopped by a signal has answered the kick.
  * Without such vCPUs it sleeps.
  *
- * The answer is given by the dispatcher, at the vCPU's next look at events.
+ * The answer is given by the signal handler in user code (kick.c), or by the dispatcher, at the vCPU's next look at events.
  */
 #ifndef CPU_SOFT_TICKER_H
 #define CPU_SOFT_TICKER_H
