@@ -71,7 +71,9 @@ soft_ask(struct soft_cpu *v, bool profile)
 static bool
 answers(struct soft_cpu *v, const struct soft_block *b, const ucontext_t *uc)
 {
-        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || b == NULL || (b->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) != (X86_MODE_64 | SOFT_MODE_USER) ||
+        if (__atomic_load_n(&v->kick, __ATOMIC_SEQ_CST) || b == NULL)
+                return false;
+        if ((b->mode & (SOFT_MODE_BITS | SOFT_MODE_USER)) == (X86_MODE_64 | SOFT_MODE_USER) &&
             !soft_mirror_sample_running(v, b, (gva_t)uc->uc_mcontext.gregs[REG_RSP], 1))
                 return false;
         atomic_store(&v->run->asked, 0);

@@ -126,12 +126,6 @@ soft_mirror_possible(const struct soft_cpu *v)
             !(__atomic_load_n(&v->engine->disabled, __ATOMIC_RELAXED) & SOFT_OFF_MIRROR);
 }
 
-bool
-soft_mirror_wanted(struct soft_cpu *v)
-{
-        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->old) && soft_mirror_ready(v);
-}
-
 static unsigned
 old_at(const struct aspace *a)
 {
@@ -284,9 +278,10 @@ mirrors_create(struct soft_cpu *v)
 }
 
 bool
-soft_mirror_ready(struct soft_cpu *v)
+soft_mirror_wanted(struct soft_cpu *v)
 {
-        return v->mirrors != NULL || mirrors_create(v);
+        return soft_mirror_possible(v) && ((v->engine->disabled & SOFT_OFF_TLB) || v->mmu->current->old) &&
+            (v->mirrors != NULL || mirrors_create(v));
 }
 
 /* ---- the stack ---- */
@@ -765,8 +760,6 @@ mirror_here(struct soft_cpu *v)
 {
         struct aspace *a = v->mmu->current;
 
-        if (!soft_mirror_ready(v))
-                return NULL;
         if (a->mirror == NULL) {
                 void *p = mmap(NULL, sizeof(*a->mirror), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -887,7 +880,6 @@ in_table(struct soft_cpu *v, const uint8_t *at)
 enum soft_mirror_answer
 soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t *at, bool write)
 {
-        bool first = v->mirrors == NULL;
         struct mirror *m = mirror_here(v);
         enum soft_mirror_answer answer;
 
@@ -908,7 +900,7 @@ soft_mirror_fault(struct soft_cpu *v, const struct soft_block *b, const uint8_t 
         }
         if (!in_window(at, v->mirrors->trap) && !in_table(v, at))
                 return SOFT_MIRROR_ELSEWHERE;
-        answer = add_chunks(v, m, b) || first ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
+        answer = add_chunks(v, m, b) ? SOFT_MIRROR_AGAIN : SOFT_MIRROR_PLAINLY;
         v->stack_mirror = soft_mirror_of_stack(v, v->st.gpr[X86_RSP]);
         return answer;
 }

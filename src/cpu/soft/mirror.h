@@ -51,8 +51,6 @@ void soft_mirror_cpu_free(struct soft_cpu *v);
 
 /* Whether this vCPU can have mirrors. */
 bool soft_mirror_possible(const struct soft_cpu *v);
-/* Makes the tables, if they are not there yet.  False: the host refuses memory for them. */
-bool soft_mirror_ready(struct soft_cpu *v);
 void soft_mirror_destroy(struct soft_cpu *v);
 /* Says so, outside translated code, once the host has refused addresses for them. */
 void soft_mirror_report(struct soft_cpu *v);

@@ -102,7 +102,8 @@ struct soft_mmu {
         struct tlb watched;            /* always empty: what is looked into while v->watching or v->checking */
         struct aspace aspace[SOFT_ASPACES];
         struct aspace *current;
-        struct target_map *free_maps;  /* private to target.c */
+        struct target_map *free_maps;  /* private to target.c, as the next */
+        unsigned target_pages;         /* of all address spaces' maps */
         struct jumps kernel_jumps;
         bool kernel_jumps_nonglobal;
         uint32_t kernel_jump_mode, user_jump_mode;

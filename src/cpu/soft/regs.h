@@ -42,6 +42,23 @@ regs_emit_restore_flags(struct emit *e)
         emit_gs_load(e, EMIT_W, H_RAX, offsetof(struct soft_cpu, scratch[0]));
 }
 
+/* What @table, by chunks of addresses, has for that in @src, to @dst.  @flags: they are kept; it is shorter where they need not be. */
+static inline void
+regs_emit_chunk(struct emit *e, unsigned dst, unsigned src, bool flags, uint32_t table)
+{
+        if (flags) {
+                emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
+                emit_mov_rr(e, EMIT_D, dst, dst);
+        } else {
+                if (dst != src)
+                        emit_mov_rr(e, EMIT_W, dst, src);
+                emit_rr(e, EMIT_W, 0xc1, 5, dst); /* shr */
+                emit8(e, SOFT_MIRROR_SHIFT);
+        }
+        emit8(e, 0x65); /* gs: */
+        emit_rm(e, EMIT_W, 0x8b, dst, -1, (int)dst, sizeof(uint64_t), (int32_t)table);
+}
+
 /*
  * v->stack_mirror for the stack pointer as it is.  R10 is lost, flags are kept.  Where RSP is no user's address the load
  * faults, and the signal handler goes on behind it (soft_mirror_loads_stack).
@@ -49,10 +66,7 @@ regs_emit_restore_flags(struct emit *e)
 static inline void
 regs_emit_stack_mirror(struct emit *e)
 {
-        emit_rorx(e, H_R10, H_RSP, SOFT_MIRROR_SHIFT);
-        emit_mov_rr(e, EMIT_D, H_R10, H_R10);
-        emit8(e, 0x65); /* gs: */
-        emit_rm(e, EMIT_W, 0x8b, H_R10, -1, H_R10, sizeof(uint64_t), SOFT_MIRROR_TABLE);
+        regs_emit_chunk(e, H_R10, H_RSP, true, SOFT_MIRROR_TABLE);
         emit_gs_store(e, EMIT_W, H_R10, offsetof(struct soft_cpu, stack_mirror));
 }
 

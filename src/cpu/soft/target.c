@@ -14,9 +14,8 @@
 #define PIECES      (MAP_BYTES / PIECE_BYTES)
 #define PAGE_SLOTS  (MEM_PAGE_SIZE / sizeof(uint32_t))
 #define MAPS_MAX    24u /* of one address space */
-/* Of one address space: slots that lead to code, and pages of them.  With more it starts over. */
-#define SET_MAX   (1u << 17)
-#define PAGES_MAX 8192u
+#define SET_MAX   (1u << 17) /* slots of one address space that lead to code: with more it starts over */
+#define PAGES_MAX 8192u      /* pages of slots of a vCPU: with more the other address spaces' maps go, then all */
 
 /* In the table, for chunks without a map: no address of a user's makes a canonical one of it, in 48 bits or 57. */
 #define NO_MAP (1ull << 62)
@@ -34,12 +33,12 @@ struct target_maps {
         struct target_map *map[MAPS_MAX];
         unsigned count;
         unsigned pages;
-        /* What leads to code: address, and the block's far entry, by which it is known to be dead. */
         unsigned set_count;
+        /* What leads to code: address, and the block's far entry, by which it is known to be dead.  Pages of their own. */
         struct {
                 gva_t address;
                 const uint8_t *far;
-        } set[SET_MAX];
+        } set[SET_MAX] __attribute__((aligned(MEM_PAGE_SIZE)));
 };
 
 static void *
@@ -180,13 +179,8 @@ map_create(struct soft_cpu *v)
 }
 
 static void
-map_destroy(struct soft_cpu *v, struct target_map *m)
+map_destroy(struct target_map *m)
 {
-        unsigned pieces = 0;
-
-        for (size_t w = 0; w < ARRAY_LEN(m->pieces); w++)
-                pieces += (unsigned)__builtin_popcountll(m->pieces[w]);
-        atomic_fetch_sub_explicit(&v->engine->mirror_maps, pieces, memory_order_relaxed);
         munmap(m->slot, MAP_BYTES);
         munmap(m, sizeof(*m));
 }
@@ -239,22 +233,30 @@ piece_create(struct soft_cpu *v, struct target_map *m, gva_t address)
         return true;
 }
 
-/* The map's slots are as they were made. */
+/* None of the map is memory any more. */
 static void
-map_clear(struct target_map *m)
+map_clear(struct soft_cpu *v, struct target_map *m)
 {
+        unsigned pieces = 0;
         size_t first = PIECES, end = 0;
 
         for (size_t w = 0; w < ARRAY_LEN(m->pieces); w++)
                 if (m->pieces[w] != 0) {
                         first = first == PIECES ? w * 64 + (size_t)__builtin_ctzll(m->pieces[w]) : first;
                         end = w * 64 + 64 - (size_t)__builtin_clzll(m->pieces[w]);
+                        pieces += (unsigned)__builtin_popcountll(m->pieces[w]);
                 }
         if (end == 0)
                 return;
-        /* Private pages of a file: what was stored in them is gone. */
-        (void)madvise(&m->slot[first * PIECE_SLOTS], (end - first) * PIECE_BYTES, MADV_DONTNEED);
         (void)madvise(m->pages, sizeof(m->pages), MADV_DONTNEED);
+        if (mmap(&m->slot[first * PIECE_SLOTS], (end - first) * PIECE_BYTES, PROT_NONE,
+            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+                /* Private pages of a file: at least what was stored in them goes. */
+                (void)madvise(&m->slot[first * PIECE_SLOTS], (end - first) * PIECE_BYTES, MADV_DONTNEED);
+                return;
+        }
+        memset(m->pieces, 0, sizeof(m->pieces));
+        atomic_fetch_sub_explicit(&v->engine->mirror_maps, pieces, memory_order_relaxed);
 }
 
 static struct target_maps *
@@ -284,22 +286,34 @@ map_here(struct soft_cpu *v, struct target_maps *t, gva_t address)
         return m;
 }
 
+static void
+make_room(struct soft_cpu *v, const struct target_maps *t)
+{
+        struct soft_mmu *m = v->mmu;
+
+        for (unsigned n = 0; n < SOFT_ASPACES && m->target_pages >= PAGES_MAX; n++)
+                if (&m->aspace[n] != m->current)
+                        soft_targets_flush(v, &m->aspace[n]);
+        if (t->set_count == SET_MAX || m->target_pages >= PAGES_MAX)
+                soft_targets_flush(v, m->current);
+}
+
 bool
 soft_target_set(struct soft_cpu *v, gva_t address, const struct soft_block *b)
 {
         struct target_maps *t = maps_here(v);
         struct target_map *m;
 
-        if (t == NULL || address >> SOFT_MIRROR_SHIFT >= SOFT_MIRROR_CHUNKS || !soft_mirror_ready(v))
+        if (t == NULL || address >> SOFT_MIRROR_SHIFT >= SOFT_MIRROR_CHUNKS)
                 return false;
-        if (t->set_count == SET_MAX || t->pages >= PAGES_MAX)
-                soft_targets_flush(v, v->mmu->current);
+        make_room(v, t);
         m = map_here(v, t, address);
         if (m == NULL || !piece_create(v, m, address))
                 return false;
         if (!(m->pages[guest_page(address)] >> page_bit(address) & 1)) {
                 m->pages[guest_page(address)] |= (uint8_t)(1u << page_bit(address));
                 t->pages++;
+                v->mmu->target_pages++;
                 v->count[SOFT_COUNT_TARGET_PAGES]++;
         }
         *slot_of(m, address) = slot_value(soft_targets_lead_to(v->engine, b) ? soft_target_entry(b) : v->engine->thunks.lookup_cached);
@@ -376,12 +390,15 @@ soft_targets_flush(struct soft_cpu *v, struct aspace *a)
 
                 if (a == v->mmu->current)
                         hide(v, m);
-                map_clear(m);
+                map_clear(v, m);
                 m->next_free = v->mmu->free_maps;
                 v->mmu->free_maps = m;
         }
-        if (any)
+        if (any) {
+                (void)madvise(t->set, t->set_count * sizeof(t->set[0]), MADV_DONTNEED);
+                v->mmu->target_pages -= t->pages;
                 t->pages = t->set_count = 0;
+        }
         return any;
 }
 
@@ -397,7 +414,7 @@ soft_targets_destroy(struct soft_cpu *v)
         }
         for (struct target_map *m = v->mmu->free_maps, *next; m != NULL; m = next) {
                 next = m->next_free;
-                map_destroy(v, m);
+                map_destroy(m);
         }
 }
 

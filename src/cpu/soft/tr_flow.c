@@ -107,25 +107,7 @@ tr_by_map(const struct tr *t)
         return t->targets && t->flags != TR_FLAGS_SAVED;
 }
 
-/* T1: where the target map of the guest address in T0 is, less what its slot there adds. */
-static void
-emit_map(struct tr *t)
-{
-        struct emit *e = &t->e;
-
-        if (t->flags == TR_FLAGS_DEAD) {
-                emit_mov_rr(e, EMIT_W, T1, T0);
-                emit_rr(e, EMIT_W, 0xc1, 5, T1); /* shr */
-                emit8(e, SOFT_MIRROR_SHIFT);
-        } else {
-                emit_rorx(e, T1, T0, SOFT_MIRROR_SHIFT);
-                emit_mov_rr(e, EMIT_D, T1, T1);
-        }
-        emit8(e, 0x65); /* gs: */
-        emit_rm(e, EMIT_W, 0x8b, T1, -1, T1, sizeof(uint64_t), SOFT_TARGET_TABLE);
-}
-
-/* mov r10d, [r10 + r11 * 4]; jmp r10 */
+/* To what the map at T1 has for the guest address in T0: mov r10d, [r10 + r11 * 4]; jmp r10 */
 static void
 emit_map_jump(struct emit *e)
 {
@@ -150,7 +132,7 @@ tr_exit_indirect(struct tr *t, int64_t undo)
         if (tr_by_map(t)) {
                 t->b->indirect = true;
                 t->b->undo = (int32_t)undo;
-                emit_map(t);
+                regs_emit_chunk(e, T1, T0, t->flags != TR_FLAGS_DEAD, SOFT_TARGET_TABLE);
                 emit_map_jump(e);
                 return;
         }
@@ -175,7 +157,7 @@ tr_exit_far(struct tr *t, gva_t target)
         }
         if (tr_by_map(t) && (t->moves || target >> 47 == 0)) {
                 if (t->moves)
-                        emit_map(t);
+                        regs_emit_chunk(e, T1, T0, t->flags != TR_FLAGS_DEAD, SOFT_TARGET_TABLE);
                 else
                         emit_gs_load(e, EMIT_W, T1, SOFT_TARGET_TABLE + (target >> SOFT_MIRROR_SHIFT) * sizeof(uint64_t));
                 emit_map_jump(e);

@@ -18,31 +18,19 @@ enum {
         HOST_GS,
 };
 
-/*
- * rorx @dst, @src, 32; mov @dst, @dst (32 bits): the number of its chunk.  mov @dst, gs:[@dst * 8 + table].  For the stack pointer it
- * is known (tr_stack.c).
- */
+/* What to add to the address in @src, to @dst.  For the stack pointer it is known (tr_stack.c). */
 static void
 emit_delta(struct tr *t, unsigned dst, unsigned src)
 {
-        struct emit *e = &t->e;
+        bool held = tr_flags_held(t);
 
         if (src == H_RSP) {
-                emit_gs_load(e, EMIT_W, dst, OFF(stack_mirror));
+                emit_gs_load(&t->e, EMIT_W, dst, OFF(stack_mirror));
                 return;
         }
-        if (tr_flags_held(t)) {
-                emit_rorx(e, dst, src, SOFT_MIRROR_SHIFT);
-                emit_mov_rr(e, EMIT_D, dst, dst);
-        } else {
+        if (!held)
                 tr_flags_clobber(t);
-                if (dst != src)
-                        emit_mov_rr(e, EMIT_W, dst, src);
-                emit_rr(e, EMIT_W, 0xc1, 5, dst); /* shr */
-                emit8(e, SOFT_MIRROR_SHIFT);
-        }
-        emit8(e, 0x65);
-        emit_rm(e, EMIT_W, 0x8b, dst, -1, (int)dst, 8, SOFT_MIRROR_TABLE);
+        regs_emit_chunk(&t->e, dst, src, held, SOFT_MIRROR_TABLE);
 }
 
 /* lea @dst, [@dst + @base + @index * @scale]; @base: -1 for none */
