@@ -451,7 +451,7 @@ code_lead_away(struct soft_engine *e, struct soft_block *b)
 {
         entry_lead_away(e, b->entry_far, e->thunks.lookup_dead);
         if (soft_targets_lead_to(e, b))
-                entry_lead_away(e, b->entry_far + SOFT_TARGET_ENTRY, e->thunks.lookup_target);
+                entry_lead_away(e, b->entry_far + SOFT_TARGET_ENTRY, e->thunks.lookup_unmapped);
 }
 
 static void

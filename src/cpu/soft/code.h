@@ -169,6 +169,7 @@ struct soft_thunks {
         uint8_t *lookup_indirect; /* the same for an indirect branch: scratch[2] its rip, scratch[3] what undoes its effect on RSP */
         uint8_t *lookup_dead; /* the same for the entry of a block that died: does not look into the jump cache, which may name it */
         uint8_t *lookup_target; /* r11 guest rip: jumped to.  Not in its target map; flags are in the host's */
+        uint8_t *lookup_unmapped; /* the same where it has none */
         uint8_t *lookup_cached; /* the same for code that uses no mirrors: it is in the jump cache */
         uint8_t *lookup_step; /* the same for a single step: does not look into the jump cache */
         uint8_t *stack_mirror; /* r11 where to go on: sets v->stack_mirror */

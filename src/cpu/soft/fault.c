@@ -113,7 +113,7 @@ host_target_fault(struct soft_cpu *v, const struct soft_block *b, ucontext_t *uc
                 v->st.gpr[X86_RSP] = (uint64_t)uc->uc_mcontext.gregs[REG_RSP] + (uint64_t)(int64_t)b->undo;
                 leave_plainly(v, uc);
         } else {
-                uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.lookup_target;
+                uc->uc_mcontext.gregs[REG_RIP] = (greg_t)(uintptr_t)v->engine->thunks.lookup_unmapped;
         }
         return true;
 }

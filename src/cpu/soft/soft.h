@@ -114,6 +114,7 @@ struct soft_cpu {
         uint32_t fpu_trap;    /* non-zero while CR0.TS or EM make FPU instructions trap */
         uint32_t mode;        /* key of blocks that fit the present mode: SOFT_MODE_* */
         uint32_t bounce_kind; /* how the last slow access ends, enum in access.c; 0: at the pointer returned */
+        uint32_t targets_full; /* target maps grow no more: what they do not have may be in the jump cache */
         uint32_t intr_hint;   /* an interrupt may be waiting (any thread sets it) */
         uint64_t scratch[4];
         uint64_t group_host[8]; /* host addresses that a block has checked, see tr_group.c */

@@ -13,9 +13,10 @@
 #define PIECE_SLOTS (PIECE_BYTES / sizeof(uint32_t))
 #define PIECES      (MAP_BYTES / PIECE_BYTES)
 #define PAGE_SLOTS  (MEM_PAGE_SIZE / sizeof(uint32_t))
-#define MAPS_MAX    24u /* of one address space */
-#define SET_MAX   (1u << 17) /* slots of one address space that lead to code: with more it starts over */
-#define PAGES_MAX 8192u      /* pages of slots of a vCPU: with more the other address spaces' maps go, then all */
+#define MAPS_MAX    24u        /* of one address space */
+#define SET_MAX     (1u << 17) /* slots of one address space that lead to code */
+#define PAGES_MAX   8192u      /* pages of slots of a vCPU: when there are so many, the other address spaces' maps go */
+#define REFUSED_MAX 65536u     /* lookups of an address space for which there was no room then, until it starts over */
 
 /* In the table, for chunks without a map: no address of a user's makes a canonical one of it, in 48 bits or 57. */
 #define NO_MAP (1ull << 62)
@@ -33,6 +34,7 @@ struct target_maps {
         struct target_map *map[MAPS_MAX];
         unsigned count;
         unsigned pages;
+        unsigned refused;
         unsigned set_count;
         /* What leads to code: address, and the block's far entry, by which it is known to be dead.  Pages of their own. */
         struct {
@@ -117,6 +119,7 @@ void
 soft_targets_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to)
 {
         hide_all(v, from->targets);
+        v->targets_full = false;
         if (!v->targets_closed)
                 show_all(v, to->targets);
 }
@@ -250,7 +253,7 @@ map_clear(struct soft_cpu *v, struct target_map *m)
                 return;
         (void)madvise(m->pages, sizeof(m->pages), MADV_DONTNEED);
         if (mmap(&m->slot[first * PIECE_SLOTS], (end - first) * PIECE_BYTES, PROT_NONE,
-            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
                 /* Private pages of a file: at least what was stored in them goes. */
                 (void)madvise(&m->slot[first * PIECE_SLOTS], (end - first) * PIECE_BYTES, MADV_DONTNEED);
                 return;
@@ -286,16 +289,21 @@ map_here(struct soft_cpu *v, struct target_maps *t, gva_t address)
         return m;
 }
 
-static void
-make_room(struct soft_cpu *v, const struct target_maps *t)
+/* Makes room if need be.  False: there is none; the jump cache serves what is not in the maps. */
+static bool
+make_room(struct soft_cpu *v, struct target_maps *t)
 {
         struct soft_mmu *m = v->mmu;
 
         for (unsigned n = 0; n < SOFT_ASPACES && m->target_pages >= PAGES_MAX; n++)
                 if (&m->aspace[n] != m->current)
                         soft_targets_flush(v, &m->aspace[n]);
-        if (t->set_count == SET_MAX || m->target_pages >= PAGES_MAX)
+        if (t->set_count < SET_MAX && m->target_pages < PAGES_MAX)
+                return true;
+        v->targets_full = ++t->refused < REFUSED_MAX;
+        if (!v->targets_full)
                 soft_targets_flush(v, m->current);
+        return !v->targets_full;
 }
 
 bool
@@ -303,12 +311,14 @@ soft_target_set(struct soft_cpu *v, gva_t address, const struct soft_block *b)
 {
         struct target_maps *t = maps_here(v);
         struct target_map *m;
+        bool room;
 
         if (t == NULL || address >> SOFT_MIRROR_SHIFT >= SOFT_MIRROR_CHUNKS)
                 return false;
-        make_room(v, t);
+        room = make_room(v, t);
         m = map_here(v, t, address);
-        if (m == NULL || !piece_create(v, m, address))
+        /* The piece is wanted in any case: without it each jump is a signal. */
+        if (m == NULL || !piece_create(v, m, address) || !room)
                 return false;
         if (!(m->pages[guest_page(address)] >> page_bit(address) & 1)) {
                 m->pages[guest_page(address)] |= (uint8_t)(1u << page_bit(address));
@@ -397,7 +407,8 @@ soft_targets_flush(struct soft_cpu *v, struct aspace *a)
         if (any) {
                 (void)madvise(t->set, t->set_count * sizeof(t->set[0]), MADV_DONTNEED);
                 v->mmu->target_pages -= t->pages;
-                t->pages = t->set_count = 0;
+                t->pages = t->set_count = t->refused = 0;
+                v->targets_full = false;
         }
         return any;
 }

@@ -298,9 +298,25 @@ thunk_lookup(struct emit *e, uintptr_t fn)
         return start;
 }
 
-/* Where target maps lead that know no code: r11 guest address.  @cached: the jump cache may have it. */
+/* Where target maps lead that know no code: r11 guest address.  When they are full, the jump cache may have it. */
 static uint8_t *
-thunk_lookup_target(struct emit *e, bool cached)
+thunk_lookup_target(struct emit *e)
+{
+        uint8_t *start = thunk_align(e), *grows;
+
+        regs_emit_save_flags(e, H_R10);
+        emit_gs_cmp_imm8(e, OFF(targets_full), 0);
+        grows = emit_jcc32(e, CC_E);
+        thunk_jump_slot(e, 0);
+        thunk_jump_slot(e, SOFT_JUMP_PAIR(0));
+        emit_fix32(grows, e->p);
+        emit_jump_c(e, (uintptr_t)soft_call_lookup_target);
+        return start;
+}
+
+/* The same where there is no map; and, @cached, for code that is in the jump cache only. */
+static uint8_t *
+thunk_lookup_unmapped(struct emit *e, bool cached)
 {
         uint8_t *start = thunk_align(e);
 
@@ -456,8 +472,9 @@ soft_thunks_emit(struct soft_engine *eng)
         t->lookup = thunk_lookup(&e, (uintptr_t)soft_call_lookup);
         t->lookup_indirect = thunk_lookup(&e, (uintptr_t)soft_call_lookup_indirect);
         t->lookup_dead = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
-        t->lookup_target = thunk_lookup_target(&e, false);
-        t->lookup_cached = thunk_lookup_target(&e, true);
+        t->lookup_target = thunk_lookup_target(&e);
+        t->lookup_unmapped = thunk_lookup_unmapped(&e, false);
+        t->lookup_cached = thunk_lookup_unmapped(&e, true);
         t->lookup_step = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
         if (eng->bmi2)
                 t->stack_mirror = thunk_stack_mirror(&e);
