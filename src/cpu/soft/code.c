@@ -52,10 +52,10 @@ soft_lock_release(struct soft_lock *lock)
 
 /* ---- memory ---- */
 
-static void *
-code_map(size_t bytes)
+void *
+soft_map(size_t bytes, int prot)
 {
-        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void *p = mmap(NULL, bytes, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
         return p == MAP_FAILED ? NULL : p;
 }
@@ -181,12 +181,12 @@ soft_code_create(struct soft_engine *e)
                 return error;
         soft_thunks_emit(e);
         code_divide(e);
-        e->meta = code_map(e->region_count * e->region_meta);
+        e->meta = soft_map(e->region_count * e->region_meta, PROT_READ | PROT_WRITE);
         e->hash = huge_map(sizeof(e->hash[0]) << CODE_HASH_BITS, PROT_READ | PROT_WRITE, 0);
-        e->dead = code_map(dead_bytes(e));
-        e->order = code_map(e->region_count * order_max(e) * sizeof(e->order[0]));
-        e->pages = code_map(page_bytes(e));
-        e->code_pages = code_map(bitmap_bytes(e));
+        e->dead = soft_map(dead_bytes(e), PROT_READ | PROT_WRITE);
+        e->order = soft_map(e->region_count * order_max(e) * sizeof(e->order[0]), PROT_READ | PROT_WRITE);
+        e->pages = soft_map(page_bytes(e), PROT_READ | PROT_WRITE);
+        e->code_pages = soft_map(bitmap_bytes(e), PROT_READ | PROT_WRITE);
         if (e->meta != NULL) /* all of it is going to be used, bit by bit */
                 (void)madvise(e->meta, e->region_count * e->region_meta, MADV_HUGEPAGE);
         if (e->meta == NULL || e->hash == NULL || e->dead == NULL || e->order == NULL || e->pages == NULL || e->code_pages == NULL)

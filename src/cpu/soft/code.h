@@ -301,6 +301,9 @@ soft_code_dead(const struct soft_engine *e, const uint8_t *far)
         return atomic_load_explicit(&e->dead[n / 64], memory_order_relaxed) >> n % 64 & 1;
 }
 
+/* Private memory of @bytes, zeroed, that comes with use; @prot as for mmap(2).  NULL: none.  munmap(2) gives it back. */
+void *soft_map(size_t bytes, int prot);
+
 int soft_code_create(struct soft_engine *e);
 void soft_code_destroy(struct soft_engine *e);
 /* Forgets everything.  With every vCPU out of translated code, and the lock held. */

@@ -108,8 +108,9 @@ host_target_fault(struct soft_cpu *v, const struct soft_block *b, ucontext_t *uc
 
         if (!(b->mode & SOFT_MODE_MIRROR) || !soft_target_jumps(pc))
                 return false;
-        if (b->indirect && pc < b->entry + b->cold_off && (uint64_t)uc->uc_mcontext.gregs[REG_R11] >> 47 != 0) {
+        if (b->indirect && pc < b->entry + b->cold_off && (uint64_t)uc->uc_mcontext.gregs[REG_R11] >> SOFT_MIRROR_SHIFT >= SOFT_MIRROR_CHUNKS) {
                 host_fault_regs(v, b, uc);
+                /* The branch has moved the host's RSP, to where the guest's is behind it. */
                 v->st.gpr[X86_RSP] = (uint64_t)uc->uc_mcontext.gregs[REG_RSP] + (uint64_t)(int64_t)b->undo;
                 leave_plainly(v, uc);
         } else {

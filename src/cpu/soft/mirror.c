@@ -73,14 +73,6 @@ struct mirrors {
 
 /* ---- host memory ---- */
 
-static void *
-reserve(size_t bytes)
-{
-        void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-        return p == MAP_FAILED ? NULL : p;
-}
-
 /* Accesses to [at, at + bytes) must not find what was there: no way to go on without. */
 static void
 make_inaccessible(void *at, size_t bytes)
@@ -95,12 +87,12 @@ struct soft_cpu *
 soft_mirror_cpu_alloc(void)
 {
         size_t bytes = RESERVED_BYTES;
-        uint8_t *p = reserve(bytes);
+        uint8_t *p = soft_map(bytes, PROT_NONE);
         struct soft_cpu *v;
 
         if (p == NULL) { /* address space may be limited */
                 bytes = SOFT_TARGET_TABLE;
-                p = reserve(bytes);
+                p = soft_map(bytes, PROT_NONE);
         }
         if (p == NULL)
                 return NULL;
@@ -134,6 +126,13 @@ old_at(const struct aspace *a)
         return a->reloaded || age > AGE_OLD ? AGE_OLD : age;
 }
 
+/* Its age @ms milliseconds later. */
+static unsigned
+older(const struct aspace *a, unsigned ms)
+{
+        return a->age + (a->age < AGE_MAX ? ms : 0);
+}
+
 void
 soft_mirror_sample(struct soft_cpu *v, unsigned ms)
 {
@@ -143,7 +142,7 @@ soft_mirror_sample(struct soft_cpu *v, unsigned ms)
 
         if (!soft_mirror_possible(v))
                 return;
-        a->age += a->age < AGE_MAX ? ms : 0;
+        a->age = older(a, ms);
         a->stack = v->st.gpr[X86_RSP];
         if (!a->old && a->age >= old_at(a)) {
                 a->old = true;
@@ -161,7 +160,7 @@ bool
 soft_mirror_sample_running(struct soft_cpu *v, const struct soft_block *b, gva_t rsp, unsigned ms)
 {
         struct aspace *a = v->mmu->current;
-        unsigned age = a->age + (a->age < AGE_MAX ? ms : 0);
+        unsigned age = older(a, ms);
 
         if (!soft_mirror_possible(v))
                 return true;
@@ -253,14 +252,14 @@ nears_show(struct soft_cpu *v, const struct mirror *m)
 static bool
 mirrors_create(struct soft_cpu *v)
 {
-        struct mirrors *m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        struct mirrors *m = soft_map(sizeof(*m), PROT_READ | PROT_WRITE);
         uint8_t *trap;
 
-        if (m == MAP_FAILED) {
+        if (m == NULL) {
                 give_up(v);
                 return false;
         }
-        trap = reserve(WINDOW_BYTES);
+        trap = soft_map(WINDOW_BYTES, PROT_NONE);
         if (trap == NULL || mprotect((uint8_t *)v + SOFT_TARGET_TABLE, 2 * TABLE_BYTES, PROT_READ | PROT_WRITE) != 0) {
                 if (trap != NULL)
                         munmap(trap, WINDOW_BYTES);
@@ -321,13 +320,13 @@ chunk_create(struct soft_cpu *v)
         }
         if (m->chunk_count == CHUNKS_MAX * SOFT_ASPACES)
                 return NULL;
-        window = reserve(WINDOW_BYTES);
+        window = soft_map(WINDOW_BYTES, PROT_NONE);
         if (window == NULL) {
                 give_up(v);
                 return NULL;
         }
-        c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (c == MAP_FAILED) {
+        c = soft_map(sizeof(*c), PROT_READ | PROT_WRITE);
+        if (c == NULL) {
                 munmap(window, WINDOW_BYTES);
                 give_up(v);
                 return NULL;
@@ -761,9 +760,7 @@ mirror_here(struct soft_cpu *v)
         struct aspace *a = v->mmu->current;
 
         if (a->mirror == NULL) {
-                void *p = mmap(NULL, sizeof(*a->mirror), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-                a->mirror = p == MAP_FAILED ? NULL : p;
+                a->mirror = soft_map(sizeof(*a->mirror), PROT_READ | PROT_WRITE);
                 if (a->mirror != NULL)
                         nears_forget(v, a->mirror);
         }

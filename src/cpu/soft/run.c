@@ -381,17 +381,27 @@ soft_find_block(struct soft_cpu *v, uint32_t variant)
         return b;
 }
 
+/* The block at @rip, for translated code to go on there; NULL: to the dispatcher. */
+static struct soft_block *
+block_to_enter(struct soft_cpu *v, gva_t rip)
+{
+        struct soft_block *b;
+
+        v->st.rip = rip;
+        if (v->kick || v->one_block || soft_observe_traces(v))
+                return NULL;
+        b = soft_find_block(v, 0);
+        return b == NULL || soft_check_due(v, b) ? NULL : b;
+}
+
 const uint8_t *
 soft_call_lookup(struct soft_cpu *v, gva_t rip)
 {
         struct soft_block *b;
 
-        v->st.rip = rip;
         v->count[SOFT_COUNT_LOOKUPS]++;
-        if (v->kick || v->one_block || soft_observe_traces(v))
-                return NULL;
-        b = soft_find_block(v, 0);
-        if (b == NULL || soft_check_due(v, b))
+        b = block_to_enter(v, rip);
+        if (b == NULL)
                 return NULL;
         soft_jump_set(v, rip, b->entry_far);
         return v->kick ? NULL : b->entry_far;
@@ -403,13 +413,10 @@ soft_call_lookup_target(struct soft_cpu *v, gva_t rip)
 {
         struct soft_block *b;
 
-        v->st.rip = rip;
         v->count[SOFT_COUNT_TARGETS]++;
         soft_check_leaves(v, true);
-        if (v->kick || v->one_block || soft_observe_traces(v))
-                return NULL;
-        b = soft_find_block(v, 0);
-        if (b == NULL || soft_check_due(v, b))
+        b = block_to_enter(v, rip);
+        if (b == NULL)
                 return NULL;
         if (!soft_target_set(v, rip, b) || !(b->mode & SOFT_MODE_MIRROR))
                 soft_jump_set(v, rip, b->entry_far);

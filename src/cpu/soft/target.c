@@ -43,14 +43,6 @@ struct target_maps {
         } set[SET_MAX] __attribute__((aligned(MEM_PAGE_SIZE)));
 };
 
-static void *
-memory(size_t bytes)
-{
-        void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-        return p == MAP_FAILED ? NULL : p;
-}
-
 bool
 soft_targets_wanted(const struct soft_engine *e)
 {
@@ -164,20 +156,19 @@ static struct target_map *
 map_create(struct soft_cpu *v)
 {
         struct target_map *m = v->mmu->free_maps;
-        void *slots;
 
         if (m != NULL) {
                 v->mmu->free_maps = m->next_free;
                 return m;
         }
-        m = memory(sizeof(*m));
-        slots = m == NULL ? MAP_FAILED : mmap(NULL, MAP_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (slots == MAP_FAILED) {
-                if (m != NULL)
-                        munmap(m, sizeof(*m));
+        m = soft_map(sizeof(*m), PROT_READ | PROT_WRITE);
+        if (m == NULL)
+                return NULL;
+        m->slot = soft_map(MAP_BYTES, PROT_NONE);
+        if (m->slot == NULL) {
+                munmap(m, sizeof(*m));
                 return NULL;
         }
-        m->slot = slots;
         return m;
 }
 
@@ -268,7 +259,7 @@ maps_here(struct soft_cpu *v)
         struct aspace *a = v->mmu->current;
 
         if (a->targets == NULL)
-                a->targets = memory(sizeof(*a->targets));
+                a->targets = soft_map(sizeof(*a->targets), PROT_READ | PROT_WRITE);
         return a->targets;
 }
 

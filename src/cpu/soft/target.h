@@ -2,14 +2,15 @@
 /*
  * Target maps: where user code that uses mirrors finds the code of an indirect jump's target.
  *
- * A map is an array of pointers to code, one for each byte of a chunk of 4 GiB of linear addresses (as mirror.h cuts them).
- * Of its 32 GiB what is used is memory: a page of the host's for each 512 bytes of guest code that are jumped to.  A table by
- * bits 32 and up of the address says where the map is, less eight times its first address:
+ * A map is an array of addresses of code, of 32 bits, one for each byte of a chunk of 4 GiB of linear addresses (as mirror.h
+ * cuts them).  Of its 16 GiB what is used is memory: a page of the host's for each 1024 bytes of guest code that are jumped to.  A
+ * table by bits 32 and up of the address says where the map is, less four times its first address:
  *
  *      rorx  r10, r11, 32
  *      mov   r10d, r10d
  *      mov   r10, gs:[r10 * 8 + table]
- *      jmp   [r10 + r11 * 8]
+ *      mov   r10d, [r10 + r11 * 4]
+ *      jmp   r10
  *
  * So there is nothing to compare, and the guest's flags stay in the host's register: a target that overwrites them has
  * not had them saved for it.  The jump cache, which all other code uses, can be one table of a few megabytes, but wants a
@@ -36,7 +37,7 @@ void soft_targets_destroy(struct soft_cpu *v);
 
 /*
  * From now on jumps to @address, in user code of the current address space, lead to @b, or to the jump cache if that uses no
- * mirrors.  False: no memory.
+ * mirrors.  False: there is no room; they come to C, or to the jump cache (v->targets_full).
  */
 bool soft_target_set(struct soft_cpu *v, gva_t address, const struct soft_block *b);
 /* Forgets @address in every address space. */

@@ -298,33 +298,26 @@ thunk_lookup(struct emit *e, uintptr_t fn)
         return start;
 }
 
-/* Where target maps lead that know no code: r11 guest address.  When they are full, the jump cache may have it. */
+/* Whether what is not in a target map may be in the jump cache. */
+enum cached { CACHED_NOT, CACHED_WHEN_FULL, CACHED };
+
+/* Where jumps by target maps lead that do not come to code: r11 guest address. */
 static uint8_t *
-thunk_lookup_target(struct emit *e)
+thunk_lookup_target(struct emit *e, enum cached cached)
 {
-        uint8_t *start = thunk_align(e), *grows;
+        uint8_t *start = thunk_align(e), *grows = NULL;
 
         regs_emit_save_flags(e, H_R10);
-        emit_gs_cmp_imm8(e, OFF(targets_full), 0);
-        grows = emit_jcc32(e, CC_E);
-        thunk_jump_slot(e, 0);
-        thunk_jump_slot(e, SOFT_JUMP_PAIR(0));
-        emit_fix32(grows, e->p);
-        emit_jump_c(e, (uintptr_t)soft_call_lookup_target);
-        return start;
-}
-
-/* The same where there is no map; and, @cached, for code that is in the jump cache only. */
-static uint8_t *
-thunk_lookup_unmapped(struct emit *e, bool cached)
-{
-        uint8_t *start = thunk_align(e);
-
-        regs_emit_save_flags(e, H_R10);
-        if (cached) {
+        if (cached == CACHED_WHEN_FULL) {
+                emit_gs_cmp_imm8(e, OFF(targets_full), 0);
+                grows = emit_jcc32(e, CC_E);
+        }
+        if (cached != CACHED_NOT) {
                 thunk_jump_slot(e, 0);
                 thunk_jump_slot(e, SOFT_JUMP_PAIR(0));
         }
+        if (grows != NULL)
+                emit_fix32(grows, e->p);
         emit_jump_c(e, (uintptr_t)soft_call_lookup_target);
         return start;
 }
@@ -472,9 +465,9 @@ soft_thunks_emit(struct soft_engine *eng)
         t->lookup = thunk_lookup(&e, (uintptr_t)soft_call_lookup);
         t->lookup_indirect = thunk_lookup(&e, (uintptr_t)soft_call_lookup_indirect);
         t->lookup_dead = thunk_jump_c(&e, (uintptr_t)soft_call_lookup);
-        t->lookup_target = thunk_lookup_target(&e);
-        t->lookup_unmapped = thunk_lookup_unmapped(&e, false);
-        t->lookup_cached = thunk_lookup_unmapped(&e, true);
+        t->lookup_target = thunk_lookup_target(&e, CACHED_WHEN_FULL);
+        t->lookup_unmapped = thunk_lookup_target(&e, CACHED_NOT);
+        t->lookup_cached = thunk_lookup_target(&e, CACHED);
         t->lookup_step = thunk_jump_c(&e, (uintptr_t)soft_call_lookup_indirect);
         if (eng->bmi2)
                 t->stack_mirror = thunk_stack_mirror(&e);

@@ -107,6 +107,13 @@ tr_by_map(const struct tr *t)
         return t->targets && t->flags != TR_FLAGS_SAVED;
 }
 
+/* Whether one to @target, in another page, does: no map is made for what is no user's address. */
+static bool
+tr_far_by_map(const struct tr *t, gva_t target)
+{
+        return tr_by_map(t) && (t->moves || target >> SOFT_MIRROR_SHIFT < SOFT_MIRROR_CHUNKS);
+}
+
 /* To what the map at T1 has for the guest address in T0: mov r10d, [r10 + r11 * 4]; jmp r10 */
 static void
 emit_map_jump(struct emit *e)
@@ -155,7 +162,7 @@ tr_exit_far(struct tr *t, gva_t target)
                 emit_jmp_to(e, th->leave);
                 return;
         }
-        if (tr_by_map(t) && (t->moves || target >> 47 == 0)) {
+        if (tr_far_by_map(t, target)) {
                 if (t->moves)
                         regs_emit_chunk(e, T1, T0, t->flags != TR_FLAGS_DEAD, SOFT_TARGET_TABLE);
                 else
@@ -197,7 +204,7 @@ tr_exit(struct tr *t, gva_t target, bool dead, bool backward)
         t->ended = true;
         tr_temps_forget(t);
         if (!tr_same_page(t, target)) {
-                if (!tr_by_map(t) || (!t->moves && target >> 47 != 0))
+                if (!tr_far_by_map(t, target))
                         tr_flags_leave(t, dead);
                 tr_exit_far(t, target);
                 return;

@@ -232,13 +232,11 @@ tr_stack_catch_up(struct tr *t, const struct x86_insn *i)
         t->stack_late = 0;
 }
 
-/* Whether the instruction surely accesses memory off the stack pointer: what VEX encodes may be masked. */
+/* Whether the instruction, with this use, surely accesses memory off the stack pointer: what VEX encodes may be masked. */
 static bool
-accesses_stack(const struct tr *t, const struct x86_insn *i)
+accesses_stack(const struct x86_insn *i, const struct sp_use *u)
 {
-        struct sp_use u = sp_use(t, i);
-
-        return u.low != u.high && !i->vex;
+        return u->low != u->high && !i->vex;
 }
 
 /* Whether an instruction ahead does, before the block is left. */
@@ -247,10 +245,11 @@ accesses_stack_ahead(const struct tr *t)
 {
         for (unsigned n = t->at + 1; n < t->count; n++) {
                 const struct x86_insn *i = &t->insn[n];
+                struct sp_use u = sp_use(t, i);
 
-                if (accesses_stack(t, i))
+                if (accesses_stack(i, &u))
                         return true;
-                if (x86_insn_is_near_branch(i) || sp_use(t, i).effect == SP_UNKNOWN)
+                if (x86_insn_is_near_branch(i) || u.effect == SP_UNKNOWN)
                         return false;
         }
         return false;
@@ -269,7 +268,7 @@ tr_stack_settle(struct tr *t)
         struct sp_use u = sp_use(t, i);
         bool near = u.effect == SP_MOVES && u.delta >= -(int32_t)SOFT_MIRROR_STACK_STEP && u.delta <= (int32_t)SOFT_MIRROR_STACK_STEP;
 
-        t->stack_anchored |= accesses_stack(t, i);
+        t->stack_anchored |= accesses_stack(i, &u);
         if (t->ended || u.effect == SP_KEEPS || (near && (t->stack_anchored || accesses_stack_ahead(t))))
                 return;
         tr_temp_forget(t, T1);
