@@ -1036,6 +1036,136 @@ test_long_strings(void)
                 map(n, 0);
 }
 
+/* So few quadwords that a loop moves them, and some more; over the end of a page, that ends between elements or in one. */
+static void
+test_short_strings(void)
+{
+        u64 *from = (u64 *)PAGE(50), *to = (u64 *)PAGE(60), wrong = 0, rsi, rdi, rcx;
+
+        for (unsigned n = 0; n < 2; n++) {
+                map(50 + n, FRAME(51 - n) | P | W);
+                map(60 + n, FRAME(60 + 2 * n) | P | W);
+        }
+        for (unsigned n = 0; n < 1024; n++)
+                from[n] = n * 0x0101010101010101ul + 3;
+        for (u64 count = 0; count < 44; count++)
+                for (unsigned place = 0; place < 3; place++) { /* before the end of the page, over it, with an element that straddles it */
+                        static const u64 ahead[3] = { 400, 20 * 8, 20 * 8 + 3 };
+
+                        for (unsigned n = 0; n < 1024; n++)
+                                to[n] = 0;
+                        rsi = PAGE(51) - ahead[place] - 8;
+                        rdi = PAGE(61) - ahead[place];
+                        rcx = count;
+                        __asm__ volatile("rep movsq" : "+S"(rsi), "+D"(rdi), "+c"(rcx) : : "memory");
+                        wrong += rcx != 0 || rsi != PAGE(51) - ahead[place] - 8 + 8 * count || rdi != PAGE(61) - ahead[place] + 8 * count;
+                        for (unsigned n = 0; n < 8192; n++) {
+                                u64 at = 4096 - ahead[place];
+                                u8 wanted = n >= at && n < at + 8 * count ? ((u8 *)from)[n - 8] : 0;
+
+                                wrong += ((volatile u8 *)to)[n] != wanted;
+                        }
+                        rdi = PAGE(61) - ahead[place];
+                        rcx = count;
+                        __asm__ volatile("rep stosq" : "+D"(rdi), "+c"(rcx) : "a"(0x1122334455667788) : "memory");
+                        wrong += rcx != 0 || rdi != PAGE(61) - ahead[place] + 8 * count;
+                        for (u64 n = 0; n < count; n++)
+                                wrong += *(volatile u64 *)(PAGE(61) - ahead[place] + 8 * n) != 0x1122334455667788;
+                        wrong += *(volatile u8 *)(PAGE(61) - ahead[place] - 1) != 0 || *(volatile u8 *)(PAGE(61) - ahead[place] + 8 * count) != 0;
+                }
+        check("short-strings", wrong, 0);
+        from[0] = 77;
+        rsi = PAGE(50);
+        rdi = PAGE(50) + 8;
+        rcx = 20;
+        __asm__ volatile("rep movsq" : "+S"(rsi), "+D"(rdi), "+c"(rcx) : : "memory");
+        wrong = 0;
+        for (unsigned n = 0; n < 21; n++)
+                wrong += from[n] != 77;
+        check("short-copy-onto-itself", wrong, 0);
+        from[3] = 0xabcdef;
+        rsi = PAGE(50) + 24 - 0x1000;
+        rdi = PAGE(60);
+        rcx = 1;
+        wrmsr(0xc0000100, 0x1000);
+        __asm__ volatile("rep movsq %%fs:(%%rsi), (%%rdi)" : "+S"(rsi), "+D"(rdi), "+c"(rcx) : : "memory");
+        wrmsr(0xc0000100, 0);
+        check("short-copy-from-fs", to[0], 0xabcdef);
+        for (unsigned n = 0; n < 2; n++) {
+                map(50 + n, 0);
+                map(60 + n, 0);
+        }
+}
+
+#define CR_TO(cr, reg)                                                                              \
+        ({                                                                                          \
+                u64 got_;                                                                           \
+                __asm__ volatile("stc; mov %%" #cr ", %%" #reg "; mov %%" #reg ", %0; sbbq $0, %0"   \
+                                 : "=m"(got_) : : #reg, "cc", "memory");                            \
+                got_ + 1;                                                                           \
+        })
+#define CR_WRONG(cr, value)                                                                                              \
+        ((CR_TO(cr, rax) != (value)) | (CR_TO(cr, rbx) != (value)) << 1 | (CR_TO(cr, rcx) != (value)) << 2 |             \
+            (CR_TO(cr, rdx) != (value)) << 3 | (CR_TO(cr, rsi) != (value)) << 4 | (CR_TO(cr, rdi) != (value)) << 5 |     \
+            (CR_TO(cr, r8) != (value)) << 6 | (CR_TO(cr, r10) != (value)) << 7 | (CR_TO(cr, r11) != (value)) << 8 |      \
+            (CR_TO(cr, r12) != (value)) << 9 | (CR_TO(cr, r15) != (value)) << 10)
+
+/* MOV from control registers, to each kind of register, keeps flags here. */
+static void
+test_read_control(void)
+{
+        u64 value;
+
+        __asm__ volatile("mov %0, %%cr2" : : "r"(0x123456789abcul));
+        check("read-cr2", (u64)CR_WRONG(cr2, 0x123456789abcul), 0);
+        __asm__ volatile("mov %%cr0, %0" : "=r"(value));
+        check("read-cr0", (u64)CR_WRONG(cr0, value) | !(value & 1) << 20, 0);
+        __asm__ volatile("mov %%cr3, %0" : "=r"(value));
+        check("read-cr3", (u64)CR_WRONG(cr3, value), 0);
+        __asm__ volatile("mov %%cr4, %0" : "=r"(value));
+        check("read-cr4", (u64)CR_WRONG(cr4, value) | !(value & 0x20) << 20, 0);
+        value = 5;
+        last = (struct fault){ 0 };
+        __asm__ volatile("lea 1f(%%rip), %%r11; mov %%r11, resume(%%rip); .byte 0x0f, 0x20, 0xf8; 1: movq $0, resume(%%rip)"
+                         : "+a"(value) : : "r11", "memory"); /* mov cr7, rax */
+        check("read-cr7", outcome() | value, 6ul << 32 | 5);
+}
+
+/* RDPKRU with @selector in ECX: the outcome; what it gave in *ret_value; and whether flags stay as they were. */
+static u64
+try_rdpkru(u32 selector, u64 *ret_value, u64 *ret_flags)
+{
+        u64 rax = 0x1111111122222222, rcx = selector | 0x100000000, rdx = 0x3333333344444444;
+
+        last = (struct fault){ 0 };
+        __asm__ volatile("lea 1f(%%rip), %%r11; mov %%r11, resume(%%rip); mov $0x7fffffff, %%r11d; add $1, %%r11d; stc; rdpkru;"
+                         "1: pushfq; popq %3; movq $0, resume(%%rip)"
+                         : "+a"(rax), "+c"(rcx), "+d"(rdx), "=r"(*ret_flags) : : "r11", "memory", "cc");
+        *ret_value = rax ^ rdx << 32 ^ rdx;
+        return outcome();
+}
+
+static void
+test_pkru(void)
+{
+        u64 cr4 = read_cr4(), value, flags;
+        u32 a = 7, b, c = 0, d;
+
+        __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+        check("rdpkru-without-pke", try_rdpkru(0, &value, &flags), 6ul << 32);
+        if (!(c & 8))
+                return;
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4 | 1 << 22) : "memory");
+        __asm__ volatile("wrpkru" : : "a"(0x89abcde4), "c"(0), "d"(0));
+        check("rdpkru", try_rdpkru(0, &value, &flags), 0);
+        check("rdpkru-value", value, 0x89abcde4);
+        check("rdpkru-flags", flags & 0x8d5, 0x895); /* OF SF AF PF CF of the addition, with CF set */
+        check("rdpkru-with-a-selector", try_rdpkru(1, &value, &flags), GP0);
+        check("rdpkru-with-a-selector-keeps", value, 0x1111111122222222ul ^ 0x4444444400000000ul ^ 0x3333333344444444ul);
+        __asm__ volatile("wrpkru" : : "a"(0), "c"(0), "d"(0));
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4) : "memory");
+}
+
 int
 main(void)
 {
@@ -1047,6 +1177,9 @@ main(void)
         test_debug();
         test_changing_code();
         test_long_strings();
+        test_short_strings();
+        test_read_control();
+        test_pkru();
         test_much_code();
         test_interrupts();
         test_user_mode();

@@ -2,9 +2,8 @@
 /*
  * String instructions, PUSHF and POPF: done in C on the whole register state.
  *
- * A repeated instruction runs at the host's speed, over pages that the host has one after the other, where both
- * sides are RAM, counts go upwards and elements do not straddle pages;
- * otherwise element by element.  Registers say how far it got before anything
+ * A repeated instruction runs at the host's speed, a page at a time, where both sides are RAM, counts go upwards and
+ * elements do not straddle pages; otherwise element by element.  Registers say how far it got before anything
  * can be raised, so a fault or an interrupt resumes it (SDM 2B, REP).
  */
 #include "cpu/soft/code.h"
@@ -30,6 +29,7 @@ struct string {
 
 /* Elements between two looks at `kick`. */
 #define STRING_BATCH 4096u
+#define SHORT_COUNT  32u          /* quadwords for which a loop is faster than a REP, which takes as long to start */
 #define BULK_BYTES   (64 * 1024u) /* at once: an interrupt waits for that */
 
 static uint64_t
@@ -140,37 +140,48 @@ elements_in_page(const struct string *s, uint64_t offset, uint64_t count)
         return n < count ? n : count;
 }
 
-/* Bytes from @address on, whose host address is @host, in pages that the TLB has and that lie one after the other for the host too. */
-static uint64_t
-contiguous(struct soft_cpu *v, gva_t address, const uint8_t *host, bool write)
+/* The host address of @address if the TLB has its page; else NULL. */
+static uint8_t *
+in_tlb(struct soft_cpu *v, gva_t address, bool write)
 {
-        uint64_t bytes = MEM_PAGE_SIZE - (address & PAGE_MASK);
+        const struct soft_tlb_entry *entry = mmu_entry(v, address, SOFT_ACC_DATA);
 
-        while (bytes < BULK_BYTES) {
-                gva_t page = address + bytes;
-                const struct soft_tlb_entry *entry = mmu_entry(v, page, SOFT_ACC_DATA);
-
-                if ((write ? entry->tag_write : entry->tag_read) != page || entry->host != (uint64_t)(uintptr_t)host + bytes)
-                        break;
-                bytes += MEM_PAGE_SIZE;
-        }
-        return bytes;
+        if ((write ? entry->tag_write : entry->tag_read) != (address & ~PAGE_MASK))
+                return NULL;
+        return (uint8_t *)(uintptr_t)entry->host + (address & PAGE_MASK);
 }
 
-/* Elements from @address on, at most @count, that can be done at once.  With 32-bit addresses: within the page. */
-static uint64_t
-elements_at(const struct string *s, gva_t address, const uint8_t *host, bool write, uint64_t count)
+/* Where the element at @address is in the host; raises its fault.  NULL: it is not to be accessed there. */
+static uint8_t *
+first_of(struct string *s, gva_t address, bool write)
 {
-        uint64_t n = s->mask == ~0ull ? contiguous(s->v, address, host, write) / s->size : elements_in_page(s, address, count);
+        uint8_t *host = in_tlb(s->v, address, write);
 
-        return n < count ? n : count;
+        if (elements_in_page(s, address, 1) == 0)
+                return NULL;
+        if (host == NULL)
+                host = write ? soft_host_rw(s->v, address, s->size, SOFT_ACC_DATA) : soft_host_read(s->v, address, s->size);
+        return host;
+}
+
+/* Volatile: not for the compiler to turn into a call. */
+static void
+copy_short(volatile uint64_t *dst, const volatile uint64_t *src, uint64_t n)
+{
+        for (uint64_t k = 0; k < n; k++)
+                dst[k] = src[k];
 }
 
 static void
-copy_up(uint8_t *dst, const uint8_t *src, uint64_t bytes, unsigned size)
+fill_short(volatile uint64_t *dst, uint64_t value, uint64_t n)
 {
-        uint64_t n = bytes / size;
+        for (uint64_t k = 0; k < n; k++)
+                dst[k] = value;
+}
 
+static void
+copy_up(uint8_t *dst, const uint8_t *src, uint64_t n, unsigned size)
+{
         switch (size) {
         case 1:
                 __asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
@@ -182,7 +193,10 @@ copy_up(uint8_t *dst, const uint8_t *src, uint64_t bytes, unsigned size)
                 __asm__ volatile("rep movsl" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
                 break;
         default:
-                __asm__ volatile("rep movsq" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+                if (n <= SHORT_COUNT)
+                        copy_short((volatile uint64_t *)(void *)dst, (const volatile uint64_t *)(const void *)src, n);
+                else
+                        __asm__ volatile("rep movsq" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
                 break;
         }
 }
@@ -201,43 +215,65 @@ fill_up(uint8_t *dst, uint64_t value, uint64_t n, unsigned size)
                 __asm__ volatile("rep stosl" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
                 break;
         default:
-                __asm__ volatile("rep stosq" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
+                if (n <= SHORT_COUNT)
+                        fill_short((volatile uint64_t *)(void *)dst, value, n);
+                else
+                        __asm__ volatile("rep stosq" : "+D"(dst), "+c"(n) : "a"(value) : "memory");
                 break;
         }
 }
 
-/* Moves or fills up to @count elements at once; 0 if that cannot be done here. */
+/* Moves or fills @count elements, within a page. */
+static void
+do_up(const struct string *s, uint8_t *dst, const uint8_t *src, uint64_t count)
+{
+        if (s->op == STRING_MOVS)
+                copy_up(dst, src, count, s->size);
+        else
+                fill_up(dst, s->v->st.gpr[X86_RAX], count, s->size);
+}
+
+/* Moves or fills up to @count elements, page after page for as long as the TLB has them; 0: it cannot be done here. */
 static uint64_t
 bulk(struct string *s, uint64_t count)
 {
         struct soft_cpu *v = s->v;
-        gva_t dst_at, src_at;
+        bool moves = s->op == STRING_MOVS;
+        gva_t dst_at, src_at = 0;
         uint8_t *dst, *src = NULL;
+        uint64_t n, done = 0;
 
         /* Only where linear addresses are offsets: no segment limit can end it early. */
-        if (v->watching || s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) ||
-            (s->op != STRING_MOVS && s->op != STRING_STOS))
+        if (v->watching || v->checking || s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) || !(moves || s->op == STRING_STOS))
                 return 0;
-        if (s->op == STRING_MOVS) {
+        if (moves) {
                 src_at = source(s);
-                src = elements_in_page(s, src_at, count) == 0 ? NULL : soft_host_read(v, src_at, s->size);
+                src = first_of(s, src_at, false);
                 if (src == NULL)
                         return 0;
-                count = elements_at(s, src_at, src, false, count);
         }
         dst_at = destination(s, X86_ACC_W);
-        dst = elements_in_page(s, dst_at, count) == 0 ? NULL : soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
+        dst = first_of(s, dst_at, true);
         if (dst == NULL)
                 return 0;
-        count = elements_at(s, dst_at, dst, true, count);
-        if (s->op == STRING_STOS) {
-                fill_up(dst, v->st.gpr[X86_RAX], count, s->size);
-        } else {
-                copy_up(dst, src, count * s->size, s->size);
-                advance(s, X86_RSI, count);
-        }
-        advance(s, X86_RDI, count);
-        return count;
+        do {
+                n = elements_in_page(s, dst_at, count - done);
+                if (moves)
+                        n = elements_in_page(s, src_at, n);
+                if (n == 0)
+                        break;
+                do_up(s, dst, src, n);
+                done += n;
+                dst_at += n * s->size;
+                src_at += n * s->size;
+                dst = in_tlb(v, dst_at, true);
+                src = moves ? in_tlb(v, src_at, false) : dst;
+                /* An address of 32 bits may wrap at the next page. */
+        } while (done < count && done * s->size < BULK_BYTES && s->mask == ~0ull && dst != NULL && src != NULL);
+        if (moves)
+                advance(s, X86_RSI, done);
+        advance(s, X86_RDI, done);
+        return done;
 }
 
 static bool

@@ -3,7 +3,7 @@
  * System instructions that kernels execute all the time, in line.
  *
  * Only at CPL 0 in 64-bit mode, where they need no check that could fail
- * (RDTSC also elsewhere, where CR4.TSD is looked at).  Everything else, and
+ * (RDTSC and RDPKRU also elsewhere, where CR4 is looked at).  Everything else, and
  * all of it while single-stepping, is left to the helpers in sys*.c, which
  * remain the reference.
  */
@@ -26,6 +26,15 @@ tr_cli(struct tr *t)
         emit_rflags_op(&t->e, ALU_AND, ~X86_FL_IF);
 }
 
+/* Left to the helper where condition @cc holds. */
+static void
+leave_if(struct tr *t, const struct x86_insn *i, unsigned cc)
+{
+        struct tr_cold *c = tr_cold_add(t, COLD_SYS, emit_jcc32(&t->e, cc));
+
+        c->arg = (uint64_t)(uintptr_t)tr_keep_insn(t, i);
+}
+
 /*
  * If an interrupt may be waiting, the helper does it, with the shadow of one
  * instruction.  If none is, whatever arrives later is taken at a later check.
@@ -34,13 +43,11 @@ static void
 tr_sti(struct tr *t, const struct x86_insn *i)
 {
         struct emit *e = &t->e;
-        struct tr_cold *c;
 
         if (t->flags == TR_FLAGS_HOST)
                 tr_flags_save(t);
         emit_gs_cmp_imm8(e, OFF(intr_hint), 0);
-        c = tr_cold_add(t, COLD_SYS, emit_jcc32(e, CC_NE));
-        c->arg = (uint64_t)(uintptr_t)tr_keep_insn(t, i);
+        leave_if(t, i, CC_NE);
         emit_rflags_op(e, ALU_OR, X86_FL_IF);
 }
 
@@ -67,6 +74,40 @@ tr_swapgs(struct tr *t)
         emit_gs_store(e, EMIT_W, T1, OFF(st.kernel_gs_base));
 }
 
+/* Linux reads PKRU twice in each page fault of a user's. */
+static void
+tr_rdpkru(struct tr *t, const struct x86_insn *i)
+{
+        struct emit *e = &t->e;
+
+        if (t->flags == TR_FLAGS_HOST)
+                tr_flags_save(t);
+        emit_gs(e, EMIT_D, 0xf7, 0, OFF(st.cr4)); /* test */
+        emit32(e, X86_CR4_PKE);
+        leave_if(t, i, CC_E);
+        emit_rr(e, EMIT_D, 0x85, H_RCX, H_RCX); /* test ecx, ecx */
+        leave_if(t, i, CC_NE);
+        emit_gs_load(e, EMIT_D, H_RAX, OFF(st.xsave) + X86_XSAVE_PKRU);
+        emit_rr(e, EMIT_D, 0x31, H_RDX, H_RDX); /* xor edx, edx */
+        t->flags = TR_FLAGS_SAVED;
+}
+
+static bool
+reads_simple_cr(const struct x86_insn *i)
+{
+        bool has_host_register = i->rm != X86_RSP && i->rm != X86_R10 && i->rm != X86_R11;
+
+        return has_host_register && (i->reg == 0 || (i->reg >= 2 && i->reg <= 4));
+}
+
+static void
+tr_mov_r_cr(struct tr *t, const struct x86_insn *i)
+{
+        static const uint32_t at[] = { [0] = OFF(st.cr0), [2] = OFF(st.cr2), [3] = OFF(st.cr3), [4] = OFF(st.cr4) };
+
+        emit_gs_load(&t->e, EMIT_W, i->rm, at[i->reg]);
+}
+
 static void
 tr_rdtsc(struct tr *t, const struct x86_insn *i)
 {
@@ -75,12 +116,9 @@ tr_rdtsc(struct tr *t, const struct x86_insn *i)
         if (t->flags == TR_FLAGS_HOST)
                 tr_flags_save(t);
         if (t->mode & (SOFT_MODE_USER | SOFT_MODE_CPL12)) {
-                struct tr_cold *c;
-
                 emit_gs(e, EMIT_D, 0xf7, 0, OFF(st.cr4)); /* test */
                 emit32(e, X86_CR4_TSD);
-                c = tr_cold_add(t, COLD_SYS, emit_jcc32(e, CC_NE));
-                c->arg = (uint64_t)(uintptr_t)tr_keep_insn(t, i);
+                leave_if(t, i, CC_NE);
         }
         emit8(e, 0x0f); /* rdtsc */
         emit8(e, 0x31);
@@ -140,7 +178,10 @@ tr_sys_is_inline(const struct tr *t, const struct x86_insn *i)
                 return false;
         switch (i->desc->sys) {
         case X86_SYS_RDTSC:
+        case X86_SYS_RDPKRU:
                 return true;
+        case X86_SYS_MOV_R_CR:
+                return t->bits == X86_MODE_64 && !(t->mode & (SOFT_MODE_USER | SOFT_MODE_CPL12)) && reads_simple_cr(i);
         case X86_SYS_CLI:
         case X86_SYS_STI:
         case X86_SYS_STAC:
@@ -162,6 +203,12 @@ tr_sys_inline(struct tr *t, const struct x86_insn *i)
         switch (i->desc->sys) {
         case X86_SYS_RDTSC:
                 tr_rdtsc(t, i);
+                break;
+        case X86_SYS_RDPKRU:
+                tr_rdpkru(t, i);
+                break;
+        case X86_SYS_MOV_R_CR:
+                tr_mov_r_cr(t, i);
                 break;
         case X86_SYS_CLI:
                 tr_cli(t);
