@@ -199,7 +199,7 @@ struct soft_page {
 
 /* How many faults its accesses may have: to start with, and for each millisecond.  One costs five microseconds. */
 #define SOFT_MIRROR_FAULTS_FREE 128u
-#define SOFT_MIRROR_FAULTS_EACH 12u
+#define SOFT_MIRROR_FAULTS_EACH 24u
 /* Having had more, it does not use them until it was found for three times as long, and so many milliseconds. */
 #define SOFT_MIRROR_MS_AGAIN 32u
 

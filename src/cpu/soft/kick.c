@@ -58,7 +58,8 @@ soft_ask(struct soft_cpu *v, bool profile)
 {
         bool inside = atomic_load(&v->run->passes) & 1, in_user = atomic_load(&v->run->in_user);
 
-        if (!profile && !in_user)
+        /* The time that translation takes says nothing about how long the guest's code runs. */
+        if (!profile && (!in_user || atomic_load(&v->run->translating)))
                 return;
         atomic_store(&v->run->asked, 1);
         if (profile || SOFT_USER_LOOKS || !inside)

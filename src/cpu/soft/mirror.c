@@ -28,7 +28,8 @@
 /* The index is 32 bits of an address, whatever it is. */
 #define RESERVED_BYTES (SOFT_MIRROR_TABLE + (sizeof(uint64_t) << SOFT_MIRROR_SHIFT))
 
-#define AROUND_PAGES 16u /* that are mapped together if they can be */
+#define AROUND_PAGES 16u  /* that are mapped together if they can be */
+#define AHEAD_PAGES  128u /* the same, behind what is mapped already: it is gone through from end to end */
 
 /*
  * An address space begins to use mirrors when it was found in user mode for several times as long as it would have needed to
@@ -663,10 +664,11 @@ static bool
 map_around(struct soft_cpu *v, struct mirror *m, struct chunk *c, size_t page, gpa_t known)
 {
         size_t first = page, end = page + 1;
+        size_t ahead = page != 0 && c->page[page - 1] != 0 ? AHEAD_PAGES : AROUND_PAGES;
 
         while (first % AROUND_PAGES != 0 && neighbour(v, m, c, first - 1) == known - ((page - first + 1) << MEM_PAGE_SHIFT))
                 first--;
-        while (end % AROUND_PAGES != 0 && neighbour(v, m, c, end) == known + ((end - page) << MEM_PAGE_SHIFT))
+        while (end % ahead != 0 && neighbour(v, m, c, end) == known + ((end - page) << MEM_PAGE_SHIFT))
                 end++;
         return map_run(v, c, first, end - first, known - ((page - first) << MEM_PAGE_SHIFT));
 }

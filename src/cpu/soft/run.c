@@ -341,7 +341,9 @@ make_block(struct soft_cpu *v, uint32_t mode, gpa_t paddr, gpa_t paddr2, bool *r
                 watch_page(v, paddr);
                 if (paddr2 != ~(gpa_t)0)
                         watch_page(v, paddr2);
+                atomic_store_explicit(&v->run->translating, true, memory_order_relaxed);
                 b = soft_translate(v, mode, paddr, paddr2, ret_needs_next);
+                atomic_store_explicit(&v->run->translating, false, memory_order_relaxed);
                 if (may_become_hot(v, mode))
                         soft_ticker_want(e->ticker, v);
         }

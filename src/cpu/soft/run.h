@@ -20,6 +20,7 @@ struct soft_run {
         _Atomic uint32_t watch_stale; /* pages have code now: drop rights to write */
         _Atomic uint32_t passes;      /* times it went into translated code, and out: odd inside */
         _Atomic bool in_user;         /* at CPL 3 */
+        _Atomic bool translating;
         _Atomic bool stopping;        /* a signal is on its way */
         _Atomic bool watched;         /* the ticker is to look whether it has answered */
         _Atomic int thread;           /* that runs it, as tgkill() wants it */
