@@ -142,6 +142,7 @@ finish(const struct walk *w, uint64_t leaf, gpa_t base, uint64_t page_bytes, str
         ret->writable = (w->rights & PTE_W) != 0;
         ret->nx = !(w->rights & PTE_NX);
         ret->global = (leaf & PTE_G) && (w->st->cr4 & X86_CR4_PGE);
+        ret->accessed = (w->rights & PTE_A) != 0;
         ret->dirty = (leaf & PTE_D) || (w->flags & X86_WALK_WRITE);
         ret->pkey = 0;
         if (w->st->efer & X86_EFER_LMA)

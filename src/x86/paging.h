@@ -36,6 +36,7 @@ struct x86_walk {
         bool writable;       /* R/W at every level (CR0.WP is the caller's business) */
         bool nx;
         bool global;
+        bool accessed;       /* at every level, before this walk: those of 64-bit mode */
         bool dirty;
         uint8_t pkey;        /* protection key of a user or supervisor page */
 };

@@ -74,6 +74,9 @@ USER_ACCESS(user_push_rsp, "mov %rcx, %rsp; push %rax; push %rsp; pop %rax; sub 
                            "push %rax; push %rdx; mov (%rsp), %rbx; add 8(%rsp), %rbx; pop %rax; pop %rax; mov %rbx, %rax");
 USER_ACCESS(user_change_code, "movl $0x22, 1f+1(%rip); jmp 1f; 1: mov $0x11, %eax");
 
+/* As many cycles as RAX says. */
+USER_ACCESS(user_burn, "mov %rax, %rsi; rdtsc; shl $32, %rdx; or %rdx, %rax; mov %rax, %rbx; 1: rdtsc; shl $32, %rdx; or %rdx, %rax; sub %rbx, %rax; cmp %rsi, %rax; jb 1b");
+
 static u64
 user_at(const u8 *from, const u8 *end, u64 base, u64 value, u64 index)
 {
@@ -129,6 +132,120 @@ test_user_memory(void)
         *(volatile u64 *)FRAME(44) = 1;
         *(volatile u64 *)(FRAME(44) + 0x800) = 0x20;
         check("user-load-drift", USER_AT(user_load_drift, page, 0, 0), 1 + 0x20 + 1);
+}
+
+/* A third of a second of user code, some of it new each time: an engine that treats code otherwise that runs for long is to do so. */
+static void
+run_for_long(void)
+{
+        for (unsigned n = 0; n < 10; n++) {
+                (void)USER_AT(user_change_code, 0, 0, 0);
+                (void)USER_AT(user_burn, 0, 80000000, 0);
+        }
+}
+
+/* Pages 50 to 89 are read and written; some of them change, and CR3 is loaded, which is all that says so (SDM 3A 4.10.4.1). */
+static void
+test_user_reloads(void)
+{
+        const u64 all = P | W | U;
+        u64 right = 0, stored = 0, sum = 0;
+
+        for (unsigned n = 50; n < 90; n++) {
+                for (unsigned k = 0; k < 512; k++)
+                        ((volatile u64 *)FRAME(n))[k] = k < 2 ? n : 0;
+                map(n, FRAME(n) | all);
+        }
+        *(volatile u64 *)FRAME(95) = 95;
+        run_for_long();
+        for (unsigned turn = 0; turn < 3; turn++) {
+                for (unsigned n = 50; n < 90; n++)
+                        stored += USER_AT(user_store, PAGE(n) + 16, n, 0) == 7 && *(volatile u64 *)(FRAME(n) + 16) == n;
+                sum += USER_AT(user_walk, PAGE(50), 40 * 512, 0);
+                write_cr3(read_cr3());
+        }
+        check("user-reloads-stored", stored, 3 * 40);
+        check("user-reloads-sum", sum, 3ul * 3 * (50 + 89) * 20);
+        run_for_long();
+        for (unsigned n = 50; n < 90; n++)
+                stored += USER_AT(user_store, PAGE(n) + 16, 0, 0) == 7 && USER_AT(user_load, PAGE(n) + 16, 0, 0) == 0;
+        check("user-reloads-stored-again", stored, 4 * 40);
+        page_l1[52] = FRAME(95) | all;
+        page_l1[54] = 0;
+        page_l1[56] = FRAME(56) | P | U | A;
+        page_l1[58] = FRAME(58) | P | W | A | D;
+        page_l1[60] = FRAME(60) | all | D;
+        page_l1[62] = FRAME(62) | all | A;
+        page_l1[64] = FRAME(65) | all | A | D;
+        page_l1[65] = FRAME(64) | all | A | D;
+        page_l1[66] = FRAME(66) | all | A | D | 1ul << 51;
+        write_cr3(read_cr3());
+        for (unsigned n = 50; n < 90; n++) {
+                u64 wanted = n == 52 ? 95 : n == 64 || n == 65 ? 129 - n : n;
+
+                if (n != 54 && n != 58 && n != 66)
+                        right += USER_AT(user_load, PAGE(n), 0, 0) == wanted;
+        }
+        check("user-reloads", right, 37);
+        check("user-reloads-accessed", page_l1[60] & (A | D), A | D);
+        check("user-reloads-clean", page_l1[62] & (A | D), A);
+        (void)USER_AT(user_store, PAGE(62), 1, 0);
+        check("user-reloads-dirty", page_l1[62] & (A | D), A | D);
+        (void)USER_AT(user_load, PAGE(54), 0, 0);
+        check("user-reloads-absent", outcome(), PF(4));
+        (void)USER_AT(user_store, PAGE(56), 1, 0);
+        check("user-reloads-protected", outcome(), PF(7));
+        (void)USER_AT(user_load, PAGE(58), 0, 0);
+        check("user-reloads-supervisor", outcome(), PF(5));
+        (void)USER_AT(user_load, PAGE(66), 0, 0);
+        check("user-reloads-reserved", outcome(), PF(13));
+        for (unsigned n = 50; n < 90; n++)
+                map(n, 0);
+}
+
+/* The same for a large page, and one that a table of small ones takes the place of. */
+static void
+test_user_large_reloads(void)
+{
+        static u64 l1[512] __attribute__((aligned(4096)));
+        const u64 at = 0x40200000, large = P | W | U | 0x80;
+        u64 right = 0;
+
+        for (unsigned n = 0; n < 512; n++) {
+                *(volatile u64 *)(0x1000000ul + n * 0x1000) = n + 1;
+                *(volatile u64 *)(0x1200000ul + n * 0x1000) = 2 * n + 1000;
+                l1[n] = (n % 4 == 1 ? 0x1000000 : 0x1200000) + n * 0x1000ul + (P | W | U);
+        }
+        page_l2_test[1] = 0x1000000 | large;
+        run_for_long();
+        for (unsigned turn = 0; turn < 4; turn++) {
+                if (turn == 2)
+                        page_l2_test[1] = 0x1200000 | large;
+                if (turn == 3)
+                        page_l2_test[1] = (u64)l1 | P | W | U;
+                write_cr3(read_cr3());
+                for (unsigned n = 0; n < 512; n++) {
+                        u64 wanted = turn < 2 || (turn == 3 && n % 4 == 1) ? n + 1 : 2 * n + 1000;
+
+                        right += USER_AT(user_load, at + n * 0x1000, 0, 0) == wanted;
+                }
+                (void)USER_AT(user_store, at + 0x8, 1, 0);
+        }
+        check("user-large-reloads", right, 4 * 512);
+        page_l2_test[1] = 0x1200000 | large;
+        run_for_long();
+        write_cr3(read_cr3());
+        check("user-large-reloads-again", USER_AT(user_load, at + 0x5000, 0, 0), 1010);
+        check("user-large-reloads-store", USER_AT(user_store, at + 0x5010, 0, 0), 7);
+        page_l2_test[1] = 0x1200000 | large | A; /* clean */
+        write_cr3(read_cr3());
+        check("user-large-reloads-clean", USER_AT(user_load, at + 0x5000, 0, 0) | (page_l2_test[1] & (A | D)) << 32, 1010 | A << 32);
+        (void)USER_AT(user_store, at + 0x5000, 5, 0);
+        check("user-large-reloads-dirty", page_l2_test[1] & (A | D), A | D);
+        page_l2_test[1] = 0;
+        write_cr3(read_cr3());
+        (void)USER_AT(user_load, at, 0, 0);
+        check("user-large-reloads-absent", outcome(), PF(4));
 }
 
 static void
@@ -499,6 +616,8 @@ test_user_pages(void)
 {
         test_user_memory();
         test_user_targets();
+        test_user_reloads();
+        test_user_large_reloads();
         test_user_memory_pages();
         test_user_spaces();
         return failures;

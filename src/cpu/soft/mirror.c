@@ -627,6 +627,84 @@ mappable(struct soft_cpu *v, struct mirror *m, const struct x86_walk *w, bool wr
         return gpa | PAGE_THERE | (writable ? PAGE_WRITE : 0) | (w->page_bytes > MEM_PAGE_SIZE ? PAGE_LARGE : 0);
 }
 
+/* ---- reviews ---- */
+
+/* Whether page @page of @c may stay mapped as it is: the page tables say the same, and need not be told of an access. */
+static bool
+page_stands(struct soft_cpu *v, struct mirror *m, const struct chunk *c, size_t page)
+{
+        const gpa_t same = ~(gpa_t)(PAGE_WRITE | PAGE_PIECE);
+        gpa_t known = c->page[page], now;
+        struct x86_walk w;
+
+        if (walk(v, c->number << SOFT_MIRROR_SHIFT | page << MEM_PAGE_SHIFT, false, false, &w) != 0 || !w.accessed)
+                return false;
+        now = mappable(v, m, &w, false);
+        return (now & same) == (known & same) && (now & PAGE_WRITE) >= (known & PAGE_WRITE);
+}
+
+/* Pages to be dropped, from @first to @end, and between them what is not mapped anyway; @end is 0: none. */
+struct range {
+        size_t first, end;
+};
+
+static void
+drop_range(struct soft_cpu *v, struct chunk *c, struct range *r)
+{
+        if (r->end == 0)
+                return;
+        for (size_t page = r->first; page < r->end; page++) {
+                count_maps(v, c, -(c->page[page] != 0));
+                c->page[page] = 0;
+        }
+        make_inaccessible(c->window + (r->first << MEM_PAGE_SHIFT), (r->end - r->first) << MEM_PAGE_SHIFT);
+        v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
+        r->end = 0;
+}
+
+static void
+piece_review(struct soft_cpu *v, struct mirror *m, struct chunk *c, size_t piece, struct range *drop)
+{
+        size_t from = piece * PIECE_PAGES;
+        bool whole = false; /* its large page stands: all pages of it do */
+        bool any = false;
+
+        for (size_t page = from; page < from + PIECE_PAGES; page++) {
+                bool of_piece = c->page[page] & PAGE_PIECE;
+
+                if (c->page[page] == 0)
+                        continue;
+                if ((of_piece && whole) || page_stands(v, m, c, page)) {
+                        drop_range(v, c, drop);
+                        whole |= of_piece;
+                        any = true;
+                } else if (of_piece) {
+                        piece_clear(v, c, piece);
+                        return;
+                } else {
+                        drop->first = drop->end == 0 ? page : drop->first;
+                        drop->end = page + 1;
+                }
+        }
+        if (!any)
+                c->used[piece / 64] &= ~(1ull << piece % 64);
+}
+
+void
+soft_mirror_review(struct soft_cpu *v, struct aspace *a)
+{
+        struct mirror *m = a->mirror;
+
+        for (unsigned n = 0; m != NULL && n < m->count; n++) {
+                struct range drop = { 0 };
+
+                for (size_t w = 0; w < PIECES / 64; w++)
+                        for (uint64_t bits = m->chunk[n]->used[w]; bits != 0; bits &= bits - 1)
+                                piece_review(v, m, m->chunk[n], w * 64 + (size_t)__builtin_ctzll(bits), &drop);
+                drop_range(v, m->chunk[n], &drop);
+        }
+}
+
 /* Maps @count pages from page @page of @c on, which are alike and lie one after the other in guest memory too. */
 static bool
 map_run(struct soft_cpu *v, struct chunk *c, size_t page, size_t count, gpa_t first)

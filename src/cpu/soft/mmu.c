@@ -594,13 +594,29 @@ code_flush_lookups(struct soft_cpu *v)
 }
 
 static void
-aspace_flush(struct soft_cpu *v, struct aspace *a)
+aspace_flush_tlbs(struct soft_cpu *v, struct aspace *a)
 {
         a->space = ++v->mmu->last_space;
         tlb_flush(&a->user);
-        soft_mirror_flush(v, a);
         tlb_flush(&a->access);
+}
+
+static void
+aspace_flush(struct soft_cpu *v, struct aspace *a)
+{
+        aspace_flush_tlbs(v, a);
+        soft_mirror_flush(v, a);
         aspace_jumps_flush(v, a);
+}
+
+/* CR3 was loaded with the root that @a has, which is current, and its process is the same. */
+static void
+aspace_renew(struct soft_cpu *v, struct aspace *a)
+{
+        aspace_flush_tlbs(v, a);
+        soft_mirror_review(v, a);
+        if (jumps_clear(&a->jumps) | soft_targets_clear(v, a))
+                v->count[SOFT_COUNT_JUMP_FLUSHES]++;
 }
 
 void
@@ -732,7 +748,6 @@ aspace_take(struct soft_cpu *v, unsigned pcid)
                 if (oldest == NULL || a->last_used < oldest->last_used)
                         oldest = a;
         }
-        aspace_flush(v, oldest);
         oldest->valid = true;
         oldest->pcid = pcid;
         return oldest;
@@ -750,9 +765,11 @@ soft_tlb_switch(struct soft_cpu *v, bool keep)
         if (a == NULL || !keep || !(v->st.cr4 & X86_CR4_PCIDE)) {
                 if (a == NULL)
                         a = aspace_take(v, pcid);
+                soft_mirror_reload(v, a);
+                if (a->reloaded && a == m->current)
+                        aspace_renew(v, a);
                 else
                         aspace_flush(v, a);
-                soft_mirror_reload(v, a);
                 if (a->age == 0)
                         jumps_resize(&a->jumps, false);
         }

@@ -404,6 +404,21 @@ soft_targets_flush(struct soft_cpu *v, struct aspace *a)
         return any;
 }
 
+bool
+soft_targets_clear(struct soft_cpu *v, struct aspace *a)
+{
+        struct target_maps *t = a->targets;
+        bool any = t != NULL && t->set_count != 0;
+
+        for (unsigned n = 0; any && n < t->set_count; n++)
+                forget(v, t, t->set[n].address);
+        if (any) {
+                t->set_count = 0;
+                v->targets_full = false;
+        }
+        return any;
+}
+
 void
 soft_targets_destroy(struct soft_cpu *v)
 {

@@ -48,6 +48,8 @@ void soft_targets_forget_dead(struct soft_cpu *v);
 void soft_targets_drop_page(struct soft_cpu *v, struct aspace *a, gva_t page);
 /* Forgets all of @a.  True if there was anything. */
 bool soft_targets_flush(struct soft_cpu *v, struct aspace *a);
+/* The same, and keeps its maps: the process goes on. */
+bool soft_targets_clear(struct soft_cpu *v, struct aspace *a);
 /* The current address space is another. */
 void soft_targets_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to);
 
