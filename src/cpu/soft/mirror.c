@@ -654,10 +654,14 @@ drop_range(struct soft_cpu *v, struct chunk *c, struct range *r)
         if (r->end == 0)
                 return;
         for (size_t page = r->first; page < r->end; page++) {
-                count_maps(v, c, -(c->page[page] != 0));
+                if (c->page[page] == 0)
+                        continue;
+                count_maps(v, c, -1);
                 c->page[page] = 0;
         }
         make_inaccessible(c->window + (r->first << MEM_PAGE_SHIFT), (r->end - r->first) << MEM_PAGE_SHIFT);
+        for (size_t piece = (r->first + PIECE_PAGES - 1) / PIECE_PAGES; (piece + 1) * PIECE_PAGES <= r->end; piece++)
+                (void)madvise(&c->page[piece * PIECE_PAGES], MEM_PAGE_SIZE, MADV_DONTNEED);
         v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
         r->end = 0;
 }
@@ -686,8 +690,11 @@ piece_review(struct soft_cpu *v, struct mirror *m, struct chunk *c, size_t piece
                         drop->end = page + 1;
                 }
         }
-        if (!any)
+        if (!any) { /* all of it: the host's page table goes, too */
+                drop->first = drop->end == 0 || drop->first > from ? from : drop->first;
+                drop->end = from + PIECE_PAGES;
                 c->used[piece / 64] &= ~(1ull << piece % 64);
+        }
 }
 
 void
