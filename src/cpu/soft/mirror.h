@@ -71,9 +71,9 @@ void soft_mirror_reload(struct soft_cpu *v, struct aspace *a);
 void soft_mirror_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to);
 /* Forgets what is mapped of @a: all, or what may be a translation of @address.  Outside translated code. */
 void soft_mirror_flush(struct soft_cpu *v, struct aspace *a);
-/* The same, and what the page tables of @a, which is current, still say stays mapped. */
-void soft_mirror_review(struct soft_cpu *v, struct aspace *a);
 void soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address);
+/* Forgets what is mapped of @a, which is current, otherwise than its page tables say now. */
+void soft_mirror_review(struct soft_cpu *v, struct aspace *a);
 /* Whether the instruction at @pc, in translated code, loads what becomes v->stack_mirror; *ret_next: the next one. */
 bool soft_mirror_loads_stack(const uint8_t *pc, const uint8_t **ret_next);
 /* What v->stack_mirror is to be where the stack pointer is @rsp. */
