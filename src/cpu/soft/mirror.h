@@ -65,7 +65,7 @@ void soft_mirror_sample(struct soft_cpu *v, unsigned ms);
  */
 bool soft_mirror_sample_running(struct soft_cpu *v, const struct soft_block *b, gva_t rsp, unsigned ms);
 
-/* CR3 was loaded with @a, which forgets what it knew: perhaps another process. */
+/* CR3 was loaded with @a, which is about to forget what it knows: perhaps another process; a->reloaded: the same. */
 void soft_mirror_reload(struct soft_cpu *v, struct aspace *a);
 /* The current address space is another. */
 void soft_mirror_switch(struct soft_cpu *v, struct aspace *from, struct aspace *to);
