@@ -407,6 +407,8 @@ void soft_ask(struct soft_cpu *v, bool profile);
 /* Gives translated code the jump cache again, unless a kick is waiting: pairs with soft_kick(). */
 void soft_jumps_arm(struct soft_cpu *v);
 void soft_jump_set(struct soft_cpu *v, gva_t address, uint8_t *code);
+/* What the jump cache has for @address, or NULL. */
+const uint8_t *soft_jump_find(const struct soft_cpu *v, gva_t address);
 /* Called when a page gets its first code: writes to it must be seen from now on. */
 void soft_mmu_watch(struct soft_cpu *v);
 /* Whether @v may write to @gpa's page without being seen: soft_mmu_watch() is wanted.  Any thread, after the page was marked. */

@@ -357,6 +357,15 @@ soft_jump_flush_old(struct soft_cpu *v)
         jumps_resize(&v->mmu->current->jumps, true);
 }
 
+const uint8_t *
+soft_jump_find(const struct soft_cpu *v, gva_t address)
+{
+        const struct soft_jump *first = &v->jumps[soft_jump_slot(address)];
+        const struct soft_jump *second = &v->jumps[SOFT_JUMP_PAIR(soft_jump_slot(address))];
+
+        return first->address == address ? first->code : second->address == address ? second->code : NULL;
+}
+
 /* Forgets the jumps to @page, and to instructions that reach into it from the page before. */
 static void
 jumps_drop_page(struct jumps *j, gva_t page)
