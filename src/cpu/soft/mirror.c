@@ -400,12 +400,19 @@ piece_clear(struct soft_cpu *v, struct chunk *c, size_t piece)
         v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
 }
 
+/* Pages from @first to @end, and with whole pieces what the host has for them. */
 static void
-page_clear(struct soft_cpu *v, struct chunk *c, size_t page)
+pages_clear(struct soft_cpu *v, struct chunk *c, size_t first, size_t end)
 {
-        c->page[page] = 0;
-        make_inaccessible(c->window + (page << MEM_PAGE_SHIFT), MEM_PAGE_SIZE);
-        count_maps(v, c, -1);
+        for (size_t page = first; page < end; page++) {
+                if (c->page[page] == 0)
+                        continue;
+                count_maps(v, c, -1);
+                c->page[page] = 0;
+        }
+        make_inaccessible(c->window + (first << MEM_PAGE_SHIFT), (end - first) << MEM_PAGE_SHIFT);
+        for (size_t piece = (first + PIECE_PAGES - 1) / PIECE_PAGES; (piece + 1) * PIECE_PAGES <= end; piece++)
+                (void)madvise(&c->page[piece * PIECE_PAGES], MEM_PAGE_SIZE, MADV_DONTNEED);
         v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
 }
 
@@ -478,7 +485,7 @@ soft_mirror_invalidate(struct soft_cpu *v, struct aspace *a, gva_t address)
                 return;
         }
         if (c->page[page] != 0)
-                page_clear(v, c, page);
+                pages_clear(v, c, page, page + 1);
         /* The page was not there as part of a large one; others around it may be (SDM 3A 4.10.4.1). */
         for (size_t p = page / PIECE_PAGES * PIECE_PAGES, n = 0; n < PIECE_PAGES; n++)
                 if (c->page[p + n] & PAGE_LARGE) {
@@ -497,7 +504,7 @@ chunk_watch_piece(struct soft_cpu *v, struct chunk *c, size_t piece)
                         piece_clear(v, c, piece);
                         return;
                 }
-                page_clear(v, c, p);
+                pages_clear(v, c, p, p + 1);
         }
 }
 
@@ -651,18 +658,8 @@ struct range {
 static void
 drop_range(struct soft_cpu *v, struct chunk *c, struct range *r)
 {
-        if (r->end == 0)
-                return;
-        for (size_t page = r->first; page < r->end; page++) {
-                if (c->page[page] == 0)
-                        continue;
-                count_maps(v, c, -1);
-                c->page[page] = 0;
-        }
-        make_inaccessible(c->window + (r->first << MEM_PAGE_SHIFT), (r->end - r->first) << MEM_PAGE_SHIFT);
-        for (size_t piece = (r->first + PIECE_PAGES - 1) / PIECE_PAGES; (piece + 1) * PIECE_PAGES <= r->end; piece++)
-                (void)madvise(&c->page[piece * PIECE_PAGES], MEM_PAGE_SIZE, MADV_DONTNEED);
-        v->count[SOFT_COUNT_MIRROR_UNMAPS]++;
+        if (r->end != 0)
+                pages_clear(v, c, r->first, r->end);
         r->end = 0;
 }
 

@@ -166,17 +166,24 @@ uint8_t *mmu_tlb_fill(struct soft_cpu *v, gva_t address, bool write, enum soft_a
  */
 void *mmu_tlb_enter_quietly(struct soft_cpu *v, gva_t address, bool write);
 
+/* The host address of @address if the TLB has its page for that; else NULL. */
+static inline uint8_t *
+mmu_tlb_hit(struct soft_cpu *v, gva_t address, bool write, enum soft_access how)
+{
+        const struct soft_tlb_entry *entry = mmu_entry(v, address, how);
+        uint64_t tag = write ? entry->tag_write : entry->tag_read;
+
+        return tag == (address & ~PAGE_MASK) ? (uint8_t *)(uintptr_t)entry->host + (address & PAGE_MASK) : NULL;
+}
+
 /* A host address if the access is to RAM within one page and needs no more than being made. */
 static inline uint8_t *
 mmu_translate(struct soft_cpu *v, gva_t address, bool write, enum soft_access how, gpa_t *ret_gpa,
     enum mem_kind *ret_kind)
 {
-        const struct soft_tlb_entry *entry = mmu_entry(v, address, how);
-        uint64_t tag = write ? entry->tag_write : entry->tag_read;
+        uint8_t *host = mmu_tlb_hit(v, address, write, how);
 
-        if (tag == (address & ~PAGE_MASK))
-                return (uint8_t *)(uintptr_t)entry->host + (address & PAGE_MASK);
-        return mmu_tlb_fill(v, address, write, how, ret_gpa, ret_kind);
+        return host != NULL ? host : mmu_tlb_fill(v, address, write, how, ret_gpa, ret_kind);
 }
 
 #endif

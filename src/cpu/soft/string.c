@@ -140,30 +140,6 @@ elements_in_page(const struct string *s, uint64_t offset, uint64_t count)
         return n < count ? n : count;
 }
 
-/* The host address of @address if the TLB has its page; else NULL. */
-static uint8_t *
-in_tlb(struct soft_cpu *v, gva_t address, bool write)
-{
-        const struct soft_tlb_entry *entry = mmu_entry(v, address, SOFT_ACC_DATA);
-
-        if ((write ? entry->tag_write : entry->tag_read) != (address & ~PAGE_MASK))
-                return NULL;
-        return (uint8_t *)(uintptr_t)entry->host + (address & PAGE_MASK);
-}
-
-/* Where the element at @address is in the host; raises its fault.  NULL: it is not to be accessed there. */
-static uint8_t *
-first_of(struct string *s, gva_t address, bool write)
-{
-        uint8_t *host = in_tlb(s->v, address, write);
-
-        if (elements_in_page(s, address, 1) == 0)
-                return NULL;
-        if (host == NULL)
-                host = write ? soft_host_rw(s->v, address, s->size, SOFT_ACC_DATA) : soft_host_read(s->v, address, s->size);
-        return host;
-}
-
 /* Volatile: not for the compiler to turn into a call. */
 static void
 copy_short(volatile uint64_t *dst, const volatile uint64_t *src, uint64_t n)
@@ -244,16 +220,16 @@ bulk(struct string *s, uint64_t count)
         uint64_t n, done = 0;
 
         /* Only where linear addresses are offsets: no segment limit can end it early. */
-        if (v->watching || v->checking || s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) || !(moves || s->op == STRING_STOS))
+        if (v->watching || s->step < 0 || !(v->mode & SOFT_MODE_BITS & X86_MODE_64) || !(moves || s->op == STRING_STOS))
                 return 0;
         if (moves) {
                 src_at = source(s);
-                src = first_of(s, src_at, false);
+                src = soft_host_read(v, src_at, s->size);
                 if (src == NULL)
                         return 0;
         }
         dst_at = destination(s, X86_ACC_W);
-        dst = first_of(s, dst_at, true);
+        dst = soft_host_rw(v, dst_at, s->size, SOFT_ACC_DATA);
         if (dst == NULL)
                 return 0;
         do {
@@ -266,8 +242,8 @@ bulk(struct string *s, uint64_t count)
                 done += n;
                 dst_at += n * s->size;
                 src_at += n * s->size;
-                dst = in_tlb(v, dst_at, true);
-                src = moves ? in_tlb(v, src_at, false) : dst;
+                dst = mmu_tlb_hit(v, dst_at, true, SOFT_ACC_DATA);
+                src = moves ? mmu_tlb_hit(v, src_at, false, SOFT_ACC_DATA) : dst;
                 /* An address of 32 bits may wrap at the next page. */
         } while (done < count && done * s->size < BULK_BYTES && s->mask == ~0ull && dst != NULL && src != NULL);
         if (moves)

@@ -341,13 +341,14 @@ soft_target_forget(struct soft_cpu *v, gva_t address)
                 forget(v, v->mmu->aspace[n].targets, address);
 }
 
+/* What leads to blocks that died, or @all. */
 static void
-maps_forget_dead(struct soft_cpu *v, struct target_maps *t)
+maps_forget(struct soft_cpu *v, struct target_maps *t, bool all)
 {
         unsigned left = 0;
 
         for (unsigned n = 0; n < t->set_count; n++) {
-                if (soft_code_dead(v->engine, t->set[n].far))
+                if (all || soft_code_dead(v->engine, t->set[n].far))
                         forget(v, t, t->set[n].address);
                 else
                         t->set[left++] = t->set[n];
@@ -360,7 +361,7 @@ soft_targets_forget_dead(struct soft_cpu *v)
 {
         for (unsigned n = 0; n < SOFT_ASPACES; n++)
                 if (v->mmu->aspace[n].targets != NULL)
-                        maps_forget_dead(v, v->mmu->aspace[n].targets);
+                        maps_forget(v, v->mmu->aspace[n].targets, false);
 }
 
 void
@@ -410,10 +411,8 @@ soft_targets_clear(struct soft_cpu *v, struct aspace *a)
         struct target_maps *t = a->targets;
         bool any = t != NULL && t->set_count != 0;
 
-        for (unsigned n = 0; any && n < t->set_count; n++)
-                forget(v, t, t->set[n].address);
         if (any) {
-                t->set_count = 0;
+                maps_forget(v, t, true);
                 v->targets_full = false;
         }
         return any;
