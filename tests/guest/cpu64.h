@@ -26,6 +26,7 @@ extern u64 page_l3[], page_l1[];
 extern u64 page_l2_test[512]; /* of PAGE() */
 extern u8 user_stack[8192];
 extern struct fault last;
+extern u64 resume; /* where a fault goes on; 0: where it was */
 
 /* Maps PAGE(@page) by @entry. */
 void map(unsigned page, u64 entry);
@@ -36,6 +37,8 @@ u64 run_user(void *code, u64 cs, u64 stack);
 /* The same of what lies at [@from, @end), at PAGE(10); last tells of its fault. */
 u64 user(const u8 *from, const u8 *end, u64 cs);
 
+/* cpu64_strings.c: string instructions.  How many checks failed. */
+unsigned test_strings(void);
 /* cpu64_user.c: what user code sees of memory.  How many checks failed. */
 unsigned test_user_pages(void);
 

@@ -233,9 +233,9 @@ class Soak:
         process ends some megabytes are given back, until the next one is as old.
         """
         warm = [kib for _, kib in self.memory[len(self.memory) // 4:]]
-        third = len(warm) // 3
-        if third == 0:
+        if len(warm) < 2:
             return
+        third = max(len(warm) // 3, 1)
         first, last = max(warm[:third]), max(warm[-third:])
         print(f'memory beyond the guest\'s: {first} KiB warm, {last} KiB at the end')
         if last - first > GROWTH_KIB:
