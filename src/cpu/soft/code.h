@@ -370,7 +370,7 @@ bool soft_debug_breaks(const struct soft_engine *e, gva_t linear);
 /* thunk.c */
 void soft_thunks_emit(struct soft_engine *e);
 
-/* ---- between mmu.c and run.c ---- */
+/* ---- between mmu.c, run.c and lookup.c ---- */
 struct soft_tlb_entry {
         uint64_t tag_read;  /* linear page address, or one that nothing matches */
         uint64_t tag_write;
@@ -416,7 +416,7 @@ bool soft_mmu_may_write(const struct soft_cpu *v, gpa_t gpa);
 /* Whether @v may be let write to @gpa's page of RAM without being seen, for it holds no code; from now on it is one that may. */
 bool soft_mmu_let_write(struct soft_cpu *v, gpa_t gpa);
 
-/* C sides of the thunks: access.c (soft_slow_*), run.c. */
+/* C sides of the thunks: access.c (soft_slow_*), lookup.c. */
 void *soft_slow_access(struct soft_cpu *v, gva_t address, unsigned info);
 int soft_slow_commit(struct soft_cpu *v);
 void *soft_slow_group(struct soft_cpu *v, gva_t address, unsigned write);

@@ -66,7 +66,7 @@ extern __thread struct soft_cpu *soft_current;
 /* fault.c: takes the signals of such faults; what stood before gets those that are not ours. */
 void soft_faults_install(void);
 
-/* run.c: the block at st.rip; NULL if the cache is full (the dispatcher makes room).  Raises. */
+/* lookup.c: the block at st.rip; NULL if the cache is full (the dispatcher makes room).  Raises. */
 struct soft_block *soft_find_block(struct soft_cpu *v, uint32_t variant);
 /* The arithmetic flags: flags_saved is what translated code reads and writes, st.rflags what C does. */
 void soft_flags_in(struct soft_cpu *v);

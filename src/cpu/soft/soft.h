@@ -146,7 +146,7 @@ struct soft_cpu {
         struct soft_mmu *mmu;   /* private to mmu.c and access.c */
         struct mirrors *mirrors; /* private to mirror.c; NULL until the first access by one */
         size_t reserved_bytes;  /* of host addresses, from here */
-        struct soft_run *run;   /* private to run.c */
+        struct soft_run *run;   /* see run.h */
         struct soft_check *check; /* private to check.c; NULL without soft.check */
         struct tr *tr;          /* the translator's working state */
 };
